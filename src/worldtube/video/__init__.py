@@ -1,0 +1,25 @@
+"""Clips, and media files in and out. Owns frames, sizes and containers; knows nothing of tensors, models or captions' meaning.
+
+A `Clip` is plain numpy. `read` takes any container that the bundled FFmpeg or Pillow opens; `write` makes mp4, webm,
+gif, png or webp, whole or not at all. Nothing else in the project opens a media file.
+"""
+
+from worldtube.video.clip import Clip, Size
+from worldtube.video.pictures import save_image, sheet, strip
+from worldtube.video.reader import decode, read, read_tags
+from worldtube.video.writer import FORMATS, encode, write, write_whole
+
+__all__ = [
+    "FORMATS",
+    "Clip",
+    "Size",
+    "decode",
+    "encode",
+    "read",
+    "read_tags",
+    "save_image",
+    "sheet",
+    "strip",
+    "write",
+    "write_whole",
+]
