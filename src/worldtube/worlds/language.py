@@ -17,7 +17,7 @@ from worldtube.errors import DataError
 
 Length = Literal["short", "medium", "long"]
 
-LENGTHS: dict[str, tuple[int, int]] = {"short": (3, 11), "medium": (9, 26), "long": (24, 62)}
+LENGTHS: dict[str, tuple[int, int]] = {"short": (3, 12), "medium": (9, 26), "long": (24, 62)}
 """Words a caption of each length aims at (least, most)."""
 
 # --- the words; each table is keyed by the value that the facts hold -----------------------------------------
@@ -155,6 +155,8 @@ EVENTS = (
     "bounced",
     "poured",
 )
+MINOR = ("hit", "bounced")
+"""Events that are left out first when there is no room for all."""
 MOTIONS = ("right", "left", "fall", "rest")
 
 
@@ -664,7 +666,7 @@ class _Teller:
             told.append(self._headline(facts.event))
         told = [one for one in told if one.kind != "stacked" or facts.event == "stacked"]
         must = [one for one in told if one.kind == facts.event][:1]
-        rest = [one for one in told if one not in must]
+        rest = sorted((one for one in told if one not in must), key=lambda one: one.kind in MINOR)
         kept = must + rest[: max(0, most - len(must))]
         return [one for one in told if one in kept]
 
@@ -1084,7 +1086,7 @@ def caption(truth: Mapping[str, Any], length: Length, rng: np.random.Generator) 
     facts = _read(truth)
     least, most = LENGTHS[length]
     best, miss = "", float("inf")
-    for _ in range(24):
+    for _ in range(40):
         terse = bool(rng.random() < {"short": 0.35, "medium": 0.12, "long": 0.0}[length])
         teller = _Teller(
             facts, length, rng, terse=terse, digits=bool(rng.random() < (0.25 if terse else 0.04))
