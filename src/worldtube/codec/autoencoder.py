@@ -111,7 +111,7 @@ class Spatial(nn.Conv2d):
     def __init__(self, width_in: int, width_out: int, size: int = 3):
         super().__init__(width_in, width_out, size, padding=size // 2)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         flat = x.flatten(0, 1).permute(0, 3, 1, 2)  # (B t, D, h, w), channels last in memory
         return super().forward(flat).permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
@@ -123,7 +123,7 @@ class Temporal(nn.Module):
         super().__init__()
         self.mix = Spatial(2 * width, width, 1)
 
-    def forward(self, x: torch.Tensor, memory: Memory | None) -> torch.Tensor:  # noqa: D102
+    def forward(self, x: torch.Tensor, memory: Memory | None) -> torch.Tensor:
         before = None if memory is None else memory.get(self)
         if before is None:
             before = torch.zeros_like(x[:, :1])
@@ -143,7 +143,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.temporal.mix.weight)
         nn.init.zeros_(self.temporal.mix.bias)
 
-    def forward(self, x: torch.Tensor, memory: Memory | None) -> torch.Tensor:  # noqa: D102
+    def forward(self, x: torch.Tensor, memory: Memory | None) -> torch.Tensor:
         hidden = self.spatial(F.silu(norm(x)))  # (B, t, h, w, D)
         return x + self.temporal(F.silu(norm(hidden)), memory)
 
