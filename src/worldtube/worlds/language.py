@@ -17,7 +17,7 @@ from worldtube.errors import DataError
 
 Length = Literal["short", "medium", "long"]
 
-LENGTHS: dict[str, tuple[int, int]] = {"short": (3, 12), "medium": (9, 26), "long": (24, 62)}
+LENGTHS: dict[str, tuple[int, int]] = {"short": (3, 12), "medium": (9, 26), "long": (24, 50)}
 """Words a caption of each length aims at (least, most)."""
 
 # --- the words; each table is keyed by the value that the facts hold -----------------------------------------
@@ -44,58 +44,21 @@ MATERIAL_WORDS = {
     "rubber": "rubber",
     "plastic": "plastic",
     "metal": "metal",
-    "steel": "steel",
     "wood": "wooden",
-    "wooden": "wooden",
     "glass": "glass",
-    "stone": "stone",
-    "paper": "paper",
-    "ceramic": "ceramic",
-    "matt": "matt",
-    "matte": "matt",
-    "shiny": "shiny",
-    "clear": "clear",
 }
 GROUND_WORDS: dict[str, tuple[str, ...]] = {
     "wood": ("a wooden table", "a table of wood", "wooden boards"),
-    "planks": ("a table of planks", "wooden planks"),
-    "tiles": ("a tiled surface", "tiles", "a surface of square tiles"),
-    "checker": ("a checked surface", "a chequered table"),
-    "stone": ("a stone surface", "a table of stone"),
-    "marble": ("a marble surface", "a table of marble"),
-    "concrete": ("a concrete surface", "concrete"),
-    "grass": ("grass", "a green lawn"),
-    "sand": ("sand", "a sandy surface"),
+    "tiles": ("a tiled table", "tiles", "a surface of square tiles"),
     "cloth": ("a cloth", "a table with a cloth"),
-    "carpet": ("a carpet", "a soft carpet"),
-    "stripes": ("a striped surface", "a table with stripes"),
-    "plain": ("a plain surface", "a plain table"),
-    "grid": ("a surface with a grid of lines", "a table with grid lines"),
-    "speckle": ("a speckled surface", "a speckled table"),
-    "dots": ("a dotted surface", "a table with dots"),
-    "metal": ("a metal surface", "a metal table"),
+    "stone": ("a stone surface", "a table of stone", "stone"),
+    "checker": ("a checked surface", "a chequered table", "a checkerboard"),
 }
 SKY_WORDS: dict[str, tuple[str, ...]] = {
-    "pale": ("a pale sky", "a pale, bright sky"),
-    "blue": ("a blue sky", "a clear blue sky"),
-    "grey": ("a grey sky", "a dull grey sky"),
-    "gray": ("a grey sky", "a dull grey sky"),
-    "overcast": ("an overcast sky", "a cloudy sky"),
-    "cloudy": ("a cloudy sky", "an overcast sky"),
-    "sunset": ("a sunset sky", "the sky of a sunset"),
-    "dusk": ("a sky at dusk", "a dim evening sky"),
-    "evening": ("an evening sky", "the sky of an evening"),
-    "dawn": ("a sky at dawn", "an early morning sky"),
-    "morning": ("a morning sky",),
-    "noon": ("a bright midday sky",),
-    "clear": ("a clear sky",),
-    "dark": ("a dark sky", "a dim sky"),
-    "night": ("a night sky", "a dark night sky"),
-    "warm": ("a warm sky", "a warm-coloured sky"),
-    "cool": ("a cool sky", "a cool-coloured sky"),
-    "white": ("a white sky",),
-    "pink": ("a pink sky",),
-    "studio": ("even studio light",),
+    "day": ("a pale sky", "a pale daytime sky", "daylight"),
+    "dusk": ("a sky at dusk", "a dim evening sky", "a dusky sky"),
+    "studio": ("grey studio light", "even studio light"),
+    "mint": ("a mint sky", "a mint-coloured sky"),
 }
 RELATION_WORDS: dict[str, tuple[str, ...]] = {
     "left of": ("left of", "to the left of", "on the left of"),
@@ -198,6 +161,7 @@ RESTS = (
     Verb("stays in place", "stay in place", "staying in place"),
     Verb("sits still", "sit still", "sitting still"),
 )
+TILT, TIP, TILTED = _regular("tilt"), _regular("tip", ing="tipping"), _be("tilted")
 STAND = Verb("stands still", "stand still", "standing still")
 LIE = Verb("lies still", "lie still", "lying still")
 EVENT_VERBS: dict[str, tuple[tuple[Verb, str], ...]] = {
@@ -247,7 +211,6 @@ EVENT_VERBS: dict[str, tuple[tuple[Verb, str], ...]] = {
     "poured": (
         (_regular("pour"), "water"),
         (_regular("pour"), "out water"),
-        (_be("tilted", "tilting"), "and water pours out"),
     ),
     "stacked": (
         (Verb("stays", "stay", "staying"), "stacked"),
@@ -552,9 +515,17 @@ class _Teller:
 
     # verbs
 
+    def tilts(self, index: int) -> bool:
+        """Whether this is the cup that is held and tilted: it stays in place, but it is not still."""
+        return (
+            self.facts.template == "pour" and index == 0 and self.facts.groups[0].motion == "rest"
+        )
+
     def verb(self, index: int, *, alone: bool = True, goal: bool = False) -> tuple[Verb, str]:
         """(verb, direction) for the motion of a group; `alone` is false where other shapes share the verb."""
         group, template = self.facts.groups[index], self.facts.template
+        if self.tilts(index):
+            return self.pick((TILTED, TILT, TIP)), ""
         if group.motion == "rest":
             options = list(RESTS)
             options.append(LIE if group.shape == "ball" else STAND)
@@ -722,6 +693,8 @@ class _Teller:
     def scene(self, told: list[_Happening]) -> tuple[str, list[_Happening]]:
         """The first sentence (no full stop), and the events that it leaves to tell."""
         facts, groups = self.facts, self.facts.groups
+        if len(groups) == 1 and self.tilts(0) and any(one.kind == "poured" for one in told):
+            return self.pouring(told)
         if len(groups) == 1 or (
             self.length == "short" and self.chance(0.15) and not facts.relations
         ):
@@ -732,7 +705,7 @@ class _Teller:
         told_left = told
         if forth in ("into", "towards"):
             if groups[0].motion == "rest":
-                return self.pouring(told)
+                return self.pouring(told, f"{self.pick(RELATION_WORDS[forth])} {self.a(1)}")
             hit = [one for one in told if one.kind == "hit" and (one.a, one.b) == (0, 1)]
             if forth == "into" and hit:
                 told_left = [one for one in told if one is not hit[0]]
@@ -771,18 +744,18 @@ class _Teller:
             sentence += f"{self.pick((', and ', '; ', ' while '))}{name} {also}"
         return sentence, told
 
-    def pouring(self, told: list[_Happening]) -> tuple[str, list[_Happening]]:
-        """A cup at its place that is poured from: what flows is the water, not the cup."""
-        form, many = self.form(0), self.facts.groups[0].count > 1
-        goal = f"into {self.a(1)}"
-        pours = "pour" if many else "pours"
+    def pouring(self, told: list[_Happening], goal: str = "") -> tuple[str, list[_Happening]]:
+        """A held cup that is poured from: what flows is the water, not the cup."""
+        many = self.facts.groups[0].count > 1
+        first, be = self.a(0), "are" if many else "is"
+        tilt = self.pick((f"{be} tilted", "tilt" if many else "tilts"))
         options = [
-            f"{self.a(0)} {pours} water {goal}",
-            f"{self.a(0)} {self.action(0, form)} and {pours} water {goal}",
-            f"water {self.pick(('is poured', 'pours', 'runs'))} from {self.a(0)} {goal}",
-            f"{self.a(0)} {'are' if many else 'is'} tilted and water pours {goal}",
+            f"{first} {'pour' if many else 'pours'} water {goal}",
+            f"water {self.pick(('is poured', 'pours', 'runs'))} from {first} {goal}",
+            f"{first} {tilt} and water {self.pick(('pours', 'runs', 'flows'))} {goal or 'out'}",
         ]
-        return self.pick(options), [one for one in told if one.kind != "poured"]
+        sentence = self.pick(options).strip()
+        return sentence, [one for one in told if one.kind != "poured"]
 
     def _be_somewhere(self, index: int) -> str:
         if self.facts.groups[index].motion != "rest":
@@ -800,7 +773,7 @@ class _Teller:
         be = "is" if group.count == 1 else "are"
         plain = self.main
         frames: list[Callable[[], str]] = [lambda: plain(index)] * 4
-        if group.motion == "rest":
+        if group.motion == "rest" and not self.tilts(index):
             frames.append(
                 lambda: (
                     f"{self.a(index)}, {self.pick(('still', 'at rest', 'motionless', 'not moving'))}"
@@ -813,7 +786,7 @@ class _Teller:
                     )
                 )
         if not self.terse:
-            if group.motion != "rest":
+            if group.motion != "rest" or self.tilts(index):
                 frames.append(lambda: f"{self.a(index)} {self.action(index, 'ing')}")
                 frames.append(lambda: f"{self.a(index)} {be} {self._progressive(index)}")
             else:
@@ -855,7 +828,8 @@ class _Teller:
         first, second = self.facts.groups[:2]
         swap = self.chance(0.15)
         i, j = (1, 0) if swap else (0, 1)
-        if first.motion == second.motion and first.speed == second.speed and self.chance(0.6):
+        same = first.motion == second.motion and first.speed == second.speed
+        if same and not self.tilts(0) and self.chance(0.6):
             pair = f"{self.a(i)} and {self.a(j)}"
             both = (
                 "both "
@@ -967,11 +941,7 @@ class _Teller:
         name, many = self.the(index) if like else (f"the {self.noun(index)}", group.count > 1)
         be = "are" if many else "is"
         said = [group.size, group.colour] if group.size else [group.colour]
-        of = (
-            f" and made of {MATERIAL_STUFF[group.material]}"
-            if group.material in MATERIAL_STUFF
-            else ""
-        )
+        of = f" and made of {group.material}" if group.material else ""
         return f"{name} {be} {' and '.join(said) if not of else ', '.join(said)}{of}"
 
     def tell(self) -> str:
@@ -1010,7 +980,7 @@ class _Teller:
         if self.length == "long":
             extra: list[str] = []
             for index, group in enumerate(facts.groups[:2]):
-                if self.chance(0.35) and (group.size or group.material in MATERIAL_STUFF):
+                if self.chance(0.35) and (group.size or group.material):
                     extra.append(self.looks(index))
             if len(facts.groups) == 1 and self.chance(0.5):
                 extra.append(
@@ -1061,20 +1031,6 @@ class _Teller:
         return " ".join(f"{_capital(sentence)}." for sentence in sentences)
 
 
-MATERIAL_STUFF = {
-    "rubber": "rubber",
-    "plastic": "plastic",
-    "metal": "metal",
-    "steel": "steel",
-    "wood": "wood",
-    "wooden": "wood",
-    "glass": "glass",
-    "stone": "stone",
-    "ceramic": "ceramic",
-    "paper": "paper",
-}
-
-
 def caption(truth: Mapping[str, Any], length: Length, rng: np.random.Generator) -> str:
     """Tell the facts of a clip in English.
 
@@ -1119,7 +1075,7 @@ def invent(rng: np.random.Generator, template: str | None = None) -> dict[str, A
             "shape": shape,
             "material": "glass"
             if world == "pour" and shape == "cup"
-            else pick(("rubber", "metal", "wood")),
+            else pick(("rubber", "plastic", "metal", "wood")),
             "motion": motion,
             "speed": pick(("slow", "fast", None)) if motion in ("right", "left") else None,
         }
@@ -1161,11 +1117,22 @@ def invent(rng: np.random.Generator, template: str | None = None) -> dict[str, A
         kinds = pick(
             ([("missed", 0, 1)], [("hit", 0, 1), ("tipped", 1, None), ("spilled", 1, None)])
         )
-    else:
+    elif rng.random() < 0.65:
         groups = [group("cup", "rest", 1), group("cup", "rest", 1)]
-        relations = [{"a": 0, "relation": "into", "b": 1}]
-        kinds = [("poured", 0, 1)]
-    if len(groups) == 1 and groups[0]["count"] < 3 and rng.random() < 0.5 and template != "edge":
+        if rng.random() < 0.8:
+            relations = [{"a": 0, "relation": "into", "b": 1}]
+            kinds = [("poured", 0, 1)]
+        else:
+            kinds = [("poured", 0, None), ("spilled", 0, None)]
+    else:
+        groups = [group("cup", "rest", 1)]
+        kinds = [("poured", 0, None)]
+    if (
+        len(groups) == 1
+        and groups[0]["count"] < 3
+        and rng.random() < 0.5
+        and template not in ("edge", "pour")
+    ):
         groups.append(group(pick(SHAPE_WORDS), pick(("rest", groups[0]["motion"])), 2))
         if groups[1]["motion"] == "rest" and rng.random() < 0.5:
             relations = [
