@@ -17,7 +17,7 @@ from worldtube.errors import DataError
 
 Length = Literal["short", "medium", "long"]
 
-LENGTHS: dict[str, tuple[int, int]] = {"short": (3, 12), "medium": (9, 26), "long": (24, 50)}
+LENGTHS: dict[str, tuple[int, int]] = {"short": (3, 12), "medium": (9, 26), "long": (24, 48)}
 """Words a caption of each length aims at (least, most)."""
 
 # --- the words; each table is keyed by the value that the facts hold -----------------------------------------

