@@ -1,0 +1,1 @@
+"""Noise, levels, samplers, guidance: pure functions over tensors that know nothing of video or of weights."""

@@ -1,0 +1,52 @@
+"""A loaded model with the tasks as methods: what `worldtube.load()` returns.
+
+Knows nothing of its own; it joins `models` and the engine for people who type Python.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worldtube import models
+from worldtube.generate import engine
+from worldtube.generate.engine import Generated
+from worldtube.generate.request import Request
+from worldtube.generate.tasks import TASKS
+from worldtube.models.model import VideoModel
+
+
+class Session:
+    """`session.generate("a red ball rolls right", seconds=2)`: every entry of TASKS is a method."""
+
+    def __init__(self, model: VideoModel):
+        self.model = model
+
+    def run(self, request: Request, *, progress: engine.Progress | None = None) -> Generated:
+        """Carry out one request."""
+        return engine.generate(self.model, [request], progress=progress)[0]
+
+    def _task(self, name: str, *args: Any, progress: engine.Progress | None = None, **kwargs: Any) -> Generated:
+        return self.run(TASKS[name](*args, **kwargs), progress=progress)
+
+    def __getattr__(self, name: str) -> Callable[..., Generated]:
+        if name not in TASKS:
+            raise AttributeError(f"a session has no task {name!r} (accepted: {', '.join(TASKS)})")
+        return partial(self._task, name)
+
+
+def load(path: str | Path | None = None, *, device: str | torch.device = "cpu") -> Session:
+    """The model in a weight file; without a path, the one that ships inside the package."""
+    return Session(models.load(path, device=device))
+
+
+@lru_cache(maxsize=1)
+def _default() -> Session:
+    return load()
+
+
+def generate(prompt: str, **options: Any) -> Generated:
+    """Words to a clip with the embedded model; options as in `worldtube generate --help`."""
+    return _default().generate(prompt, **options)

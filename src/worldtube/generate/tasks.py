@@ -1,0 +1,58 @@
+"""Tasks: functions that return a `Request`. A task is data; the engine never asks which one it was."""
+
+from collections.abc import Callable
+
+from worldtube.generate.request import Request
+from worldtube.video import Size
+
+
+def generate(
+    prompt: str,
+    *,
+    seconds: float = 2.0,
+    size: Size | None = None,
+    fps: float | None = None,
+    seed: int = 0,
+    steps: int = 24,
+    sampler: str = "euler",
+    guidance: float = 4.0,
+    negative_prompt: str = "",
+) -> Request:
+    """Words to a clip."""
+    return Request(
+        prompt=prompt,
+        seconds=seconds,
+        size=size,
+        fps=fps,
+        seed=seed,
+        steps=steps,
+        sampler=sampler,
+        guidance=guidance,
+        negative_prompt=negative_prompt,
+    )
+
+
+def image(
+    prompt: str,
+    *,
+    size: Size | None = None,
+    seed: int = 0,
+    steps: int = 24,
+    sampler: str = "euler",
+    guidance: float = 4.0,
+    negative_prompt: str = "",
+) -> Request:
+    """Words to a picture: a clip of one frame."""
+    return Request(
+        prompt=prompt,
+        seconds=None,
+        size=size,
+        seed=seed,
+        steps=steps,
+        sampler=sampler,
+        guidance=guidance,
+        negative_prompt=negative_prompt,
+    )
+
+
+TASKS: dict[str, Callable[..., Request]] = {"generate": generate, "image": image}

@@ -1,0 +1,111 @@
+"""A video model without weights: clips are draws from a Gaussian process.
+
+Its best denoiser has a closed form, per-token levels included, so whatever the engine makes with it
+can be compared with the exact conditional mean and covariance. It is the engine's test double and a
+bench for new samplers. One token per latent frame and picture cell; frames are uint8 around mid grey.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldtube.errors import RequestError
+from worldtube.tokens import Grid, Layout, Words
+from worldtube.tokens import layout as layout_of
+from worldtube.video import Clip, Size
+
+_GREY, _CONTRAST = 128.0, 25.0
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """The mean that a prompt asks for, per row."""
+
+    mean: Tensor  # (rows, P)
+
+
+class GaussianModel:
+    """Tokens x ~ N(mean(prompt), K) with K(a, b) = exp(-|dt| / tau - |dy, dx|^2 / 2 r^2), the same for each of P numbers.
+
+    A prompt of n letters has the mean n / 10 (none: 0), so that guidance can be checked as well.
+    """
+
+    name = "gaussian"
+    fps = 4.0
+    size = Size(1, 1)
+    stride = (1, 1)
+
+    def __init__(self, *, token_width: int = 3, tau: float = 1.0, radius: float = 0.5):
+        if token_width % 3:
+            raise RequestError(f"token_width {token_width} is not a multiple of 3 (one for each colour)")
+        self.token_width = token_width
+        self.tau, self.radius = tau, radius
+
+    def grid(self, size: Size, num_frames: int, fps: float, *, start: float = 0.0) -> Grid:
+        return Grid(
+            frames=num_frames,
+            height=size.height,
+            width=size.width,
+            seconds_per_frame=1 / fps,
+            stride=1,
+            start=start,
+        )
+
+    def layout(self, grid: Grid, *, causal: bool = False) -> Layout:
+        return layout_of(grid, 1, causal=causal)
+
+    def encode(self, clip: Clip) -> Tensor:
+        values = (torch.from_numpy(clip.frames.astype(np.float32)) - _GREY) / _CONTRAST
+        return values.reshape(-1, 3).repeat(1, self.token_width // 3)
+
+    def decode(self, tokens: Tensor, grid: Grid, fps: float) -> Clip:
+        shape = (grid.frames, grid.height, grid.width, 3)
+        frames = (tokens[:, :3] * _CONTRAST + _GREY).round().clamp(0, 255)
+        return Clip(frames=frames.to(torch.uint8).numpy().reshape(shape), fps=fps)
+
+    def embed(self, prompts: Sequence[str]) -> Words:
+        return Words.of([torch.full((1, 1), len(prompt) / 10) for prompt in prompts])
+
+    def read(self, words: Words) -> Prompted:
+        return Prompted(words.states.expand(-1, self.token_width))
+
+    def covariance(self, positions: Tensor) -> Tensor:
+        """(n, 3) -> (n, n) prior covariance, float64."""
+        positions = positions.double()
+        time = (positions[:, None, 0] - positions[None, :, 0]).abs()
+        space = ((positions[:, None, 1:] - positions[None, :, 1:]) ** 2).sum(-1)
+        # The nugget keeps two tokens at one place (a given one beside the clip's own) from being singular.
+        nugget = 1e-6 * torch.eye(len(positions), dtype=torch.float64)
+        return torch.exp(-time / self.tau - space / (2 * self.radius**2)) + nugget
+
+    def velocity(self, x: Tensor, sigma: Tensor, layout: Layout, reading: Prompted) -> Tensor:
+        """E[noise - data | x]: with A = diag(1 - sigma), B = diag(sigma) and C = A K A + B^2,
+        the posterior means are data = m + K A C^-1 (x - A m) and noise = B C^-1 (x - A m).
+        """
+        lengths = set(layout.lengths)
+        if len(lengths) > 1:
+            pieces = [
+                self._row(x[a:b], sigma[a:b], layout.positions[a:b], reading.mean[i : i + 1])
+                for i, (a, b) in enumerate(zip(layout.bounds[:-1], layout.bounds[1:], strict=True))
+            ]
+            return torch.cat(pieces)
+        n = lengths.pop()
+        levels, places = sigma.view(-1, n), layout.positions.view(-1, n, 3)
+        if bool((levels == levels[0]).all()) and bool((places == places[0]).all()):
+            return self._row(x, levels[0], places[0], reading.mean)
+        rows = zip(x.split(n), levels, places, reading.mean.split(1), strict=True)
+        return torch.cat([self._row(*row) for row in rows])
+
+    def _row(self, x: Tensor, sigma: Tensor, positions: Tensor, mean: Tensor) -> Tensor:
+        """Rows that share levels (n,) and places (n, 3): x (rows * n, P), mean (rows, P)."""
+        prior, level = self.covariance(positions), sigma.double()
+        keep = 1 - level
+        marginal = keep[:, None] * prior * keep[None, :] + torch.diag(level**2)
+        gain = torch.diag(level) - prior * keep[None, :]  # noise minus data
+        matrix = torch.linalg.solve(marginal, gain, left=False)
+        mean = mean.double()[:, None]  # (rows, 1, P)
+        shifted = x.double().view(len(mean), len(level), -1) - keep[:, None] * mean
+        return (matrix @ shifted - mean).reshape(x.shape).to(x.dtype)

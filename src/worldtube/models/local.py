@@ -1,0 +1,190 @@
+"""Our own model: codec, text encoder and transformer as one, and how it is loaded and saved.
+
+Owns the weight file (one safetensors file, bf16, the whole configuration as JSON in its metadata).
+Knows nothing of requests or training.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from worldtube.codec import CODECS, CodecConfig
+from worldtube.errors import DataError, NotFound, RequestError, unknown
+from worldtube.text.encoder import TextEncoder
+from worldtube.tokens import Grid, Layout, Words, patchify, unpatchify
+from worldtube.tokens import layout as layout_of
+from worldtube.transformer import Reading, Transformer, TransformerConfig
+from worldtube.video import Clip, Size
+
+FORMAT = 1
+EMBEDDED = "worldtube-small"
+MAX_PIXELS = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a model says of itself; saved with the weights."""
+
+    name: str = "untrained"
+    codec: str = "causal"
+    """Key of CODECS."""
+    patch: int = 2
+    """Latent cells per token side."""
+    fps: float = 12.0
+    width: int = 64
+    """Native width, pixels."""
+    height: int = 64
+    """Native height, pixels."""
+    latent_scale: tuple[float, ...] = ()
+    """Divide each latent channel by this; empty for ones. Measured on the training latents."""
+    latent_shift: tuple[float, ...] = ()
+    """Subtract this from each latent channel first."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Training facts: clips seen, data, scores."""
+
+
+class LocalModel:
+    """A `VideoModel` from a codec, a frozen text encoder and a `Transformer`."""
+
+    def __init__(
+        self, card: Card, codec: torch.nn.Module, transformer: Transformer, dtype: torch.dtype | None = None
+    ):
+        self.card, self.codec, self.transformer = card, codec, transformer
+        self.name, self.fps = card.name, card.fps
+        self.size = Size(card.width, card.height)
+        self.token_width = transformer.config.token_width
+        frames, side, _ = codec.stride
+        self.stride = (frames, side * card.patch)
+        channels = codec.channels
+        self._scale = torch.tensor(card.latent_scale or (1.0,) * channels).view(-1, 1, 1, 1)
+        self._shift = torch.tensor(card.latent_shift or (0.0,) * channels).view(-1, 1, 1, 1)
+        self.codec.eval().requires_grad_(False)
+        if dtype is not None:
+            self.transformer.to(dtype)
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        """The frozen encoder, loaded when the first prompt comes."""
+        return TextEncoder()
+
+    @property
+    def device(self) -> torch.device:
+        return self.transformer.token_in.weight.device
+
+    def grid(self, size: Size, num_frames: int, fps: float, *, start: float = 0.0) -> Grid:
+        frames, side = self.stride
+        if size.width % side or size.height % side or size.width * size.height > MAX_PIXELS:
+            raise RequestError(
+                f"size {size} is not accepted: width and height must be multiples of {side}, "
+                f"at most {MAX_PIXELS} pixels together"
+            )
+        if (num_frames - 1) % frames:
+            raise RequestError(f"{num_frames} frames do not fit: the number must be 1 + a multiple of {frames}")
+        cell = side // self.card.patch
+        return Grid(
+            frames=1 + (num_frames - 1) // frames,
+            height=size.height // cell,
+            width=size.width // cell,
+            seconds_per_frame=1 / fps,
+            stride=frames,
+            start=start,
+        )
+
+    def layout(self, grid: Grid, *, causal: bool = False) -> Layout:
+        return layout_of(grid, self.card.patch, causal=causal)
+
+    def tokens(self, latents: Tensor) -> Tensor:
+        """(C, t, h, w) codec latents -> (n, P) tokens of zero mean and unit variance."""
+        return patchify((latents.float() - self._shift) / self._scale, self.card.patch)
+
+    @torch.inference_mode()
+    def encode(self, clip: Clip) -> Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(clip.frames)).to(self.device)
+        pixels = pixels.permute(3, 0, 1, 2)[None].float() / 127.5 - 1  # (1, 3, T, H, W)
+        return self.tokens(self.codec.encode(pixels)[0].cpu())
+
+    @torch.inference_mode()
+    def decode(self, tokens: Tensor, grid: Grid, fps: float) -> Clip:
+        latents = unpatchify(tokens.cpu(), grid, self.card.patch) * self._scale + self._shift
+        pixels = self.codec.decode(latents[None].to(self.device))[0].float()  # (3, T, H, W)
+        frames = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return Clip(frames=frames.permute(1, 2, 3, 0).cpu().numpy(), fps=fps)
+
+    def embed(self, prompts: Sequence[str]) -> Words:
+        return Words.of(self.text.encode(list(prompts))).to(self.device)
+
+    @torch.inference_mode()
+    def read(self, words: Words) -> Reading:
+        return self.transformer.read(words)
+
+    @torch.inference_mode()
+    def velocity(self, x: Tensor, sigma: Tensor, layout: Layout, reading: Reading) -> Tensor:
+        return self.transformer(x, sigma, layout, reading)[0]
+
+
+def embedded_path() -> Path:
+    """Where the model that ships inside the package lies."""
+    return Path(str(resources.files("worldtube") / "weights" / f"{EMBEDDED}.safetensors"))
+
+
+def save(model: LocalModel, path: Path | str, *, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write codec and transformer with their configuration; whole or not at all."""
+    path = Path(path)
+    tensors = {
+        f"{part}.{name}": value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
+        for part, module in (("codec", model.codec), ("transformer", model.transformer))
+        for name, value in module.state_dict().items()
+    }
+    config = {
+        "format": FORMAT,
+        "model": "local",
+        "card": asdict(model.card),
+        "codec": model.codec.config.to_dict(),
+        "transformer": asdict(model.transformer.config),
+    }
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata={"worldtube": json.dumps(config)})
+    partial.replace(path)
+
+
+def load(
+    path: Path | str | None = None, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.bfloat16
+) -> LocalModel:
+    """The model in a safetensors file; without a path, the one that ships inside the package.
+
+    `dtype` is the transformer's; the codec chooses its own. Raises NotFound, DataError.
+    """
+    path = embedded_path() if path is None else Path(path)
+    if not path.is_file():
+        raise NotFound(f"no weights at {path} (a .safetensors file that `worldtube train` wrote is accepted)")
+    try:
+        with safe_open(str(path), framework="pt", device=str(device)) as file:
+            config = json.loads((file.metadata() or {}).get("worldtube", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise DataError(f"{path} is not a whole safetensors file ({error}); a file that `worldtube train` wrote is accepted") from error
+    if config is None or config.get("format") != FORMAT:
+        raise DataError(f"{path} carries no worldtube configuration of format {FORMAT}; a file that `worldtube train` wrote is accepted")
+    card = Card(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["card"].items()})
+    if card.codec not in CODECS:
+        raise unknown("codec", card.codec, CODECS)
+    codec = CODECS[card.codec](CodecConfig.from_dict(config["codec"]))
+    transformer = Transformer(TransformerConfig(**config["transformer"]))
+    for part, module in (("codec", codec), ("transformer", transformer)):
+        state = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+        try:
+            module.load_state_dict(state)
+        except RuntimeError as error:
+            raise DataError(f"{path}: the {part}'s weights do not fit its configuration ({str(error).splitlines()[-1].strip()})") from error
+        module.to(device).eval().requires_grad_(False)
+    return LocalModel(card, codec, transformer, dtype)

@@ -1,0 +1,55 @@
+"""The protocol that every model speaks, so that the engine, the server and the measures take any of them.
+
+Owns the seam. Knows nothing of requests, tasks or HTTP.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from worldtube.tokens import Grid, Layout, Words
+from worldtube.video import Clip, Size
+
+
+@runtime_checkable
+class VideoModel(Protocol):
+    """Pixels to tokens and back, words to states, noisy tokens to velocity."""
+
+    name: str
+    fps: float
+    """Native frame rate."""
+    size: Size
+    """Native picture size."""
+    token_width: int
+    """Numbers in a token, P."""
+    stride: tuple[int, int]
+    """Pixel frames per latent frame after the first, and pixels per token side."""
+
+    def grid(self, size: Size, num_frames: int, fps: float, *, start: float = 0.0) -> Grid:
+        """The lattice for a clip. Raises RequestError when the size does not fit the stride."""
+        ...
+
+    def layout(self, grid: Grid, *, causal: bool = False) -> Layout:
+        """Where that lattice's tokens are."""
+        ...
+
+    def encode(self, clip: Clip) -> Tensor:
+        """(n, P) clean tokens of a clip whose number of frames is 1 + k * stride."""
+        ...
+
+    def decode(self, tokens: Tensor, grid: Grid, fps: float) -> Clip:
+        """The clip that tokens stand for."""
+        ...
+
+    def embed(self, prompts: Sequence[str]) -> Words:
+        """Packed text states; the empty string is 'no words'."""
+        ...
+
+    def read(self, words: Words) -> Any:
+        """What the network needs of the words at every step; made once per prompt."""
+        ...
+
+    def velocity(self, x: Tensor, sigma: Tensor, layout: Layout, reading: Any) -> Tensor:
+        """x (N, P), one level per token (N,) -> velocity (N, P)."""
+        ...

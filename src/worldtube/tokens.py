@@ -1,0 +1,165 @@
+"""Tokens: latents cut into patches, each with a place in spacetime, many clips packed in one row.
+
+Owns patchify, positions, tracks and packing, and with them the one awkward fact about a causal
+codec: its first latent frame holds one pixel frame, the others a whole stride. A clip that is known
+in the middle or at the end is therefore encoded from its own first frame and placed by its position
+in seconds; nobody else needs to know. Knows nothing of what makes latents or of what reads tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+TRACKS: tuple[str, ...] = ("rgb", "sound", "depth", "motion", "temperature", "action")
+"""Names of the tracks on a clip's one clock. The order is part of every saved model: append only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The lattice of latents of one track of one clip, and where it lies in spacetime."""
+
+    frames: int
+    """Latent frames, t."""
+    height: int
+    """Latent rows, h."""
+    width: int
+    """Latent columns, w."""
+    seconds_per_frame: float
+    """Duration of one pixel frame."""
+    stride: int = 4
+    """Pixel frames in each latent frame but the first, which holds one."""
+    start: float = 0.0
+    """Time of the first pixel frame, seconds."""
+    track: str = "rgb"
+
+    @property
+    def num_frames(self) -> int:
+        """Pixel frames that the grid decodes to."""
+        return 1 + (self.frames - 1) * self.stride
+
+    def seconds(self) -> Tensor:
+        """(t,) middle of the time that each latent frame covers."""
+        last = torch.arange(self.frames, dtype=torch.float32) * self.stride
+        middle = last - (self.stride - 1) / 2
+        middle[0] = 0
+        return self.start + middle * self.seconds_per_frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where the N tokens of a packed row are; everything about them but their values."""
+
+    positions: Tensor
+    """(N, 3) seconds, y, x. y and x are relative to the middle, in units of sqrt(H * W)."""
+    frames: Tensor
+    """(N,) latent frame within the own clip; causal attention and staircases go by it."""
+    kinds: Tensor
+    """(N,) 2 * track index + 1 where the token holds a single pixel frame."""
+    bounds: tuple[int, ...]
+    """Row b is tokens bounds[b] : bounds[b + 1]."""
+    causal: tuple[bool, ...]
+    """Per row: does a token see later frames of its row?"""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens in each row."""
+        return tuple(b - a for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True))
+
+    @property
+    def rows(self) -> Tensor:
+        """(N,) which row each token belongs to."""
+        return torch.repeat_interleave(torch.arange(len(self.lengths)), torch.tensor(self.lengths))
+
+    def to(self, device: torch.device | str) -> "Layout":
+        return replace(
+            self,
+            positions=self.positions.to(device),
+            frames=self.frames.to(device),
+            kinds=self.kinds.to(device),
+        )
+
+
+def patchify(latents: Tensor, patch: int) -> Tensor:
+    """(C, t, h, w) -> (t * h/p * w/p, C * p * p) tokens, time slowest."""
+    return rearrange(latents, "c t (h p) (w q) -> (t h w) (c p q)", p=patch, q=patch)
+
+
+def unpatchify(tokens: Tensor, grid: Grid, patch: int) -> Tensor:
+    """Inverse of `patchify`."""
+    return rearrange(
+        tokens,
+        "(t h w) (c p q) -> c t (h p) (w q)",
+        t=grid.frames,
+        h=grid.height // patch,
+        w=grid.width // patch,
+        p=patch,
+        q=patch,
+    )
+
+
+def layout(grid: Grid, patch: int, *, causal: bool = False) -> Layout:
+    """Positions of one clip's tokens, in the order of `patchify`."""
+    rows, columns = grid.height // patch, grid.width // patch
+    side = (grid.height * grid.width) ** 0.5
+    y = (torch.arange(rows) + 0.5) * patch / side - grid.height / side / 2
+    x = (torch.arange(columns) + 0.5) * patch / side - grid.width / side / 2
+    seconds, y, x = torch.meshgrid(grid.seconds(), y, x, indexing="ij")
+    frames = torch.arange(grid.frames)
+    kinds = 2 * TRACKS.index(grid.track) + (frames == 0).long()
+    each = rows * columns
+    return Layout(
+        positions=torch.stack([seconds, y, x], dim=-1).reshape(-1, 3),
+        frames=frames.repeat_interleave(each),
+        kinds=kinds.repeat_interleave(each),
+        bounds=(0, grid.frames * each),
+        causal=(causal,),
+    )
+
+
+def join(layouts: Sequence[Layout]) -> Layout:
+    """Several tracks or pieces of one clip become one row: they attend to each other."""
+    return Layout(
+        positions=torch.cat([one.positions for one in layouts]),
+        frames=torch.cat([one.frames for one in layouts]),
+        kinds=torch.cat([one.kinds for one in layouts]),
+        bounds=(0, sum(one.bounds[-1] for one in layouts)),
+        causal=(any(one.causal[0] for one in layouts),),
+    )
+
+
+def pack(layouts: Sequence[Layout]) -> Layout:
+    """Several clips become one packed row with boundaries: they do not see each other."""
+    bounds = [0]
+    for one in layouts:
+        offset = bounds[-1]
+        bounds += [offset + bound for bound in one.bounds[1:]]
+    return Layout(
+        positions=torch.cat([one.positions for one in layouts]),
+        frames=torch.cat([one.frames for one in layouts]),
+        kinds=torch.cat([one.kinds for one in layouts]),
+        bounds=tuple(bounds),
+        causal=tuple(flag for one in layouts for flag in one.causal),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """Packed text: the token states of one prompt per row."""
+
+    states: Tensor
+    """(S, E) from the text encoder."""
+    bounds: tuple[int, ...]
+
+    @classmethod
+    def of(cls, states: Sequence[Tensor]) -> "Words":
+        """Pack one (S_i, E) per row."""
+        bounds = [0]
+        for one in states:
+            bounds.append(bounds[-1] + len(one))
+        return cls(states=torch.cat(list(states)), bounds=tuple(bounds))
+
+    def to(self, device: torch.device | str) -> "Words":
+        return replace(self, states=self.states.to(device))

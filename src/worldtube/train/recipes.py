@@ -1,0 +1,34 @@
+"""Recipes: named training configurations. Each states what it is for, the command and the time."""
+
+from worldtube.train.loop import TrainConfig
+from worldtube.transformer import TransformerConfig
+
+RECIPES: dict[str, tuple[str, TrainConfig]] = {
+    "tiny": (
+        "a network of a few thousand weights for tests; seconds on one core",
+        TrainConfig(
+            model=TransformerConfig(width=64, depth=2, head_width=32, hidden=128, text_depth=1),
+            rows=4,
+            steps=20,
+            warmup=5,
+            sample_every=10,
+            sample_steps=4,
+        ),
+    ),
+    "laptop": (
+        "the model that ships: 64x64, 2 s, 12 fps, on two CPU cores over one or more sittings",
+        TrainConfig(model=TransformerConfig(), rows=32, steps=20_000),
+    ),
+    "gpu": (
+        "128x128 on one GPU of 24 GB or more, a few hours",
+        TrainConfig(
+            model=TransformerConfig(width=512, depth=12, hidden=1408),
+            rows=128,
+            steps=100_000,
+            rate=7e-4,
+            size=128,
+            device="cuda",
+        ),
+    ),
+}
+"""name -> (what it is for, configuration)."""

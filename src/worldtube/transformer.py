@@ -1,0 +1,324 @@
+"""The network: packed tokens with a noise level each, and words, to velocity.
+
+Owns attention, the block and the initialisation. Knows nothing of pixels, of the codec, of schedules
+or of where its weights come from. Shapes: N tokens in the pack, S text tokens, D width, H heads,
+d = D / H, U distinct noise levels.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from worldtube.tokens import TRACKS, Layout, Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Sizes of the network."""
+
+    token_width: int = 64
+    """Numbers in a token: codec channels times patch area."""
+    text_width: int = 1280
+    """Numbers in a text token state."""
+    width: int = 256
+    """D; a multiple of 64 times the number of heads is not needed, heads are D / head_width."""
+    depth: int = 6
+    """Blocks."""
+    text_depth: int = 2
+    """Blocks that refine the words before the tokens read them; they bind 'red' to 'ball'."""
+    head_width: int = 64
+    """d, per head."""
+    hidden: int = 704
+    """Inner width of SwiGLU, about 8/3 of D."""
+    truth_width: int = 0
+    """Numbers per token that a middle block also predicts in training (object classes); 0 for none."""
+    truth_block: int = 3
+    """After which block the truth is predicted."""
+
+
+def rope_angles(positions: Tensor, head_width: int) -> Tensor:
+    """(N, d/2) angles for `(seconds, y, x)` (Su et al. 2021, with axes as in Flux).
+
+    Wavelengths run from 0.6 to 40 seconds in time, and from two patches of a 64-pixel clip (1/8 of the
+    picture's side: twice what the smallest trained clip can resolve) to four pictures in space.
+    """
+    half = head_width // 2
+    parts = (half - 2 * (half // 3), half // 3, half // 3)
+    spans = ((0.6, 40.0), (0.125, 4.0), (0.125, 4.0))
+    angles = []
+    for axis, (count, (short, long)) in enumerate(zip(parts, spans, strict=True)):
+        exponent = torch.linspace(0, 1, count, device=positions.device)
+        frequency = 2 * math.pi / (short * (long / short) ** exponent)
+        angles.append(positions[:, axis : axis + 1] * frequency)
+    return torch.cat(angles, dim=-1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding, half-split layout. x (N, H, d), cos and sin (N, 1, d/2)."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Root-mean-square norm over the last axis, staying in the dtype of `x` (the fused path)."""
+    return F.rms_norm(x, x.shape[-1:], None if weight is None else weight.to(x.dtype), 1e-6)
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, q_bounds: Sequence[int], k_bounds: Sequence[int]
+) -> Tensor:
+    """Attention within rows. q (N, H, d), k and v (M, H, d); row b of q sees row b of k.
+
+    A run of neighbouring rows with one length of q goes in one batched call (with k padded under a mask
+    where its lengths differ, as with words); so no dense mask over the pack is ever made, which on a CPU
+    is three times faster.
+    """
+    q_lengths = [b - a for a, b in zip(q_bounds[:-1], q_bounds[1:], strict=True)]
+    pieces, first = [], 0
+    for length, run in itertools.groupby(q_lengths):
+        last = first + len(list(run))
+        a, b = q_bounds[first], q_bounds[last]
+        batch = rearrange(q[a:b], "(b n) h d -> b h n d", n=length)
+        keys, values, seen = _rows(k, v, k_bounds[first : last + 1])
+        out = F.scaled_dot_product_attention(batch, keys, values, attn_mask=seen)
+        pieces.append(rearrange(out, "b h n d -> (b n) h d"))
+        first = last
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def _rows(k: Tensor, v: Tensor, bounds: Sequence[int]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Rows of k and v as (b, H, longest, d), and which places are real (None: all of them)."""
+    lengths = [b - a for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    longest = max(lengths)
+    if min(lengths) == longest:
+        k, v = (
+            rearrange(z[bounds[0] : bounds[-1]], "(b m) h d -> b h m d", m=longest) for z in (k, v)
+        )
+        return k, v, None
+    length = torch.tensor(lengths, device=k.device)[:, None]
+    slot = torch.arange(longest, device=k.device)[None]
+    start = torch.tensor(bounds[:-1], device=k.device)[:, None]
+    index = (start + slot.minimum(length - 1)).reshape(-1)
+    k, v = (rearrange(z[index], "(b m) h d -> b h m d", m=longest) for z in (k, v))
+    return k, v, (slot < length)[:, None, None, :]
+
+
+def attend_causal(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
+    """As `attend` on one packing, but rows marked causal see no later frame of their own row."""
+    if not any(layout.causal):
+        return attend(q, k, v, layout.bounds, layout.bounds)
+    pieces = []
+    for a, b, causal in zip(layout.bounds[:-1], layout.bounds[1:], layout.causal, strict=True):
+        if not causal:
+            pieces.append(attend(q[a:b], k[a:b], v[a:b], (0, b - a), (0, b - a)))
+            continue
+        frames = layout.frames[a:b]
+        mask = frames[:, None] >= frames[None, :]
+        piece = F.scaled_dot_product_attention(
+            *(rearrange(z[a:b], "n h d -> 1 h n d") for z in (q, k, v)), attn_mask=mask
+        )
+        pieces.append(rearrange(piece, "1 h n d -> n h d"))
+    return torch.cat(pieces)
+
+
+class SwiGLU(nn.Module):
+    """(silu(x W1) * x W2) W3 (Shazeer 2020)."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.inner = nn.Linear(width, 2 * hidden, bias=False)
+        self.outer = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.inner(x).chunk(2, dim=-1)
+        return self.outer(F.silu(gate) * value)
+
+
+class Attention(nn.Module):
+    """Self-attention with QK norm and rotary positions."""
+
+    def __init__(self, width: int, head_width: int):
+        super().__init__()
+        self.head_width = head_width
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.q_norm = nn.Parameter(torch.ones(head_width))
+        self.k_norm = nn.Parameter(torch.ones(head_width))
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], layout: Layout) -> Tensor:
+        q, k, v = rearrange(self.qkv(x), "n (three h d) -> three n h d", three=3, d=self.head_width)
+        q = rotate(rms_norm(q, self.q_norm), *rope)  # (N, H, d)
+        k = rotate(rms_norm(k, self.k_norm), *rope)  # (N, H, d)
+        return self.out(attend_causal(q, k, v, layout).flatten(1))  # (N, D)
+
+
+class CrossAttention(nn.Module):
+    """Tokens read the words of their own row; keys and values are made once per prompt."""
+
+    def __init__(self, width: int, head_width: int):
+        super().__init__()
+        self.head_width = head_width
+        self.q = nn.Linear(width, width, bias=False)
+        self.kv = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.q_norm = nn.Parameter(torch.ones(head_width))
+        self.k_norm = nn.Parameter(torch.ones(head_width))
+
+    def read(self, words: Tensor) -> tuple[Tensor, Tensor]:
+        """(S, D) -> keys and values (S, H, d)."""
+        k, v = rearrange(self.kv(words), "s (two h d) -> two s h d", two=2, d=self.head_width)
+        return rms_norm(k, self.k_norm), v
+
+    def forward(
+        self, x: Tensor, kv: tuple[Tensor, Tensor], layout: Layout, word_bounds: Sequence[int]
+    ) -> Tensor:
+        q = rms_norm(rearrange(self.q(x), "n (h d) -> n h d", d=self.head_width), self.q_norm)
+        return self.out(attend(q, *kv, layout.bounds, word_bounds).flatten(1))  # (N, D)
+
+
+class TextBlock(nn.Module):
+    """A plain pre-norm block over the words of each prompt."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.attention = Attention(config.width, config.head_width)
+        self.mlp = SwiGLU(config.width, config.hidden)
+
+    def forward(self, words: Tensor, rope: tuple[Tensor, Tensor], layout: Layout) -> Tensor:
+        words = words + self.attention(rms_norm(words), rope, layout)  # (S, D)
+        return words + self.mlp(rms_norm(words))  # (S, D)
+
+
+class Block(nn.Module):
+    """Self-attention, words, SwiGLU; shift, scale and gate from the noise level.
+
+    The modulation is one shared network plus a table per block (PixArt-alpha: Chen et al. 2023, section
+    2.3): computed on U distinct levels, then spread over the tokens.
+    """
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.attention = Attention(config.width, config.head_width)
+        self.words = CrossAttention(config.width, config.head_width)
+        self.mlp = SwiGLU(config.width, config.hidden)
+        self.table = nn.Parameter(torch.zeros(6, config.width))
+
+    def forward(
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        level: Tensor | None,
+        rope: tuple[Tensor, Tensor],
+        kv: tuple[Tensor, Tensor],
+        layout: Layout,
+        word_bounds: Sequence[int],
+    ) -> Tensor:
+        parts = (modulation + self.table).to(x.dtype).unbind(1)  # 6 x (U, D)
+        if level is not None:
+            parts = [part[level] for part in parts]  # 6 x (N, D)
+        shift1, scale1, gate1, shift2, scale2, gate2 = parts
+        x = x + gate1 * self.attention(rms_norm(x) * (1 + scale1) + shift1, rope, layout)
+        x = x + self.words(rms_norm(x), kv, layout, word_bounds)
+        return x + gate2 * self.mlp(rms_norm(x) * (1 + scale2) + shift2)  # (N, D)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the network keeps of the words while it denoises: per block keys and values."""
+
+    kv: tuple[tuple[Tensor, Tensor], ...]
+    bounds: tuple[int, ...]
+
+
+class Transformer(nn.Module):
+    """Velocity of packed tokens, each at its own noise level."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.token_in = nn.Linear(config.token_width, width)
+        self.kind = nn.Embedding(2 * len(TRACKS), width)
+        self.text_in = nn.Linear(config.text_width, width)
+        self.text_blocks = nn.ModuleList(TextBlock(config) for _ in range(config.text_depth))
+        self.level_in = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
+        self.modulation = nn.Linear(width, 6 * width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.final_modulation = nn.Linear(width, 2 * width)
+        self.token_out = nn.Linear(width, config.token_width)
+        self.truth_out = nn.Linear(width, config.truth_width) if config.truth_width else None
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Small uniform projections; everything that writes to the stream through a gate starts closed."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.kind.weight, std=0.02)
+        for block in self.blocks:
+            nn.init.zeros_(block.words.out.weight)
+        for closed in (self.modulation, self.final_modulation, self.token_out):
+            nn.init.zeros_(closed.weight)
+            nn.init.zeros_(closed.bias)
+
+    def read(self, words: Words) -> Reading:
+        """Words -> keys and values for every block; once per prompt, not once per step."""
+        dtype = self.text_in.weight.dtype
+        x = self.text_in(words.states.to(dtype))  # (S, D)
+        place = torch.cat([
+            torch.arange(b - a) for a, b in zip(words.bounds[:-1], words.bounds[1:], strict=True)
+        ]).to(x.device)
+        zeros = torch.zeros_like(place)
+        line = Layout(
+            positions=torch.stack([place, zeros, zeros], dim=-1).float(),
+            frames=zeros,
+            kinds=zeros,
+            bounds=words.bounds,
+            causal=(False,) * (len(words.bounds) - 1),
+        )
+        rope = self._rope(line.positions * 0.25, x.dtype)  # a word is a quarter of a second apart
+        for block in self.text_blocks:
+            x = block(x, rope, line)  # (S, D)
+        x = rms_norm(x)
+        return Reading(tuple(block.words.read(x) for block in self.blocks), words.bounds)
+
+    def _rope(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        angles = rope_angles(positions.float(), self.config.head_width)[:, None]  # (N, 1, d/2)
+        return angles.cos().to(dtype), angles.sin().to(dtype)
+
+    def forward(
+        self, x: Tensor, sigma: Tensor, layout: Layout, reading: Reading
+    ) -> tuple[Tensor, Tensor | None]:
+        """x (N, P), sigma (N,) -> velocity (N, P) and, if the config asks, truth (N, truth_width)."""
+        dtype = self.token_in.weight.dtype
+        levels, level = torch.unique(sigma, return_inverse=True)  # (U,), (N,)
+        if len(levels) == 1:
+            level = None
+        c = self.level_in(level_features(levels).to(dtype))  # (U, D)
+        modulation = rearrange(self.modulation(F.silu(c)), "u (six d) -> u six d", six=6)
+        final = self.final_modulation(F.silu(c))  # (U, 2D)
+        rope = self._rope(layout.positions, dtype)
+        h = self.token_in(x.to(dtype)) + self.kind(layout.kinds)  # (N, D)
+        truth = None
+        for i, (block, kv) in enumerate(zip(self.blocks, reading.kv, strict=True), start=1):
+            h = block(h, modulation, level, rope, kv, layout, reading.bounds)  # (N, D)
+            if self.truth_out is not None and i == self.config.truth_block and self.training:
+                truth = self.truth_out(rms_norm(h))  # (N, truth_width)
+        shift, scale = (final if level is None else final[level]).chunk(2, dim=-1)
+        out = self.token_out(rms_norm(h) * (1 + scale) + shift)  # (N, P)
+        return out.float(), truth
+
+
+def level_features(sigma: Tensor) -> Tensor:
+    """(U,) -> (U, 256) sinusoids of the noise level (Vaswani et al. 2017, on 1000 sigma)."""
+    frequency = torch.exp(-math.log(10_000) * torch.arange(128, device=sigma.device) / 128)
+    angles = 1000 * sigma[:, None] * frequency
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
