@@ -16,6 +16,9 @@ from numba import njit
 GRAVITY = 9.81
 INSIDE, OUTSIDE = 1, 2
 _MARGIN = 3
+_CLAMP = 0.25
+_SETTLE = 5.0
+_PANCAKE = 1.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +102,7 @@ def _tag(tags, low, inv, shape, cup, pos, rot, vessel, clear):
 def advance(
     x, v, c, ratio, side, alive,
     mass, momentum, tags, touched,
-    low, shape, cell, dt, sound, gain, drag,
+    low, shape, cell, full, dt, sound, gain, drag, settle,
     vessels, cup_pos, cup_rot, cup_vel, cup_spin,
     ball_pos, ball_vel, ball_radius, table,
 ):  # fmt: skip
@@ -166,6 +169,7 @@ def advance(
                         momentum[n, 0] += weight * (vx + a00 * dx + a01 * dy + a02 * dz)
                         momentum[n, 1] += weight * (vy + a10 * dx + a11 * dy + a12 * dz)
                         momentum[n, 2] += weight * (vz + a20 * dx + a21 * dy + a22 * dz)
+                        momentum[n, 3] += weight * push
         # the grid: gravity, table, ball
         for t in range(used):
             n = touched[t]
@@ -193,15 +197,20 @@ def advance(
                         n_v[0] -= into * ux
                         n_v[1] -= into * uy
                         n_v[2] -= into * uz
+            room = 1.0
             if tags[n]:
-                # A node near a wall lacks the push of the water that is not there behind the wall, so
-                # it must not be carried into it; this is what holds the water's weight up.
+                # A node near a wall lacks the push of the water that is not there behind the wall: the
+                # wall gives it, as a mirror image of the water on this side would.
                 node[0], node[1], node[2] = px, py, pz
+                push = momentum[n, 3] * scale * cell
                 for q in range(cups):
                     if tags[n] & (INSIDE << (2 * q)):
+                        room *= _lean(
+                            n_v, node, push, inv, vessels[q], cup_pos[s, q], cup_rot[s, q], local,
+                        )  # fmt: skip
                         _stop(
                             n_v, node, INSIDE, vessels[q], cup_pos[s, q], cup_rot[s, q],
-                            cup_vel[s, q], cup_spin[s, q], cell, local,
+                            cup_vel[s, q], cup_spin[s, q], _CLAMP * cell, local,
                         )  # fmt: skip
             if pz < 0.5 * cell:
                 # One row under the edge stays free, or water would hang on to it.
@@ -217,13 +226,16 @@ def advance(
                     n_v[1] *= hold
                     n_v[2] = max(n_v[2], 0.0)
             momentum[n, 0], momentum[n, 1], momentum[n, 2] = n_v[0], n_v[1], n_v[2]
+            momentum[n, 3] = room
         # grid to particles
         for p in range(count):
             if not alive[p]:
                 continue
             bar = 0
+            held = False
             for k in range(cups):
                 if side[p, k] == INSIDE:
+                    held = True
                     bar |= OUTSIDE << (2 * k)
                 elif side[p, k] == OUTSIDE:
                     bar |= INSIDE << (2 * k)
@@ -233,6 +245,7 @@ def advance(
             w[0, 0], w[0, 1], w[0, 2] = 0.5 * (1.5 - fx) ** 2, 0.75 - (fx - 1) ** 2, 0.5 * (fx - 0.5) ** 2
             w[1, 0], w[1, 1], w[1, 2] = 0.5 * (1.5 - fy) ** 2, 0.75 - (fy - 1) ** 2, 0.5 * (fy - 0.5) ** 2
             w[2, 0], w[2, 1], w[2, 2] = 0.5 * (1.5 - fz) ** 2, 0.75 - (fz - 1) ** 2, 0.5 * (fz - 0.5) ** 2
+            crowd = space = 0.0
             vx = vy = vz = g0 = g1 = g2 = g3 = 0.0
             b00 = b01 = b02 = b10 = b11 = b12 = b20 = b21 = b22 = 0.0
             for i in range(3):
@@ -254,6 +267,8 @@ def advance(
                         ax = momentum[n, 0] * weight
                         ay = momentum[n, 1] * weight
                         az = momentum[n, 2] * weight
+                        crowd += weight * mass[n]
+                        space += weight * momentum[n, 3]
                         vx += ax
                         vy += ay
                         vz += az
@@ -292,7 +307,12 @@ def advance(
             c[p, 1, 0], c[p, 1, 1], c[p, 1, 2] = b10 * f, b11 * f, b12 * f
             c[p, 2, 0], c[p, 2, 1], c[p, 2, 2] = b20 * f, b21 * f, b22 * f
             change = 1.0 + dt * f * (b00 + b11 + b22)
-            ratio[p] = min(1.0 + gain, max(0.6, ratio[p] * change))
+            new = ratio[p] * change
+            if held:
+                # Inside a cup the volume is also held to what the particles around really take up, or
+                # every splash would leave the water a little thicker.
+                new += settle * dt * (min(1.0 + gain, max(0.85, full * space / crowd)) - new)
+            ratio[p] = min(1.0 + gain, max(0.6, new))
             speed = np.sqrt(vx * vx + vy * vy + vz * vz)
             if speed > limit:
                 vx, vy, vz = vx * limit / speed, vy * limit / speed, vz * limit / speed
@@ -334,6 +354,7 @@ def advance(
             momentum[n, 0] = 0.0
             momentum[n, 1] = 0.0
             momentum[n, 2] = 0.0
+            momentum[n, 3] = 0.0
     last = cup_pos.shape[0] - 1
     for k in range(cups):
         _tag(tags, low, inv, shape, k, cup_pos[last, k], cup_rot[last, k], vessels[k], True)
@@ -390,6 +411,38 @@ def _stop(v, x, side, vessel, pos, rot, vel, spin, reach, local):
 
 
 @njit(cache=True, fastmath=True)
+def _beyond(u):
+    """Of a node's kernel `u` cells from a wall: its mass on this side, its first moment beyond the wall."""
+    u = max(u, 0.0)
+    if u >= 1.5:
+        return 1.0, 0.0
+    if u >= 0.5:
+        a = 1.5 - u
+        return 1.0 - a**3 / 6.0, 0.25 * a**3 - 0.125 * a**4
+    return 0.5 + 0.75 * u - u**3 / 3.0, 0.203125 - 0.375 * u * u + 0.25 * u**4
+
+
+@njit(cache=True, fastmath=True)
+def _lean(v, x, push, inv, vessel, pos, rot, local):
+    """Add what the wall and the base of a cup give to a node inside it that feels the pressure `push`.
+
+    Returns the share of the node's kernel that is inside.
+    """
+    for a in range(3):
+        local[a] = (
+            rot[0, a] * (x[0] - pos[0]) + rot[1, a] * (x[1] - pos[1]) + rot[2, a] * (x[2] - pos[2])
+        )
+    r = np.sqrt(local[0] ** 2 + local[1] ** 2) + 1e-9
+    inner = vessel[1] + (vessel[0] - vessel[1]) / vessel[2] * local[2] - vessel[3]
+    m_side, f_side = _beyond((inner - r) * inv)
+    m_base, f_base = _beyond((local[2] - vessel[3]) * inv)
+    side, up = -push * f_side / m_side / r, push * f_base / m_base
+    for a in range(3):
+        v[a] += rot[a, 0] * side * local[0] + rot[a, 1] * side * local[1] + rot[a, 2] * up
+    return m_side * m_base
+
+
+@njit(cache=True, fastmath=True)
 def _contain(x, v, side, vessel, pos, rot, vel, spin, eps, local):
     """Put a particle that crossed the shell back on its side; returns the side it is on now."""
     for a in range(3):
@@ -437,55 +490,96 @@ def _contain(x, v, side, vessel, pos, rot, vel, spin, eps, local):
 
 
 @njit(cache=True, fastmath=True)
-def distance_field(x, alive, side, low, cell, radius, drop, out, total, centre):
-    """The surface of the water as a signed distance on a grid, one layer per side.
-
-    Zhu and Bridson's field: distance to the weighted middle of the particles nearby, less a drop's
-    radius. Layer 0 is the water outside every cup, layer 1 + k the water in cup k: a picture that asks
-    the layer of the side it looks at never sees water through an opaque wall.
-    """
+def _gather(x, seen, flat_below, side, low, cell, radius, drop, out, total, centre, nodes):
+    """Fill `out` (layers, nodes) with the depth under the surface, and leave the scratch arrays clean."""
     inv = 1.0 / cell
     layers, nx, ny, nz = out.shape
-    total[:] = 0.0
-    centre[:] = 0.0
-    reach = int(np.ceil(radius * inv))
+    reach_z = int(np.ceil(radius * inv))
     r2 = radius * radius
+    used = 0
     for p in range(x.shape[0]):
-        if not alive[p]:
+        if not seen[p]:
             continue
         gx, gy, gz = (x[p, 0] - low[0]) * inv, (x[p, 1] - low[1]) * inv, (x[p, 2] - low[2]) * inv
         i0, j0, k0 = int(np.floor(gx)), int(np.floor(gy)), int(np.floor(gz))
+        # A thin layer on the table is drawn as pancakes that meet, not as beads.
+        wide = _PANCAKE if -flat_below < x[p, 2] < flat_below else 1.0
+        reach, shrink = int(np.ceil(wide * radius * inv)), 1.0 / wide
         home = 0
         for q in range(side.shape[1]):
             if side[p, q] == INSIDE:
                 home = q + 1
-        for i in range(max(0, i0 - reach + 1), min(nx, i0 + reach + 1)):
-            dx = (i - gx) * cell
-            for j in range(max(0, j0 - reach + 1), min(ny, j0 + reach + 1)):
-                dy = (j - gy) * cell
-                for k in range(max(0, k0 - reach + 1), min(nz, k0 + reach + 1)):
-                    dz = (k - gz) * cell
-                    d2 = (dx * dx + dy * dy + dz * dz) / r2
-                    if d2 >= 1.0:
-                        continue
-                    weight = (1.0 - d2) ** 3
-                    for layer in range(layers):
-                        # A drop above a mouth belongs to the air and, so that surfaces join, to that cup.
-                        if layer == home or (home == 0 and layer > 0 and side[p, layer - 1] == 0):
-                            total[layer, i, j, k] += weight
-                            centre[layer, i, j, k, 0] -= weight * dx
-                            centre[layer, i, j, k, 1] -= weight * dy
-                            centre[layer, i, j, k, 2] -= weight * dz
-    for layer in range(layers):
-        for i in range(nx):
-            for j in range(ny):
-                for k in range(nz):
-                    t = total[layer, i, j, k]
-                    if t < 1e-6:
-                        out[layer, i, j, k] = radius - drop
-                    else:
-                        a, b, d = centre[layer, i, j, k]
-                        out[layer, i, j, k] = np.sqrt(a * a + b * b + d * d) / t - drop
+        for layer in range(layers):
+            # A drop above a mouth belongs to the air and, so that surfaces join, to that cup.
+            if layer != home and not (home == 0 and layer > 0 and side[p, layer - 1] == 0):
+                continue
+            for i in range(max(0, i0 - reach + 1), min(nx, i0 + reach + 1)):
+                dx = (i - gx) * cell * shrink
+                for j in range(max(0, j0 - reach + 1), min(ny, j0 + reach + 1)):
+                    dy = (j - gy) * cell * shrink
+                    for k in range(max(0, k0 - reach_z + 1), min(nz, k0 + reach_z + 1)):
+                        dz = (k - gz) * cell
+                        d2 = (dx * dx + dy * dy + dz * dz) / r2
+                        if d2 >= 1.0:
+                            continue
+                        n = ((layer * nx + i) * ny + j) * nz + k
+                        if total[n] == 0.0:
+                            nodes[used] = n
+                            used += 1
+                        weight = (1.0 - d2) ** 3
+                        total[n] += weight
+                        centre[n, 0] += weight * dx
+                        centre[n, 1] += weight * dy
+                        centre[n, 2] += weight * dz
+    flat = out.reshape(-1)
+    flat[:] = drop - radius
+    for t in range(used):
+        n = nodes[t]
+        a, b, d = centre[n, 0], centre[n, 1], centre[n, 2]
+        flat[n] = drop - np.sqrt(a * a + b * b + d * d) / total[n]
+        total[n] = 0.0
+        centre[n, 0] = 0.0
+        centre[n, 1] = 0.0
+        centre[n, 2] = 0.0
+
+
+def surface(
+    x: np.ndarray,
+    seen: np.ndarray,
+    flat_below: float,
+    side: np.ndarray,
+    low: np.ndarray,
+    cell: float,
+    radius: float,
+    drop: float,
+    shape: tuple[int, int, int],
+) -> np.ndarray:
+    """Depth under the water's surface (negative above it) on a grid of nodes, float32 (1 + K, X, Y, Z).
+
+    Zhu and Bridson's field: a drop's radius less the distance to the weighted middle of the particles
+    within `radius`; lower than `flat_below` over the table it is stretched sideways. Layer 0 is the water outside every cup, layer 1 + k the water in cup k: a picture
+    that asks the layer of the side it looks at never sees water through an opaque wall.
+    """
+    out = np.empty((1 + side.shape[1], *shape), np.float32)
+    _gather(
+        x, seen, flat_below, side, low, cell, radius, drop, out,
+        np.zeros(out.size, np.float32), np.zeros((out.size, 3), np.float32), np.empty(out.size, np.int64),
+    )  # fmt: skip
+    return out
+
+
+@njit(cache=True, fastmath=True)
+def soak(wetness, x, low_x, low_y, cell, radius):
+    """Wet the nodes of a flat map around particles; what is wet stays wet."""
+    inv = 1.0 / cell
+    nx, ny = wetness.shape
+    for p in range(x.shape[0]):
+        gx, gy, r = (x[p, 0] - low_x) * inv, (x[p, 1] - low_y) * inv, radius * inv
+        for i in range(max(0, int(np.ceil(gx - r))), min(nx, int(gx + r) + 1)):
+            for j in range(max(0, int(np.ceil(gy - r))), min(ny, int(gy + r) + 1)):
+                d2 = ((i - gx) ** 2 + (j - gy) ** 2) / (r * r)
+                if d2 < 1.0:
+                    wetness[i, j] = max(wetness[i, j], min(1.0, 1.6 * (1.0 - d2)))
 
 
 class Water:
@@ -512,7 +606,7 @@ class Water:
         self.side = np.zeros((count, len(vessels)), np.int8)
         self.alive = np.ones(count, np.bool_)
         self._gradient = np.zeros((count, 3, 3))
-        self._mass, self._momentum = np.zeros(nodes), np.zeros((nodes, 3))
+        self._mass, self._momentum = np.zeros(nodes), np.zeros((nodes, 4))
         self._tags, self._touched = np.zeros(nodes, np.uint8), np.zeros(nodes, np.int64)
         self._low, self._shape = np.array(domain.low, float), np.array(domain.cells)
         self._table = np.array(domain.table, float)
@@ -531,7 +625,8 @@ class Water:
         advance(
             self.x, self.v, self._gradient, self.ratio, self.side, self.alive,
             self._mass, self._momentum, self._tags, self._touched,
-            self._low, self._shape, self.domain.cell, dt, self.sound, self.gain, self.drag,
+            self._low, self._shape, self.domain.cell, (self.domain.cell / self.spacing) ** 3, dt,
+            self.sound, self.gain, self.drag, _SETTLE,
             self.vessels, *cups, *balls, self._table,
         )  # fmt: skip
 

@@ -45,13 +45,15 @@ class Water:
     """Water as a density on a regular grid of nodes; its surface is where the density crosses `level`."""
 
     density: np.ndarray
-    """float32 (X, Y, Z)."""
+    """float32 (X, Y, Z), or (1 + cups, X, Y, Z): first the water that is in none of `cups`, then theirs in turn."""
     origin: tuple[float, float, float]
     """World position of node (0, 0, 0)."""
     spacing: float
     level: float = 0.5
     absorption: tuple[float, float, float] = (3.2, 1.2, 0.7)
     """Per metre, for red, green and blue light."""
+    cups: tuple[int, ...] = ()
+    """Rows of the solids that hold a layer of their own, so that no water is seen through a thin wall."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,13 +148,14 @@ def render(
         scene.sky,
         sun / np.linalg.norm(sun),
         np.asarray((*scene.table, scene.table_thickness, scene.floor), np.float64),
-        _NOTHING_3D if water is None else np.ascontiguousarray(water.density, np.float32),
+        _NOTHING_4D if water is None else _layers(water),
         np.asarray(
             (0, 0, 0, 1, 1, 0, 0, 0)
             if water is None
             else (*water.origin, water.spacing, water.level, *water.absorption),
             np.float64,
         ),
+        _held(scene),
         _NOTHING_2D if stain is None else np.ascontiguousarray(stain.wetness, np.float32),
         np.asarray((0, 0, 1) if stain is None else (*stain.origin, stain.spacing), np.float64),
     )
@@ -180,8 +183,25 @@ def project(camera: Camera, points: np.ndarray, aspect: float = 1.0) -> np.ndarr
     return np.stack((x, y, depth), axis=-1)
 
 
-_NOTHING_3D = np.zeros((1, 1, 1), np.float32)
+_NOTHING_4D = np.zeros((1, 1, 1, 1), np.float32)
 _NOTHING_2D = np.zeros((1, 1), np.float32)
+
+
+def _layers(water: Water) -> np.ndarray:
+    density = np.ascontiguousarray(water.density, np.float32)
+    layers = density if density.ndim == 4 else density[None]
+    if len(layers) != 1 + len(water.cups):
+        raise RequestError(f"water has {len(layers)} layers for {len(water.cups)} cups (accepted: one more than cups)")
+    return layers
+
+
+def _held(scene: Scene) -> np.ndarray:
+    """(cups, 16): centre, axes and sizes of each cup that holds a layer of water."""
+    rows = () if scene.water is None else scene.water.cups
+    held = np.empty((len(rows), 16))
+    for row, k in zip(held, rows, strict=True):
+        row[:3], row[3:12], row[12:] = scene.positions[k], scene.rotations[k].ravel(), scene.sizes[k]
+    return held
 
 
 def _bounds(scene: Scene) -> np.ndarray:
@@ -206,6 +226,9 @@ def _bounds(scene: Scene) -> np.ndarray:
 _MISS, _TOP, _SIDE, _FLOOR, _WALL = -1, -2, -3, -4, -5
 _FAR = 1e9
 _WALL_Y = 3.4
+_SCATTER = 9.0
+"""Share of light that a metre of water scatters, as an exponent."""
+_WATER = linear((0.42, 0.66, 0.88))
 _LUT_SIZE = 4096
 _SRGB = np.array(
     [
@@ -497,32 +520,58 @@ def _backdrop(sky, z, dz):
 
 
 @_fast
-def _grid3(density, info, x, y, z):
-    """Trilinear water density, 0 outside the grid."""
+def _layer(density, info, layer, x, y, z):
+    """Trilinear water density of one layer, far below the level outside the grid."""
     u, v, w = (x - info[0]) / info[3], (y - info[1]) / info[3], (z - info[2]) / info[3]
     i, j, k = int(math.floor(u)), int(math.floor(v)), int(math.floor(w))
     if i < 0 or j < 0 or k < 0:
-        return 0.0
-    if i + 1 >= density.shape[0] or j + 1 >= density.shape[1] or k + 1 >= density.shape[2]:
-        return 0.0
+        return info[4] - 0.5
+    if i + 1 >= density.shape[1] or j + 1 >= density.shape[2] or k + 1 >= density.shape[3]:
+        return info[4] - 0.5
     u, v, w = u - i, v - j, w - k
-    low = (density[i, j, k] * (1 - u) + density[i + 1, j, k] * u) * (1 - v) + (
-        density[i, j + 1, k] * (1 - u) + density[i + 1, j + 1, k] * u
+    d = density[layer]
+    low = (d[i, j, k] * (1 - u) + d[i + 1, j, k] * u) * (1 - v) + (
+        d[i, j + 1, k] * (1 - u) + d[i + 1, j + 1, k] * u
     ) * v
-    high = (density[i, j, k + 1] * (1 - u) + density[i + 1, j, k + 1] * u) * (1 - v) + (
-        density[i, j + 1, k + 1] * (1 - u) + density[i + 1, j + 1, k + 1] * u
+    high = (d[i, j, k + 1] * (1 - u) + d[i + 1, j, k + 1] * u) * (1 - v) + (
+        d[i, j + 1, k + 1] * (1 - u) + d[i + 1, j + 1, k + 1] * u
     ) * v
     return low * (1 - w) + high * w
 
 
 @_fast
-def _water(ox, oy, oz, dx, dy, dz, limit, density, info, inside):
+def _grid3(density, info, held, x, y, z):
+    """Water density at a point: that of the cup the point is in, else that of the open."""
+    for q in range(held.shape[0]):
+        h = held[q]
+        lx, ly, lz = x - h[0], y - h[1], z - h[2]
+        half = h[14]
+        top = max(h[12], h[13])
+        if lx * lx + ly * ly + lz * lz > (half + 2 * info[3]) ** 2 + top * top:
+            continue
+        w = h[5] * lx + h[8] * ly + h[11] * lz
+        if w < -half or w > half + 2 * info[3]:
+            continue
+        u = h[3] * lx + h[6] * ly + h[9] * lz
+        v = h[4] * lx + h[7] * ly + h[10] * lz
+        radius = 0.5 * (h[12] + h[13]) + (h[12] - h[13]) / (2 * half) * min(w, half) - 0.5 * h[15]
+        if u * u + v * v > radius * radius:
+            continue
+        inside = _layer(density, info, q + 1, x, y, z)
+        if w < half:
+            return inside
+        return max(inside, _layer(density, info, 0, x, y, z))
+    return _layer(density, info, 0, x, y, z)
+
+
+@_fast
+def _water(ox, oy, oz, dx, dy, dz, limit, density, info, held, inside):
     """Where a ray enters the water (or, from inside, leaves it) before `limit`; _FAR if it does not."""
     near, far = 0.0, limit
     for a in range(3):
         o = ox if a == 0 else (oy if a == 1 else oz)
         d = dx if a == 0 else (dy if a == 1 else dz)
-        low, high = info[a], info[a] + info[3] * (density.shape[a] - 1)
+        low, high = info[a], info[a] + info[3] * (density.shape[a + 1] - 1)
         if abs(d) < 1e-9:
             if o < low or o > high:
                 return _FAR
@@ -535,12 +584,12 @@ def _water(ox, oy, oz, dx, dy, dz, limit, density, info, inside):
         return _FAR
     step = 0.6 * info[3]
     t = near
-    last = _grid3(density, info, ox + t * dx, oy + t * dy, oz + t * dz) - info[4]
+    last = _grid3(density, info, held, ox + t * dx, oy + t * dy, oz + t * dz) - info[4]
     if not inside and last > 0:
         return t
     while t < far:
         t_next = min(t + step, far + 1e-6)
-        value = _grid3(density, info, ox + t_next * dx, oy + t_next * dy, oz + t_next * dz) - info[4]
+        value = _grid3(density, info, held, ox + t_next * dx, oy + t_next * dy, oz + t_next * dz) - info[4]
         if (value > 0) != inside:
             return t + (t_next - t) * last / (last - value) if (last > 0) != (value > 0) else t
         t, last = t_next, value
@@ -736,12 +785,13 @@ def _draw(
     room,
     density,
     density_info,
+    held,
     wet,
     wet_info,
 ):
     height, width = ids.shape
     scale = 2 * half / height
-    has_water = density.shape[0] > 1
+    has_water = density.shape[1] > 1
     # The sun is a disc of about 4 degrees: each ray of a pixel looks at another part of it.
     ax, ay, az = -sun[1], sun[0], 0.0
     length = math.sqrt(ax * ax + ay * ay)
@@ -776,13 +826,13 @@ def _draw(
                     seen = 0
                     distance = t
                     if has_water:
-                        t_water = _water(ox, oy, oz, dx, dy, dz, t, density, density_info, False)
+                        t_water = _water(ox, oy, oz, dx, dy, dz, t, density, density_info, held, False)
                         if t_water < t:
                             seen, distance = 200, t_water
                         elif what >= 0 and materials[what] == 4:
                             # Water seen through its glass is water.
                             t_water = _water(
-                                ox, oy, oz, dx, dy, dz, t + 2 * bounds[what, 0], density, density_info, False
+                                ox, oy, oz, dx, dy, dz, t + 2 * bounds[what, 0], density, density_info, held, False
                             )
                             if t_water < _FAR:
                                 seen, distance = 200, t_water
@@ -805,18 +855,18 @@ def _draw(
                 wr, wg, wb = 1.0, 1.0, 1.0
                 for layer in range(7):
                     if has_water:
-                        t_water = _water(ox, oy, oz, dx, dy, dz, t, density, density_info, False)
+                        t_water = _water(ox, oy, oz, dx, dy, dz, t, density, density_info, held, False)
                         if t_water < t:
                             qx, qy, qz = ox + t_water * dx, oy + t_water * dy, oz + t_water * dz
                             h = density_info[3]
-                            gx = _grid3(density, density_info, qx - h, qy, qz) - _grid3(
-                                density, density_info, qx + h, qy, qz
+                            gx = _grid3(density, density_info, held, qx - h, qy, qz) - _grid3(
+                                density, density_info, held, qx + h, qy, qz
                             )
-                            gy = _grid3(density, density_info, qx, qy - h, qz) - _grid3(
-                                density, density_info, qx, qy + h, qz
+                            gy = _grid3(density, density_info, held, qx, qy - h, qz) - _grid3(
+                                density, density_info, held, qx, qy + h, qz
                             )
-                            gz = _grid3(density, density_info, qx, qy, qz - h) - _grid3(
-                                density, density_info, qx, qy, qz + h
+                            gz = _grid3(density, density_info, held, qx, qy, qz - h) - _grid3(
+                                density, density_info, held, qx, qy, qz + h
                             )
                             n = math.sqrt(gx * gx + gy * gy + gz * gz)
                             if n < 1e-9:
@@ -825,10 +875,11 @@ def _draw(
                             cos = -(dx * gx + dy * gy + dz * gz)
                             if cos < 0.05:
                                 cos = 0.05
-                            mirror = 0.02 + 0.98 * (1 - cos) ** 5
+                            # Less than glass would at a grazing look, or every ripple would be foam.
+                            mirror = 0.02 + 0.38 * (1 - cos) ** 5
                             rx, ry, rz = dx + 2 * cos * gx, dy + 2 * cos * gy, dz + 2 * cos * gz
                             er, eg, eb = _backdrop(sky, qz + 2.2 * rz / (0.35 + abs(ry)), rz)
-                            glint = max(0.0, rx * sx + ry * sy + rz * sz) ** 60
+                            glint = 0.5 * max(0.0, rx * sx + ry * sy + rz * sz) ** 60
                             r += wr * (mirror * er * 1.2 + glint)
                             g += wg * (mirror * eg * 1.2 + glint)
                             b += wb * (mirror * eb * 1.2 + glint)
@@ -845,9 +896,15 @@ def _draw(
                                 ox, oy, oz, dx, dy, dz, kinds, positions, rotations, sizes, bounds, room
                             )
                             way = min(
-                                t, _water(ox, oy, oz, dx, dy, dz, t, density, density_info, True)
+                                t, _water(ox, oy, oz, dx, dy, dz, t, density, density_info, held, True)
                             )
                             keep = 1 - mirror
+                            # Small water would pass for nothing at all: it scatters a pale blue as a lake does.
+                            blue = keep * (1 - math.exp(-_SCATTER * way)) * (0.7 + 0.3 * max(0.0, gz))
+                            r += wr * blue * _WATER[0]
+                            g += wg * blue * _WATER[1]
+                            b += wb * blue * _WATER[2]
+                            keep *= math.exp(-_SCATTER * way)
                             wr *= keep * math.exp(-density_info[5] * way)
                             wg *= keep * math.exp(-density_info[6] * way)
                             wb *= keep * math.exp(-density_info[7] * way)
