@@ -69,7 +69,9 @@ def _tag(tags, low, inv, shape, cup, pos, rot, vessel, clear):
     end = np.empty(3, np.int64)
     for a in range(3):
         reach = (
-            abs(rot[a, 2]) * 0.5 * height + np.sqrt(max(0.0, 1.0 - rot[a, 2] ** 2)) * outer + 2.0 / inv
+            abs(rot[a, 2]) * 0.5 * height
+            + np.sqrt(max(0.0, 1.0 - rot[a, 2] ** 2)) * outer
+            + 2.0 / inv
         )
         begin[a] = max(0, int((centre[a] - reach - low[a]) * inv))
         end[a] = min(shape[a], int((centre[a] + reach - low[a]) * inv) + 2)
@@ -124,9 +126,29 @@ def advance(
     for s in range(cup_pos.shape[0]):
         if s > 0:
             for k in range(cups):
-                _tag(tags, low, inv, shape, k, cup_pos[s - 1, k], cup_rot[s - 1, k], vessels[k], True)
+                _tag(
+                    tags,
+                    low,
+                    inv,
+                    shape,
+                    k,
+                    cup_pos[s - 1, k],
+                    cup_rot[s - 1, k],
+                    vessels[k],
+                    True,
+                )
         for k in range(cups):
-            _tag(tags, low, inv, shape, k, cup_pos[s, k], cup_rot[s, k], vessels[k], False)
+            _tag(
+                tags,
+                low,
+                inv,
+                shape,
+                k,
+                cup_pos[s, k],
+                cup_rot[s, k],
+                vessels[k],
+                False,
+            )
         # particles to grid
         used = 0
         for p in range(count):
@@ -138,12 +160,28 @@ def advance(
                     bar |= OUTSIDE << (2 * k)
                 elif side[p, k] == OUTSIDE:
                     bar |= INSIDE << (2 * k)
-            gx, gy, gz = (x[p, 0] - low[0]) * inv, (x[p, 1] - low[1]) * inv, (x[p, 2] - low[2]) * inv
+            gx, gy, gz = (
+                (x[p, 0] - low[0]) * inv,
+                (x[p, 1] - low[1]) * inv,
+                (x[p, 2] - low[2]) * inv,
+            )
             bx, by, bz = int(gx - 0.5), int(gy - 0.5), int(gz - 0.5)
             fx, fy, fz = gx - bx, gy - by, gz - bz
-            w[0, 0], w[0, 1], w[0, 2] = 0.5 * (1.5 - fx) ** 2, 0.75 - (fx - 1) ** 2, 0.5 * (fx - 0.5) ** 2
-            w[1, 0], w[1, 1], w[1, 2] = 0.5 * (1.5 - fy) ** 2, 0.75 - (fy - 1) ** 2, 0.5 * (fy - 0.5) ** 2
-            w[2, 0], w[2, 1], w[2, 2] = 0.5 * (1.5 - fz) ** 2, 0.75 - (fz - 1) ** 2, 0.5 * (fz - 0.5) ** 2
+            w[0, 0], w[0, 1], w[0, 2] = (
+                0.5 * (1.5 - fx) ** 2,
+                0.75 - (fx - 1) ** 2,
+                0.5 * (fx - 0.5) ** 2,
+            )
+            w[1, 0], w[1, 1], w[1, 2] = (
+                0.5 * (1.5 - fy) ** 2,
+                0.75 - (fy - 1) ** 2,
+                0.5 * (fy - 0.5) ** 2,
+            )
+            w[2, 0], w[2, 1], w[2, 2] = (
+                0.5 * (1.5 - fz) ** 2,
+                0.75 - (fz - 1) ** 2,
+                0.5 * (fz - 0.5) ** 2,
+            )
             # Pressure only pushes: water in tension separates into spray.
             push = 4.0 * inv * inv * dt * sound * sound * max(0.0, 1.0 - ratio[p])
             a00, a01, a02 = c[p, 0, 0] + push, c[p, 0, 1], c[p, 0, 2]
@@ -183,7 +221,11 @@ def advance(
             i = n // (ny * nz)
             px, py, pz = low[0] + i * cell, low[1] + j * cell, low[2] + k * cell
             for b in range(balls):
-                ux, uy, uz = px - ball_pos[s, b, 0], py - ball_pos[s, b, 1], pz - ball_pos[s, b, 2]
+                ux, uy, uz = (
+                    px - ball_pos[s, b, 0],
+                    py - ball_pos[s, b, 1],
+                    pz - ball_pos[s, b, 2],
+                )
                 d2 = ux * ux + uy * uy + uz * uz
                 if d2 < ball_radius[b] ** 2 and d2 > 1e-12:
                     r = 1.0 / np.sqrt(d2)
@@ -213,8 +255,8 @@ def advance(
                             cup_vel[s, q], cup_spin[s, q], _CLAMP * cell, local,
                         )  # fmt: skip
             if pz < 0.5 * cell:
-                # One row under the edge stays free, or water would hang on to it.
-                slack = cell if pz < -0.5 * cell else 0.0
+                # Nodes next to the edge stay free, or water would hang on to it.
+                slack = 1.5 * cell if pz < -0.5 * cell else 0.5 * cell
                 if (
                     px >= table[0] + slack
                     and px <= table[1] - slack
@@ -239,12 +281,28 @@ def advance(
                     bar |= OUTSIDE << (2 * k)
                 elif side[p, k] == OUTSIDE:
                     bar |= INSIDE << (2 * k)
-            gx, gy, gz = (x[p, 0] - low[0]) * inv, (x[p, 1] - low[1]) * inv, (x[p, 2] - low[2]) * inv
+            gx, gy, gz = (
+                (x[p, 0] - low[0]) * inv,
+                (x[p, 1] - low[1]) * inv,
+                (x[p, 2] - low[2]) * inv,
+            )
             bx, by, bz = int(gx - 0.5), int(gy - 0.5), int(gz - 0.5)
             fx, fy, fz = gx - bx, gy - by, gz - bz
-            w[0, 0], w[0, 1], w[0, 2] = 0.5 * (1.5 - fx) ** 2, 0.75 - (fx - 1) ** 2, 0.5 * (fx - 0.5) ** 2
-            w[1, 0], w[1, 1], w[1, 2] = 0.5 * (1.5 - fy) ** 2, 0.75 - (fy - 1) ** 2, 0.5 * (fy - 0.5) ** 2
-            w[2, 0], w[2, 1], w[2, 2] = 0.5 * (1.5 - fz) ** 2, 0.75 - (fz - 1) ** 2, 0.5 * (fz - 0.5) ** 2
+            w[0, 0], w[0, 1], w[0, 2] = (
+                0.5 * (1.5 - fx) ** 2,
+                0.75 - (fx - 1) ** 2,
+                0.5 * (fx - 0.5) ** 2,
+            )
+            w[1, 0], w[1, 1], w[1, 2] = (
+                0.5 * (1.5 - fy) ** 2,
+                0.75 - (fy - 1) ** 2,
+                0.5 * (fy - 0.5) ** 2,
+            )
+            w[2, 0], w[2, 1], w[2, 2] = (
+                0.5 * (1.5 - fz) ** 2,
+                0.75 - (fz - 1) ** 2,
+                0.5 * (fz - 0.5) ** 2,
+            )
             crowd = space = 0.0
             vx = vy = vz = g0 = g1 = g2 = g3 = 0.0
             b00 = b01 = b02 = b10 = b11 = b12 = b20 = b21 = b22 = 0.0
@@ -311,7 +369,11 @@ def advance(
             if held:
                 # Inside a cup the volume is also held to what the particles around really take up, or
                 # every splash would leave the water a little thicker.
-                new += settle * dt * (min(1.0 + gain, max(0.85, full * space / crowd)) - new)
+                new += (
+                    settle
+                    * dt
+                    * (min(1.0 + gain, max(0.85, full * space / crowd)) - new)
+                )
             ratio[p] = min(1.0 + gain, max(0.6, new))
             speed = np.sqrt(vx * vx + vy * vy + vz * vz)
             if speed > limit:
@@ -321,7 +383,11 @@ def advance(
             x[p, 1] += dt * vy
             x[p, 2] += dt * vz
             for b in range(balls):
-                ux, uy, uz = x[p, 0] - ball_pos[s, b, 0], x[p, 1] - ball_pos[s, b, 1], x[p, 2] - ball_pos[s, b, 2]
+                ux, uy, uz = (
+                    x[p, 0] - ball_pos[s, b, 0],
+                    x[p, 1] - ball_pos[s, b, 1],
+                    x[p, 2] - ball_pos[s, b, 2],
+                )
                 d2 = ux * ux + uy * uy + uz * uz
                 if d2 < ball_radius[b] ** 2 and d2 > 1e-12:
                     r = ball_radius[b] / np.sqrt(d2) - 1.0
@@ -357,7 +423,17 @@ def advance(
             momentum[n, 3] = 0.0
     last = cup_pos.shape[0] - 1
     for k in range(cups):
-        _tag(tags, low, inv, shape, k, cup_pos[last, k], cup_rot[last, k], vessels[k], True)
+        _tag(
+            tags,
+            low,
+            inv,
+            shape,
+            k,
+            cup_pos[last, k],
+            cup_rot[last, k],
+            vessels[k],
+            True,
+        )
 
 
 @njit(cache=True, fastmath=True, inline="always")
@@ -387,7 +463,9 @@ def _stop(v, x, side, vessel, pos, rot, vel, spin, reach, local):
         return
     for a in range(3):
         local[a] = (
-            rot[0, a] * (x[0] - pos[0]) + rot[1, a] * (x[1] - pos[1]) + rot[2, a] * (x[2] - pos[2])
+            rot[0, a] * (x[0] - pos[0])
+            + rot[1, a] * (x[1] - pos[1])
+            + rot[2, a] * (x[2] - pos[2])
         )
     r = np.sqrt(local[0] ** 2 + local[1] ** 2) + 1e-9
     slope = (vessel[0] - vessel[1]) / vessel[2]
@@ -430,7 +508,9 @@ def _lean(v, x, push, inv, vessel, pos, rot, local):
     """
     for a in range(3):
         local[a] = (
-            rot[0, a] * (x[0] - pos[0]) + rot[1, a] * (x[1] - pos[1]) + rot[2, a] * (x[2] - pos[2])
+            rot[0, a] * (x[0] - pos[0])
+            + rot[1, a] * (x[1] - pos[1])
+            + rot[2, a] * (x[2] - pos[2])
         )
     r = np.sqrt(local[0] ** 2 + local[1] ** 2) + 1e-9
     inner = vessel[1] + (vessel[0] - vessel[1]) / vessel[2] * local[2] - vessel[3]
@@ -438,7 +518,9 @@ def _lean(v, x, push, inv, vessel, pos, rot, local):
     m_base, f_base = _beyond((local[2] - vessel[3]) * inv)
     side, up = -push * f_side / m_side / r, push * f_base / m_base
     for a in range(3):
-        v[a] += rot[a, 0] * side * local[0] + rot[a, 1] * side * local[1] + rot[a, 2] * up
+        v[a] += (
+            rot[a, 0] * side * local[0] + rot[a, 1] * side * local[1] + rot[a, 2] * up
+        )
     return m_side * m_base
 
 
@@ -447,7 +529,9 @@ def _contain(x, v, side, vessel, pos, rot, vel, spin, eps, local):
     """Put a particle that crossed the shell back on its side; returns the side it is on now."""
     for a in range(3):
         local[a] = (
-            rot[0, a] * (x[0] - pos[0]) + rot[1, a] * (x[1] - pos[1]) + rot[2, a] * (x[2] - pos[2])
+            rot[0, a] * (x[0] - pos[0])
+            + rot[1, a] * (x[1] - pos[1])
+            + rot[2, a] * (x[2] - pos[2])
         )
     height, base = vessel[2], vessel[3]
     if local[2] > height:
@@ -456,7 +540,9 @@ def _contain(x, v, side, vessel, pos, rot, vel, spin, eps, local):
     inner = outer - base
     r = np.sqrt(local[0] ** 2 + local[1] ** 2) + 1e-9
     if side == 0:
-        side = INSIDE if (r < 0.5 * (inner + outer) and local[2] > 0.5 * base) else OUTSIDE
+        side = (
+            INSIDE if (r < 0.5 * (inner + outer) and local[2] > 0.5 * base) else OUTSIDE
+        )
     shift_r, shift_z = 0.0, 0.0
     if side == INSIDE:
         if r > inner - eps:
@@ -482,7 +568,9 @@ def _contain(x, v, side, vessel, pos, rot, vel, spin, eps, local):
         x[2] += shift_r * nz
     if shift_z != 0.0:
         sign = 1.0 if shift_z > 0.0 else -1.0
-        _halt(v, x, pos, vel, spin, sign * rot[0, 2], sign * rot[1, 2], sign * rot[2, 2])
+        _halt(
+            v, x, pos, vel, spin, sign * rot[0, 2], sign * rot[1, 2], sign * rot[2, 2]
+        )
         x[0] += shift_z * rot[0, 2]
         x[1] += shift_z * rot[1, 2]
         x[2] += shift_z * rot[2, 2]
@@ -490,7 +578,9 @@ def _contain(x, v, side, vessel, pos, rot, vel, spin, eps, local):
 
 
 @njit(cache=True, fastmath=True)
-def _gather(x, seen, flat_below, side, low, cell, radius, drop, out, total, centre, nodes):
+def _gather(
+    x, seen, flat_below, side, low, cell, radius, drop, out, total, centre, nodes
+):
     """Fill `out` (layers, nodes) with the depth under the surface, and leave the scratch arrays clean."""
     inv = 1.0 / cell
     layers, nx, ny, nz = out.shape
@@ -500,7 +590,11 @@ def _gather(x, seen, flat_below, side, low, cell, radius, drop, out, total, cent
     for p in range(x.shape[0]):
         if not seen[p]:
             continue
-        gx, gy, gz = (x[p, 0] - low[0]) * inv, (x[p, 1] - low[1]) * inv, (x[p, 2] - low[2]) * inv
+        gx, gy, gz = (
+            (x[p, 0] - low[0]) * inv,
+            (x[p, 1] - low[1]) * inv,
+            (x[p, 2] - low[2]) * inv,
+        )
         i0, j0, k0 = int(np.floor(gx)), int(np.floor(gy)), int(np.floor(gz))
         # A thin layer on the table is drawn as pancakes that meet, not as beads.
         wide = _PANCAKE if -flat_below < x[p, 2] < flat_below else 1.0
@@ -511,7 +605,9 @@ def _gather(x, seen, flat_below, side, low, cell, radius, drop, out, total, cent
                 home = q + 1
         for layer in range(layers):
             # A drop above a mouth belongs to the air and, so that surfaces join, to that cup.
-            if layer != home and not (home == 0 and layer > 0 and side[p, layer - 1] == 0):
+            if layer != home and not (
+                home == 0 and layer > 0 and side[p, layer - 1] == 0
+            ):
                 continue
             for i in range(max(0, i0 - reach + 1), min(nx, i0 + reach + 1)):
                 dx = (i - gx) * cell * shrink
@@ -598,7 +694,9 @@ class Water:
     ):
         self.domain, self.spacing = domain, spacing
         self.sound, self.gain, self.drag = sound, gain, drag
-        self.vessels = np.array([vessel.row() for vessel in vessels], float).reshape(-1, 4)
+        self.vessels = np.array([vessel.row() for vessel in vessels], float).reshape(
+            -1, 4
+        )
         count, nodes = len(positions), int(np.prod(domain.cells))
         self.x = np.array(positions, float).reshape(-1, 3)
         self.v = np.zeros((count, 3))
@@ -648,13 +746,22 @@ class Water:
 
 
 def lattice(
-    vessel: Vessel, depth: float, spacing: float, rng: np.random.Generator, jitter: float = 0.15
+    vessel: Vessel,
+    depth: float,
+    spacing: float,
+    rng: np.random.Generator,
+    jitter: float = 0.15,
 ) -> np.ndarray:
     """Positions (N, 3) that fill an upright cup to `depth` above its base, in the cup's own axes."""
     widest = max(vessel.top_radius, vessel.bottom_radius)
-    side = np.arange(-np.ceil(widest / spacing), np.ceil(widest / spacing) + 1) * spacing
+    side = (
+        np.arange(-np.ceil(widest / spacing), np.ceil(widest / spacing) + 1) * spacing
+    )
     layers = max(1, round(depth / spacing))
     z = vessel.wall + (np.arange(layers) + 0.5) * depth / layers
     grid = np.stack(np.meshgrid(side, side, z, indexing="ij"), -1).reshape(-1, 3)
-    grid = grid[np.hypot(grid[:, 0], grid[:, 1]) < vessel.inner_radius(grid[:, 2]) - 0.2 * spacing]
+    grid = grid[
+        np.hypot(grid[:, 0], grid[:, 1])
+        < vessel.inner_radius(grid[:, 2]) - 0.2 * spacing
+    ]
     return grid + rng.uniform(-jitter, jitter, grid.shape) * spacing

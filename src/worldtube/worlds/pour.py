@@ -139,7 +139,7 @@ def plan(seed: int) -> Plan:
         size = "small" if rng.random() < 0.55 else "large"
         to_right = rng.random() < 0.5
         way = 1.0 if to_right else -1.0
-        x, y = way * rng.uniform(-0.22, 0.22), rng.uniform(-0.25, 0.3)
+        x, y = way * rng.uniform(-0.30, 0.12), rng.uniform(-0.25, 0.3)
         first = cup(size, (x, y, 0.0), rng.uniform(0.55, 0.85))
         ball = _aim(rng, first, way, colour("ball"))
         if rng.random() < 0.4:
@@ -151,7 +151,11 @@ def plan(seed: int) -> Plan:
         size = "small" if rng.random() < 0.75 else "large"
         way = 1.0 if rng.random() < 0.5 else -1.0
         heading = (0.0 if way > 0 else math.pi) + rng.uniform(-0.45, 0.45)
-        target = "none" if size == "large" or rng.random() < 0.3 else ("small" if rng.random() < 0.4 else "large")
+        target = (
+            "none"
+            if size == "large" or rng.random() < 0.3
+            else ("small" if rng.random() < 0.4 else "large")
+        )
         x, y = -way * rng.uniform(0.0, 0.2), rng.uniform(-0.15, 0.15)
         under = 0.0 if target == "none" else _CUP["height"] * _SCALE[target]
         radius, height = _CUP["top"] * _SCALE[size], _CUP["height"] * _SCALE[size]
@@ -174,7 +178,9 @@ def plan(seed: int) -> Plan:
     kind = ("fixed", "orbit", "dolly")[int(rng.choice(3, p=(0.7, 0.16, 0.14)))]
     direction = None
     if kind != "fixed":
-        direction = (("left", "right") if kind == "orbit" else ("in", "out"))[int(rng.integers(2))]
+        direction = (("left", "right") if kind == "orbit" else ("in", "out"))[
+            int(rng.integers(2))
+        ]
     azimuth = float(rng.uniform(-0.12, 0.12))
     around, up = rng.uniform(0, 2 * math.pi), rng.uniform(0.75, 1.15)
     return Plan(
@@ -191,7 +197,11 @@ def plan(seed: int) -> Plan:
         ground_tint=tuple(float(v) for v in rng.uniform(0.93, 1.07, 3)),
         ground_offset=tuple(float(v) for v in rng.uniform(-3, 3, 2)),
         sky=int(rng.integers(len(render.SKIES))),
-        sun=(math.cos(around) * math.cos(up), math.sin(around) * math.cos(up), math.sin(up)),
+        sun=(
+            math.cos(around) * math.cos(up),
+            math.sin(around) * math.cos(up),
+            math.sin(up),
+        ),
     )
 
 
@@ -222,7 +232,9 @@ def _aim(rng: np.random.Generator, cup: CupPlan, way: float, colour: str) -> Bal
         speed = rng.uniform(2.0, 3.6) * (1.15 if cup.size == "large" else 1.0)
         height = max(radius, rng.uniform(0.6, 1.0) * vessel.height)
         low = max(radius + 0.02, rng.uniform(0.2, 0.7))
-        gap = max(0.15, float(np.dot(np.array(cup.position[:2]) - start, toward)) - reach)
+        gap = max(
+            0.15, float(np.dot(np.array(cup.position[:2]) - start, toward)) - reach
+        )
         time = gap / speed
         rise = (height - low) / time + 0.5 * fluid.GRAVITY * time
         z, vz = low, min(rise, 3.0)
@@ -245,8 +257,8 @@ class Pour:
     version = VERSION
     fps = FPS
 
-    def __init__(self, *, size: Size = Size(64, 64), supersample: int = 2):
-        self.size, self.supersample = size, supersample
+    def __init__(self, *, size: Size | None = None, supersample: int = 2):
+        self.size, self.supersample = size or Size(64, 64), supersample
         self.plan: Plan | None = None
 
     # --- running -----------------------------------------------------------------------------------------
@@ -254,10 +266,10 @@ class Pour:
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start over; `options` may hold `template` or a whole `plan`."""
+        """Start over; `options` may hold a whole `plan` in place of the seed's."""
         options = options or {}
         if unknown := set(options) - {"plan"}:
-            raise RequestError(f"unknown option {sorted(unknown)[0]!r} (accepted: plan)")
+            raise RequestError(f"unknown option {min(unknown)!r} (accepted: plan)")
         self.plan = options.get("plan") or plan(0 if seed is None else seed)
         p = self.plan
         self.frame = 0
@@ -274,7 +286,9 @@ class Pour:
             start = self._model.joint("ball").dofadr[0]
             qvel[start : start + 3] = p.ball.velocity
             if p.ball.velocity[2] == 0.0:  # it rolls
-                qvel[start + 3 : start + 6] = np.cross((0, 0, 1), p.ball.velocity) / p.ball.radius
+                qvel[start + 3 : start + 6] = (
+                    np.cross((0, 0, 1), p.ball.velocity) / p.ball.radius
+                )
         mujoco.mj_forward(self._model, self._data)
         self._start_water()
         self._events: list[Event] = []
@@ -284,7 +298,9 @@ class Pour:
         self._look()
         return picture, {"state": self.state}
 
-    def step(self, action: Any = None) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(
+        self, action: Any = None
+    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One frame. `action` is None or a push: {"object": index, "velocity": (vx, vy, vz)}, metres per second."""
         if self.plan is None:
             raise RequestError("step was called before reset")
@@ -302,12 +318,17 @@ class Pour:
 
     def _push(self, action: Any) -> None:
         try:
-            index, velocity = int(action["object"]), np.asarray(action["velocity"], float).reshape(3)
+            index, velocity = (
+                int(action["object"]),
+                np.asarray(action["velocity"], float).reshape(3),
+            )
         except (TypeError, KeyError, ValueError) as error:
             raise RequestError(
                 f"the action {action!r} is not a push (accepted: None or {{'object': i, 'velocity': (x, y, z)}})"
             ) from error
-        movable = [i for i in range(len(self.truth_objects)) if self._joint(i) is not None]
+        movable = [
+            i for i in range(len(self.truth_objects)) if self._joint(i) is not None
+        ]
         if index not in movable:
             raise RequestError(f"object {index} cannot be pushed (accepted: {movable})")
         start = self._model.joint(self._joint(index)).dofadr[0]
@@ -327,12 +348,19 @@ class Pour:
         vessel, depth = self._vessels[0], p.cups[0].depth
         low = tuple(-cell * round(v / cell) for v in (2.0, 1.1, 0.9))
         domain = fluid.Domain(
-            low=low, cells=tuple(round(v / cell) for v in (4.0, 2.3, 2.9)), cell=cell, table=p.table
+            low=low,
+            cells=tuple(round(v / cell) for v in (4.0, 2.3, 2.9)),
+            cell=cell,
+            table=p.table,
         )
         spacing = cell / 2
         local = fluid.lattice(vessel, depth, spacing, rng)
         self.water = fluid.Water(
-            domain, self._vessels, local + np.array(p.cups[0].position), spacing=spacing, drag=_DRAG
+            domain,
+            self._vessels,
+            local + np.array(p.cups[0].position),
+            spacing=spacing,
+            drag=_DRAG,
         )
         self.water.settle(p.cups[0].position[2] + vessel.wall + depth)
         self.water.side[:] = fluid.OUTSIDE
@@ -341,7 +369,10 @@ class Pour:
         # Its picture: a distance field on nodes as fine as the particles, and the table's wetness.
         self._field_cell = 1.15 * spacing
         self._wet_cell = 0.03
-        shape = tuple(int((b - a) / self._wet_cell) + 2 for a, b in ((p.table[0], p.table[1]), (p.table[2], p.table[3])))
+        shape = tuple(
+            int((b - a) / self._wet_cell) + 2
+            for a, b in ((p.table[0], p.table[1]), (p.table[2], p.table[3]))
+        )
         self._wet = np.zeros(shape, np.float32)
 
     def _simulate(self) -> None:
@@ -373,7 +404,10 @@ class Pour:
                 spin[s, k] = rot[s, k] @ d.qvel[start + 3 : start + 6]
             if p.ball is not None:
                 start = m.joint("ball").dofadr[0]
-                ball_pos[s, 0], ball_vel[s, 0] = d.body("ball").xpos, d.qvel[start : start + 3]
+                ball_pos[s, 0], ball_vel[s, 0] = (
+                    d.body("ball").xpos,
+                    d.qvel[start : start + 3],
+                )
                 self._watch_ball(now)
         self._pose = (pos[-1].copy(), rot[-1].copy(), vel[-1].copy())
         if not self._awake:
@@ -386,7 +420,9 @@ class Pour:
             self._awake = bool(stirred)
         if self._awake:
             radii = np.array([p.ball.radius] if p.ball is not None else [], float)
-            self.water.advance(self._dt, (pos, rot, vel, spin), (ball_pos, ball_vel, radii))
+            self.water.advance(
+                self._dt, (pos, rot, vel, spin), (ball_pos, ball_vel, radii)
+            )
         self._wet_table()
 
     def _weigh(self) -> None:
@@ -400,10 +436,21 @@ class Pour:
 
     def _wet_table(self) -> None:
         water, p, cell = self.water, self.plan, self._wet_cell
-        low = water.alive & (water.x[:, 2] < 1.6 * water.spacing) & (water.x[:, 2] > -0.02)
+        low = (
+            water.alive
+            & (water.x[:, 2] < 1.6 * water.spacing)
+            & (water.x[:, 2] > -0.02)
+        )
         low &= ~(water.side == fluid.INSIDE).any(1)
         if low.any():
-            fluid.soak(self._wet, water.x[low], p.table[0], p.table[2], cell, 1.3 * water.spacing)
+            fluid.soak(
+                self._wet,
+                water.x[low],
+                p.table[0],
+                p.table[2],
+                cell,
+                1.3 * water.spacing,
+            )
 
     # --- what happened -----------------------------------------------------------------------------------
 
@@ -419,7 +466,11 @@ class Pour:
                 return
         if self._passed is None:
             velocity = np.array(p.ball.velocity[:2])
-            gap = (d.xpos[ball, :2] - d.xpos[body, :2]) @ velocity / np.linalg.norm(velocity)
+            gap = (
+                (d.xpos[ball, :2] - d.xpos[body, :2])
+                @ velocity
+                / np.linalg.norm(velocity)
+            )
             if gap > 0:
                 self._passed = now
 
@@ -465,20 +516,41 @@ class Pour:
             if "hit" not in kinds and self._passed is not None:
                 found.append(Event(kind="missed", seconds=self._passed, a=0, b=1))
             up = float(self._object_rotations()[1, 2, 2])
-            if "hit" in kinds and not kinds & {"tipped", "spilled"} and up > 0.95 and self.spilled_fraction < 0.1:
+            if (
+                "hit" in kinds
+                and not kinds & {"tipped", "spilled"}
+                and up > 0.95
+                and self.spilled_fraction < 0.1
+            ):
                 found.append(Event(kind="upright", seconds=self.frame / FPS, a=1))
         elif len(p.cups) > 1:
             # What was poured went into the other cup if most of it is there now.
-            into = 1 if self._held_share(1) >= 0.5 * (1.0 - self._held_share(0)) else None
-            found = [replace(event, b=into) if event.kind == "poured" else event for event in found]
+            into = (
+                1 if self._held_share(1) >= 0.5 * (1.0 - self._held_share(0)) else None
+            )
+            found = [
+                replace(event, b=into) if event.kind == "poured" else event
+                for event in found
+            ]
         return tuple(sorted(found, key=lambda event: event.seconds))
 
     @property
     def event(self) -> str | None:
         """The headline."""
         kinds = [event.kind for event in self.events]
-        for kind in ("poured", "tipped", "spilled", "fell_off", "upright", "missed", "hit"):
-            if kind in kinds and (kind != "fell_off" or any(e.kind == kind and e.a == self._shift for e in self.events)):
+        for kind in (
+            "poured",
+            "tipped",
+            "spilled",
+            "fell_off",
+            "upright",
+            "missed",
+            "hit",
+        ):
+            if kind in kinds and (
+                kind != "fell_off"
+                or any(e.kind == kind and e.a == self._shift for e in self.events)
+            ):
                 return kind
         return None
 
@@ -487,13 +559,19 @@ class Pour:
         p, objects = self.plan, self.truth_objects
         path, screen = np.array(self._path), self._screen()
         # The ball's motion is the one it came with, not where it went after the hit.
-        hit = next((event.seconds for event in self.events if event.kind == "hit"), None)
+        hit = next(
+            (event.seconds for event in self.events if event.kind == "hit"), None
+        )
         until = None if hit is None else max(2, math.ceil(hit * FPS))
         groups = [
             {
                 "count": 1,
                 **{key: item[key] for key in ("colour", "size", "shape", "material")},
-                "motion": _motion(path[: until if item["shape"] == "ball" else None, i], screen[:, i]),
+                "motion": self._word(
+                    path[: until if item["shape"] == "ball" else None, i],
+                    screen[:, i],
+                    i,
+                ),
                 "speed": self._speed(i),
                 "objects": [i],
             }
@@ -502,9 +580,19 @@ class Pour:
         events = self.events
         relations = []
         if p.ball is not None:
-            relations = [{"a": 0, "relation": "into" if hit is not None else "towards", "b": 1}]
+            relations = [
+                {"a": 0, "relation": "into" if hit is not None else "towards", "b": 1}
+            ]
         elif len(p.cups) > 1:
-            relations = [{"a": 0, "relation": "left of" if screen[0, 0, 0] < screen[0, 1, 0] else "right of", "b": 1}]
+            relations = [
+                {
+                    "a": 0,
+                    "relation": "left of"
+                    if screen[0, 0, 0] < screen[0, 1, 0]
+                    else "right of",
+                    "b": 1,
+                }
+            ]
         return {
             "world": self.name,
             "version": self.version,
@@ -514,7 +602,8 @@ class Pour:
             "relations": relations,
             "event": self.event,
             "events": [
-                {"kind": e.kind, "seconds": round(e.seconds, 3), "a": e.a, "b": e.b} for e in events
+                {"kind": e.kind, "seconds": round(e.seconds, 3), "a": e.a, "b": e.b}
+                for e in events
             ],
             "objects": objects,
             "camera": {"kind": p.camera, "direction": p.camera_direction},
@@ -522,6 +611,10 @@ class Pour:
             "sky": render.SKIES[p.sky],
             "spilled_fraction": round(self.spilled_fraction, 4),
         }
+
+    def _word(self, path: np.ndarray, screen: np.ndarray, index: int) -> str:
+        # A held cup only turns.
+        return "rest" if self._joint(index) is None else _motion(path, screen)
 
     def _speed(self, index: int) -> str | None:
         if self.plan.ball is None or index != 0:
@@ -536,7 +629,10 @@ class Pour:
         """(T, K, 2): where the objects' middles were seen, x and y in [0, 1] from the top left."""
         aspect = self.size.width / self.size.height
         return np.array(
-            [render.project(self.camera(t), at, aspect)[:, :2] for t, at in enumerate(self._path)]
+            [
+                render.project(self.camera(t), at, aspect)[:, :2]
+                for t, at in enumerate(self._path)
+            ]
         )
 
     @property
@@ -545,7 +641,13 @@ class Pour:
         items = [] if p.ball is None else [(p.ball, "ball")]
         items += [(cup, "cup") for cup in p.cups]
         return [
-            {"colour": item.colour, "shape": shape, "size": item.size, "material": item.material, "group": i}
+            {
+                "colour": item.colour,
+                "shape": shape,
+                "size": item.size,
+                "material": item.material,
+                "group": i,
+            }
             for i, (item, shape) in enumerate(items)
         ]
 
@@ -566,8 +668,14 @@ class Pour:
         return np.array(rows)
 
     def _object_rotations(self) -> np.ndarray:
-        rows = [] if self.plan.ball is None else [self._data.body("ball").xmat.reshape(3, 3).copy()]
-        return np.array(rows + [self._cup_pose(k)[1] for k in range(len(self._vessels))])
+        rows = (
+            []
+            if self.plan.ball is None
+            else [self._data.body("ball").xmat.reshape(3, 3).copy()]
+        )
+        return np.array(
+            rows + [self._cup_pose(k)[1] for k in range(len(self._vessels))]
+        )
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -621,14 +729,25 @@ class Pour:
             sizes.append((p.ball.radius, 0, 0, 0))
         for vessel in self._vessels:
             kinds.append(render.CUP)
-            sizes.append((vessel.top_radius, vessel.bottom_radius, 0.5 * vessel.height, vessel.wall))
+            sizes.append(
+                (
+                    vessel.top_radius,
+                    vessel.bottom_radius,
+                    0.5 * vessel.height,
+                    vessel.wall,
+                )
+            )
         return render.Scene(
             kinds=np.array(kinds),
             positions=self._object_positions(),
             rotations=self._object_rotations(),
             sizes=np.array(sizes, float),
-            colours=np.array([render.linear(render.PALETTE[item["colour"]]) for item in items]),
-            materials=np.array([render.MATERIALS.index(item["material"]) for item in items]),
+            colours=np.array(
+                [render.linear(render.PALETTE[item["colour"]]) for item in items]
+            ),
+            materials=np.array(
+                [render.MATERIALS.index(item["material"]) for item in items]
+            ),
             object_ids=np.arange(1, len(items) + 1),
             ground=p.ground,
             ground_tint=p.ground_tint,
@@ -637,7 +756,11 @@ class Pour:
             sun=p.sun,
             table=p.table,
             water=self._surface(),
-            stain=render.Stain(wetness=self._wet, origin=(p.table[0], p.table[2]), spacing=self._wet_cell),
+            stain=render.Stain(
+                wetness=self._wet,
+                origin=(p.table[0], p.table[2]),
+                spacing=self._wet_cell,
+            ),
         )
 
     def _surface(self) -> render.Water | None:
@@ -649,7 +772,15 @@ class Pour:
         low = np.floor(water.x[near].min(0) / cell - 4) * cell
         shape = tuple(int(v) + 5 for v in np.ceil((water.x[near].max(0) - low) / cell))
         density = fluid.surface(
-            water.x, near, 1.3 * water.spacing, water.side, low, cell, 2.1 * water.spacing, 0.62 * water.spacing, shape
+            water.x,
+            near,
+            1.3 * water.spacing,
+            water.side,
+            low,
+            cell,
+            2.1 * water.spacing,
+            0.62 * water.spacing,
+            shape,
         )
         return render.Water(
             density=density,
@@ -659,21 +790,30 @@ class Pour:
             cups=tuple(range(self._shift, self._shift + len(self._vessels))),
         )
 
-    def _draw(self, size: Size | None, camera: Camera | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _draw(
+        self, size: Size | None, camera: Camera | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if self.plan is None:
             raise RequestError("a picture was asked for before reset")
         return render.render(
-            self._scene(), camera or self.camera(), size or self.size, supersample=self.supersample
+            self._scene(),
+            camera or self.camera(),
+            size or self.size,
+            supersample=self.supersample,
         )
 
     def _picture(self) -> np.ndarray:
         rgb, self._ids, self._depth = self._draw(None, None)
         return rgb
 
-    def render(self, size: Size | None = None, camera: Camera | None = None) -> np.ndarray:
+    def render(
+        self, size: Size | None = None, camera: Camera | None = None
+    ) -> np.ndarray:
         return self._draw(size, camera)[0]
 
-    def masks(self, size: Size | None = None, camera: Camera | None = None) -> np.ndarray:
+    def masks(
+        self, size: Size | None = None, camera: Camera | None = None
+    ) -> np.ndarray:
         if size is None and camera is None:
             return self._ids.copy()
         return self._draw(size, camera)[1]
@@ -697,10 +837,16 @@ def _motion(path: np.ndarray, screen: np.ndarray) -> str:
 # --- solids ----------------------------------------------------------------------------------------------
 
 
-def _lump(cup: CupPlan, vessel: fluid.Vessel, share: float) -> tuple[float, float, tuple[float, float, float]]:
+def _lump(
+    cup: CupPlan, vessel: fluid.Vessel, share: float
+) -> tuple[float, float, tuple[float, float, float]]:
     """Mass, height of the centre of mass and inertia of a cup with a share of its water."""
     r, h = 0.5 * (vessel.top_radius + vessel.bottom_radius), vessel.height
-    shell = _CUP_DENSITY[cup.material] * vessel.wall * (2 * math.pi * r * h + math.pi * vessel.bottom_radius**2)
+    shell = (
+        _CUP_DENSITY[cup.material]
+        * vessel.wall
+        * (2 * math.pi * r * h + math.pi * vessel.bottom_radius**2)
+    )
     depth = max(cup.depth, 1e-3) * max(share, 0.05)
     water = 1000.0 * vessel.volume(max(cup.depth, 1e-3)) * share
     mass = shell + water
