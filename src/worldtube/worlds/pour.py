@@ -139,7 +139,10 @@ def plan(seed: int) -> Plan:
         size = "small" if rng.random() < 0.55 else "large"
         to_right = rng.random() < 0.5
         way = 1.0 if to_right else -1.0
-        x, y = way * rng.uniform(-0.30, 0.12), rng.uniform(-0.25, 0.3)
+        x, y = (
+            way * rng.uniform(*((-0.15, 0.15) if size == "small" else (0.0, 0.2))),
+            rng.uniform(-0.25, 0.3),
+        )
         first = cup(size, (x, y, 0.0), rng.uniform(0.55, 0.85))
         ball = _aim(rng, first, way, colour("ball"))
         if rng.random() < 0.4:
@@ -178,9 +181,7 @@ def plan(seed: int) -> Plan:
     kind = ("fixed", "orbit", "dolly")[int(rng.choice(3, p=(0.7, 0.16, 0.14)))]
     direction = None
     if kind != "fixed":
-        direction = (("left", "right") if kind == "orbit" else ("in", "out"))[
-            int(rng.integers(2))
-        ]
+        direction = (("left", "right") if kind == "orbit" else ("in", "out"))[int(rng.integers(2))]
     azimuth = float(rng.uniform(-0.12, 0.12))
     around, up = rng.uniform(0, 2 * math.pi), rng.uniform(0.75, 1.15)
     return Plan(
@@ -225,16 +226,15 @@ def _aim(rng: np.random.Generator, cup: CupPlan, way: float, colour: str) -> Bal
         aside = reach * rng.uniform(-0.4, 0.4)
     away = reach + rng.uniform(0.30, 0.55)
     start = np.array(cup.position[:2]) - toward * away + across * aside
-    start[0] = np.clip(start[0], -0.92, 0.92)
+    # In the first picture the ball is to be seen.
+    start[0] = np.clip(start[0], 0.5 * radius - 0.86, 0.86 - 0.5 * radius)
     thrown = not miss and rng.random() < 0.5
     speed = rng.uniform(1.5, 4.2)
     if thrown:
         speed = rng.uniform(2.0, 3.6) * (1.15 if cup.size == "large" else 1.0)
         height = max(radius, rng.uniform(0.6, 1.0) * vessel.height)
         low = max(radius + 0.02, rng.uniform(0.2, 0.7))
-        gap = max(
-            0.15, float(np.dot(np.array(cup.position[:2]) - start, toward)) - reach
-        )
+        gap = max(0.15, float(np.dot(np.array(cup.position[:2]) - start, toward)) - reach)
         time = gap / speed
         rise = (height - low) / time + 0.5 * fluid.GRAVITY * time
         z, vz = low, min(rise, 3.0)
@@ -286,9 +286,7 @@ class Pour:
             start = self._model.joint("ball").dofadr[0]
             qvel[start : start + 3] = p.ball.velocity
             if p.ball.velocity[2] == 0.0:  # it rolls
-                qvel[start + 3 : start + 6] = (
-                    np.cross((0, 0, 1), p.ball.velocity) / p.ball.radius
-                )
+                qvel[start + 3 : start + 6] = np.cross((0, 0, 1), p.ball.velocity) / p.ball.radius
         mujoco.mj_forward(self._model, self._data)
         self._start_water()
         self._events: list[Event] = []
@@ -298,9 +296,7 @@ class Pour:
         self._look()
         return picture, {"state": self.state}
 
-    def step(
-        self, action: Any = None
-    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any = None) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One frame. `action` is None or a push: {"object": index, "velocity": (vx, vy, vz)}, metres per second."""
         if self.plan is None:
             raise RequestError("step was called before reset")
@@ -326,9 +322,7 @@ class Pour:
             raise RequestError(
                 f"the action {action!r} is not a push (accepted: None or {{'object': i, 'velocity': (x, y, z)}})"
             ) from error
-        movable = [
-            i for i in range(len(self.truth_objects)) if self._joint(i) is not None
-        ]
+        movable = [i for i in range(len(self.truth_objects)) if self._joint(i) is not None]
         if index not in movable:
             raise RequestError(f"object {index} cannot be pushed (accepted: {movable})")
         start = self._model.joint(self._joint(index)).dofadr[0]
@@ -420,9 +414,7 @@ class Pour:
             self._awake = bool(stirred)
         if self._awake:
             radii = np.array([p.ball.radius] if p.ball is not None else [], float)
-            self.water.advance(
-                self._dt, (pos, rot, vel, spin), (ball_pos, ball_vel, radii)
-            )
+            self.water.advance(self._dt, (pos, rot, vel, spin), (ball_pos, ball_vel, radii))
         self._wet_table()
 
     def _weigh(self) -> None:
@@ -436,11 +428,7 @@ class Pour:
 
     def _wet_table(self) -> None:
         water, p, cell = self.water, self.plan, self._wet_cell
-        low = (
-            water.alive
-            & (water.x[:, 2] < 1.6 * water.spacing)
-            & (water.x[:, 2] > -0.02)
-        )
+        low = water.alive & (water.x[:, 2] < 1.6 * water.spacing) & (water.x[:, 2] > -0.02)
         low &= ~(water.side == fluid.INSIDE).any(1)
         if low.any():
             fluid.soak(
@@ -466,11 +454,7 @@ class Pour:
                 return
         if self._passed is None:
             velocity = np.array(p.ball.velocity[:2])
-            gap = (
-                (d.xpos[ball, :2] - d.xpos[body, :2])
-                @ velocity
-                / np.linalg.norm(velocity)
-            )
+            gap = (d.xpos[ball, :2] - d.xpos[body, :2]) @ velocity / np.linalg.norm(velocity)
             if gap > 0:
                 self._passed = now
 
@@ -525,13 +509,8 @@ class Pour:
                 found.append(Event(kind="upright", seconds=self.frame / FPS, a=1))
         elif len(p.cups) > 1:
             # What was poured went into the other cup if most of it is there now.
-            into = (
-                1 if self._held_share(1) >= 0.5 * (1.0 - self._held_share(0)) else None
-            )
-            found = [
-                replace(event, b=into) if event.kind == "poured" else event
-                for event in found
-            ]
+            into = 1 if self._held_share(1) >= 0.5 * (1.0 - self._held_share(0)) else None
+            found = [replace(event, b=into) if event.kind == "poured" else event for event in found]
         return tuple(sorted(found, key=lambda event: event.seconds))
 
     @property
@@ -559,9 +538,7 @@ class Pour:
         p, objects = self.plan, self.truth_objects
         path, screen = np.array(self._path), self._screen()
         # The ball's motion is the one it came with, not where it went after the hit.
-        hit = next(
-            (event.seconds for event in self.events if event.kind == "hit"), None
-        )
+        hit = next((event.seconds for event in self.events if event.kind == "hit"), None)
         until = None if hit is None else max(2, math.ceil(hit * FPS))
         groups = [
             {
@@ -580,16 +557,12 @@ class Pour:
         events = self.events
         relations = []
         if p.ball is not None:
-            relations = [
-                {"a": 0, "relation": "into" if hit is not None else "towards", "b": 1}
-            ]
+            relations = [{"a": 0, "relation": "into" if hit is not None else "towards", "b": 1}]
         elif len(p.cups) > 1:
             relations = [
                 {
                     "a": 0,
-                    "relation": "left of"
-                    if screen[0, 0, 0] < screen[0, 1, 0]
-                    else "right of",
+                    "relation": "left of" if screen[0, 0, 0] < screen[0, 1, 0] else "right of",
                     "b": 1,
                 }
             ]
@@ -602,8 +575,7 @@ class Pour:
             "relations": relations,
             "event": self.event,
             "events": [
-                {"kind": e.kind, "seconds": round(e.seconds, 3), "a": e.a, "b": e.b}
-                for e in events
+                {"kind": e.kind, "seconds": round(e.seconds, 3), "a": e.a, "b": e.b} for e in events
             ],
             "objects": objects,
             "camera": {"kind": p.camera, "direction": p.camera_direction},
@@ -629,10 +601,7 @@ class Pour:
         """(T, K, 2): where the objects' middles were seen, x and y in [0, 1] from the top left."""
         aspect = self.size.width / self.size.height
         return np.array(
-            [
-                render.project(self.camera(t), at, aspect)[:, :2]
-                for t, at in enumerate(self._path)
-            ]
+            [render.project(self.camera(t), at, aspect)[:, :2] for t, at in enumerate(self._path)]
         )
 
     @property
@@ -668,14 +637,8 @@ class Pour:
         return np.array(rows)
 
     def _object_rotations(self) -> np.ndarray:
-        rows = (
-            []
-            if self.plan.ball is None
-            else [self._data.body("ball").xmat.reshape(3, 3).copy()]
-        )
-        return np.array(
-            rows + [self._cup_pose(k)[1] for k in range(len(self._vessels))]
-        )
+        rows = [] if self.plan.ball is None else [self._data.body("ball").xmat.reshape(3, 3).copy()]
+        return np.array(rows + [self._cup_pose(k)[1] for k in range(len(self._vessels))])
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -742,12 +705,8 @@ class Pour:
             positions=self._object_positions(),
             rotations=self._object_rotations(),
             sizes=np.array(sizes, float),
-            colours=np.array(
-                [render.linear(render.PALETTE[item["colour"]]) for item in items]
-            ),
-            materials=np.array(
-                [render.MATERIALS.index(item["material"]) for item in items]
-            ),
+            colours=np.array([render.linear(render.PALETTE[item["colour"]]) for item in items]),
+            materials=np.array([render.MATERIALS.index(item["material"]) for item in items]),
             object_ids=np.arange(1, len(items) + 1),
             ground=p.ground,
             ground_tint=p.ground_tint,
@@ -806,14 +765,10 @@ class Pour:
         rgb, self._ids, self._depth = self._draw(None, None)
         return rgb
 
-    def render(
-        self, size: Size | None = None, camera: Camera | None = None
-    ) -> np.ndarray:
+    def render(self, size: Size | None = None, camera: Camera | None = None) -> np.ndarray:
         return self._draw(size, camera)[0]
 
-    def masks(
-        self, size: Size | None = None, camera: Camera | None = None
-    ) -> np.ndarray:
+    def masks(self, size: Size | None = None, camera: Camera | None = None) -> np.ndarray:
         if size is None and camera is None:
             return self._ids.copy()
         return self._draw(size, camera)[1]
