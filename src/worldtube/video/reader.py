@@ -21,6 +21,7 @@ from worldtube.video.clip import Clip
 Timed = tuple[float, np.ndarray]
 PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 # Playlists and edit lists name further files or addresses: a media file may not make us open those.
+EXIF_TAGS = {"title": 0x9C9B, "comment": 0x9C9C}  # XPTitle and XPComment: the ones that hold any letter
 NO_FURTHER_FILES = {"protocol_whitelist": "none"}
 
 
@@ -137,12 +138,10 @@ def _picture_tags(picture: Image.Image) -> dict[str, str]:
     picture.load()  # PNG text may follow the pixels
     texts = getattr(picture, "text", {})
     tags = {key.lower(): str(value) for key, value in texts.items()}
-    description = picture.getexif().get(0x010E)  # ImageDescription
-    if description and "title" not in tags:
-        tags["title"] = description
-    comment = picture.getexif().get(0x010D)  # DocumentName holds the comment of our webp files
-    if comment and "comment" not in tags:
-        tags["comment"] = comment
+    for key, tag in EXIF_TAGS.items():
+        value = picture.getexif().get(tag)
+        if isinstance(value, bytes) and key not in tags:
+            tags[key] = value.decode("utf-16-le", "replace").rstrip("\0")
     return tags
 
 
@@ -174,9 +173,14 @@ def _from_container(
             last = float((packet.duration or 0) * packet.time_base)
             if max_frames is not None and len(times) >= max_frames + 64:
                 break  # enough to know the rate, with room for reordered frames
-        _check_whole(file, name)
+        length = container.duration if len(container.streams.get()) == 1 else None
         tick = float(stream.time_base or 0)
     times.sort()
+    if max_frames is None or len(times) < max_frames:
+        end = times[-1] + 2.5 * last if times else 0.0
+        short = length is not None and last > 0 and times and end < length / av.time_base + times[0]
+        if short or not _whole(file):
+            raise DataError(f"{name} is cut off after {len(times)} frames")
     steps = np.diff(times)
     if len(steps) and times[-1] > times[0]:
         rate = len(steps) / (times[-1] - times[0])
@@ -219,28 +223,31 @@ def _resample(timed: Iterator[Timed], rate: float) -> Iterator[Timed]:
     if previous is None:
         return
     step = previous[0] / (num_source - 1) if num_source > 1 else 0.0
-    while num_out == 0 or num_out / rate < previous[0] + step - 0.5 / rate - 1e-6:
+    while num_out == 0 or num_out / rate < previous[0] + step - 0.5 / rate + 1e-6:
         yield num_out / rate, previous[1]
         num_out += 1
 
 
-def _check_whole(file: BinaryIO, name: str) -> None:
-    """mp4 and mov say how long each part is: a file that ends earlier is cut off, which FFmpeg does not report."""
-    if _head(file, 8)[4:] != b"ftyp":
-        return
+def _whole(file: BinaryIO) -> bool:
+    """False for an mp4, mov or gif that ends before its own structure does, which FFmpeg does not report."""
+    head = _head(file, 12)
     end = file.seek(0, io.SEEK_END)
-    start = 0
+    if head.startswith(b"GIF8"):
+        file.seek(max(0, end - 64))
+        return file.read().rstrip(b"\0").endswith(b";")
+    if head[4:8] != b"ftyp":
+        return True
+    start = 0  # mp4 and mov: parts, each led by its length
     while start + 8 <= end:
         file.seek(start)
-        head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
+        part = file.read(16)
+        length = int.from_bytes(part[:4], "big")
         if length == 1:
-            length = int.from_bytes(head[8:16], "big")
+            length = int.from_bytes(part[8:16], "big")
         if length == 0:  # to the end of the file
-            return
+            return True
         start += max(length, 8)
-    if start > end:
-        raise DataError(f"{name} is cut off: it has {end} of {start} bytes")
+    return start <= end
 
 
 def _gif_tags(file: BinaryIO) -> dict[str, str]:

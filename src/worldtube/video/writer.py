@@ -2,7 +2,7 @@
 
 mp4 is H.264 in yuv420p (plays everywhere; an odd width or height gains one pixel, a copy of the edge), webm is VP9, gif has one
 palette made for the clip, png holds one frame, webp one or many. Colours are converted and tagged as BT.709. Caption and comment go into
-the container's tags. Tracks other than the frames are not written.
+the container's tags (a gif has room for one: the comment, else the caption). Tracks other than the frames are not written.
 """
 
 import io
@@ -22,6 +22,7 @@ from PIL import Image, PngImagePlugin
 
 from worldtube.errors import RequestError, unknown
 from worldtube.video.clip import Clip
+from worldtube.video.reader import EXIF_TAGS
 
 SMALL = 1 << 17
 """Frames below so many pixels are encoded on one thread: it is faster and takes no turn from others."""
@@ -197,8 +198,8 @@ def _gif(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
             output.mux(stream.encode(sink.pull()))
         output.mux(stream.encode())
     data = buffer.getvalue()
-    if comment:  # FFmpeg writes no comments into gifs: a comment block before the trailer
-        text = comment.encode()
+    if text := (comment or clip.caption).encode():
+        # FFmpeg writes no comments into gifs: a comment block before the trailer.
         parts = [text[i : i + 255] for i in range(0, len(text), 255)]
         block = b"".join(bytes([len(part)]) + part for part in parts)
         data = data[:-1] + b"\x21\xfe" + block + b"\x00" + data[-1:]
@@ -221,7 +222,9 @@ def _png(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
 
 def _webp(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
     exif = Image.Exif()
-    exif[0x010E], exif[0x010D] = clip.caption, comment
+    for key, value in (("title", clip.caption), ("comment", comment)):
+        if value:
+            exif[EXIF_TAGS[key]] = f"{value}\0".encode("utf-16-le")
     pictures = [Image.fromarray(frame) for frame in clip.frames]
     ends = [round(1000 * (k + 1) / clip.fps) for k in range(len(pictures))]
     durations = np.diff([0, *ends]).tolist()  # whole milliseconds that do not drift

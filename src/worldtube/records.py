@@ -1,0 +1,164 @@
+"""Run records. Owns the JSON-lines file of a run (a header, then numbers); does not know what is measured or how it is drawn.
+
+The first line is `{"config", "commit", "versions", "machine", "started"}`, each further line is `{"step", "seconds", name: number}`.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any, Self
+
+from worldtube.errors import DataError, NotFound, RequestError
+
+PACKAGES = ("worldtube", "torch", "numpy", "av", "numba", "mujoco-core")
+
+
+class Run:
+    """The open record of a run: a context that appends a line per `log`.
+
+    with Run(folder / "run.jsonl", config) as run:
+        run.log(step=1, loss=0.5)
+    """
+
+    def __init__(self, path: str | Path, config: Any):
+        """Start a new record. config: a dataclass, or a dictionary that JSON can hold."""
+        self.path = Path(path)
+        if not self.path.parent.is_dir():
+            raise RequestError(f"no folder {self.path.parent} to write {self.path.name} in")
+        if self.path.exists() and self.path.stat().st_size > 0:
+            raise RequestError(f"{self.path} holds a run already (accepted: a new path, or resume)")
+        self._file: IO[str] = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close
+        self._begun = time.monotonic()
+        self._write(header(config))
+
+    @classmethod
+    def resume(cls, path: str | Path, step: int) -> Self:
+        """Go on with a record after `step`: later lines, which will be made again, are cut away."""
+        path = Path(path)
+        first, rows = read(path)
+        kept = [row for row in rows if row["step"] <= step]
+        temporary = path.with_name(f".{path.name}.part")
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.writelines(_line(row) for row in (first, *kept))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        run = cls.__new__(cls)
+        run.path = path
+        run._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close
+        run._begun = time.monotonic() - (kept[-1].get("seconds", 0.0) if kept else 0.0)
+        return run
+
+    def log(self, *, step: int, **numbers: Any) -> None:
+        """Append one line; it is on its way to the disk when this returns."""
+        seconds = round(time.monotonic() - self._begun, 3)
+        self._write({"step": step, "seconds": seconds, **numbers})
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        self._file.write(_line(row))
+        self._file.flush()
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The header and the rows of a record. A last line that a kill cut short is left out."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise NotFound(f"no run record {path}") from error
+    lines = text.splitlines(keepends=True)
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            raise DataError(f"{path} line {number} is not JSON: {error}") from error
+    if not rows or "config" not in rows[0]:
+        raise DataError(f"{path} is not a run record: its first line has no config")
+    return rows[0], rows[1:]
+
+
+def header(config: Any) -> dict[str, Any]:
+    """What made the numbers: configuration, commit, versions, machine and time."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    machine = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": _cores(),
+    }
+    return {
+        "config": asdict(config)
+        if is_dataclass(config) and not isinstance(config, type)
+        else config,
+        "commit": _commit(),
+        "versions": versions,
+        "machine": machine,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, default=_plain, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy and torch, paths and small values that JSON does not know."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return str(value)
+
+
+def _commit() -> str | None:
+    """The commit this code was run from, `+` when files were changed; None outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        name, changed = (
+            subprocess.run(
+                ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return name + ("+" if changed else "")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
