@@ -42,7 +42,10 @@ PALETTE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Water:
-    """Water as a density on a regular grid of nodes; its surface is where the density crosses `level`."""
+    """Water as a density on a regular grid of nodes; its surface is where the density crosses `level`.
+
+    The density is a depth under the surface, or at least no steeper than one: it rises by at most 1 a metre.
+    """
 
     density: np.ndarray
     """float32 (X, Y, Z), or (1 + cups, X, Y, Z): first the water that is in none of `cups`, then theirs in turn."""
@@ -588,7 +591,8 @@ def _water(ox, oy, oz, dx, dy, dz, limit, density, info, held, inside):
     if not inside and last > 0:
         return t
     while t < far:
-        t_next = min(t + step, far + 1e-6)
+        # The density rises by at most 1 a metre: far below the level, a longer step misses nothing.
+        t_next = min(t + max(step, -0.9 * last), far + 1e-6)
         value = _grid3(density, info, held, ox + t_next * dx, oy + t_next * dy, oz + t_next * dz) - info[4]
         if (value > 0) != inside:
             return t + (t_next - t) * last / (last - value) if (last > 0) != (value > 0) else t
