@@ -7,12 +7,13 @@ gif, png or webp, whole or not at all. Nothing else in the project opens a media
 from worldtube.video.clip import Clip, Size
 from worldtube.video.pictures import save_image, sheet, strip
 from worldtube.video.reader import decode, read, read_tags
-from worldtube.video.writer import FORMATS, encode, write, write_whole
+from worldtube.video.writer import FORMATS, check_format, encode, write, write_whole
 
 __all__ = [
     "FORMATS",
     "Clip",
     "Size",
+    "check_format",
     "decode",
     "encode",
     "read",

@@ -42,11 +42,11 @@ def write(
     format: a key of FORMATS; without it, the suffix of the file. crf: quality, 0 (best) to 51 (worst).
     lossless: every pixel comes back equal (mp4: H.264 in RGB, which browsers do not play). comment: text for the container's tag.
     """
-    if isinstance(target, str | Path):
-        format = format or Path(target).suffix[1:].lower()
-    elif format is None:
-        raise RequestError(f"a format is needed for an open file (accepted: {', '.join(FORMATS)})")
-    if format not in FORMATS:
+    if format is None:
+        if not isinstance(target, str | Path):
+            raise RequestError(f"an open file needs a format (accepted: {', '.join(FORMATS)})")
+        format = check_format(target, still=clip.num_frames == 1)
+    elif format not in FORMATS:
         raise unknown("video format", format, FORMATS)
     if not 0 <= crf <= 51:
         raise RequestError(f"crf is {crf} (accepted: 0 to 51)")
@@ -55,6 +55,16 @@ def write(
         write_whole(target, data)
     else:
         target.write(data)
+
+
+def check_format(path: str | Path, *, still: bool = False) -> str:
+    """The format that a path's ending asks for. still: whether one frame is to be written, which png needs."""
+    format = Path(path).suffix[1:].lower()
+    if format not in FORMATS:
+        raise unknown("video format", format or f"of {path}", FORMATS)
+    if format == "png" and not still:
+        raise RequestError(f"{path} would hold one frame (accepted: mp4, webm, gif, webp)")
+    return format
 
 
 def encode(clip: Clip, *, lossless: bool = False, crf: int = 16) -> bytes:

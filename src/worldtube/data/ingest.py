@@ -1,0 +1,100 @@
+"""Filling a catalog with recorded clips. Owns batches, resuming and what happens to a clip that fails; knows no world by name."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worldtube import workers
+from worldtube.data.catalog import Catalog, clip_id, problem_row, row
+from worldtube.errors import RequestError, WorldtubeError, unknown
+from worldtube.video import Size
+
+BATCH = 32
+"""Clips in one transaction: what a kill can cost at most, together with what is being recorded."""
+SECONDS = 20.0
+"""A smaller batch is written when this much time has passed."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorder:
+    """Makes the row of a seed; picklable, so that it can work in another process."""
+
+    world: str
+    version: int
+    size: Size
+    num_frames: int
+    fps: float
+
+    def __call__(self, seed: int) -> dict[str, Any]:
+        from worldtube.worlds.record import record
+
+        try:
+            clip, captions, truth = record(
+                self.world, seed, self.size, num_frames=self.num_frames, fps=self.fps
+            )
+            return row(self.world, self.version, seed, clip, captions, truth)
+        except (WorldtubeError, ImportError, MemoryError):
+            raise  # not this seed's fault: the next would fail too
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            return problem_row(self.world, self.version, seed, self.size, problem)
+
+
+def record_world(
+    world: str,
+    *,
+    seeds: range,
+    size: Size,
+    out: str | Path,
+    num_frames: int = 25,
+    fps: float = 12,
+    processes: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Record the clips of these seeds into the catalog `out`, leaving out those already there; returns how many were new.
+
+    processes: None takes all cores. progress: called with (clips there, clips wanted). A seed that fails gets a row
+    with its problem. Killed at any moment, it keeps what was written, and a second call completes it.
+    """
+    from worldtube.worlds import WORLDS
+
+    if world not in WORLDS:
+        raise unknown("world", world, WORLDS)
+    if not seeds or min(seeds) < 0:
+        raise RequestError(f"seeds {seeds} are not accepted; a range from 0 or more is")
+    version = WORLDS[world].version
+    with Catalog(out, mode="a") as catalog:
+        there = set(
+            catalog.ids(
+                "world = ? AND version = ? AND seed BETWEEN ? AND ?",
+                (world, version, min(seeds), max(seeds)),
+            )
+        )
+        todo = [seed for seed in seeds if clip_id(world, version, seed, size) not in there]
+        done = len(seeds) - len(todo)
+        recorder = Recorder(
+            world=world, version=version, size=size, num_frames=num_frames, fps=fps
+        )
+        waiting: list[dict[str, Any]] = []
+        written = time.monotonic()
+        if progress is not None:
+            progress(done, len(seeds))
+        try:
+            for _, made in workers.map(recorder, todo, processes=processes):
+                if "problem" in made:
+                    logger.warning("%s: %s", made["id"], made["problem"])
+                waiting.append(made)
+                done += 1
+                if len(waiting) >= BATCH or time.monotonic() - written > SECONDS:
+                    catalog.append(waiting)
+                    waiting, written = [], time.monotonic()
+                if progress is not None:
+                    progress(done, len(seeds))
+        finally:
+            catalog.append(waiting)  # also after Ctrl-C
+    return len(todo)
