@@ -43,7 +43,11 @@ from worldtube.errors import DataError, RequestError
 Memory = dict[nn.Module, torch.Tensor]
 """What a stream carries from one piece to the next: the last group seen by each temporal layer."""
 
-FRAMES, PATCH, FINE = 4, 8, 4  # frames and pixels behind a latent; pixels behind a position of the fine grid
+FRAMES, PATCH, FINE = (
+    4,
+    8,
+    4,
+)  # frames and pixels behind a latent; pixels behind a position of the fine grid
 PATCH_NUMBERS = FRAMES * PATCH * PATCH * 3
 
 
@@ -64,15 +68,25 @@ class CodecConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CodecConfig":
         """From JSON values; raises DataError for a field that does not exist."""
         known = {field.name for field in fields(cls)}
         if strange := sorted(set(values) - known):
-            raise DataError(f"codec configuration has unknown fields {strange} (accepted: {sorted(known)})")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+            raise DataError(
+                f"codec configuration has unknown fields {strange} (accepted: {sorted(known)})"
+            )
+        return cls(
+            **{
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in values.items()
+            }
+        )
 
 
 def group_frames(pixels: torch.Tensor) -> torch.Tensor:
@@ -87,7 +101,9 @@ def patchify(pixels: torch.Tensor) -> torch.Tensor:
 
 def unpatchify(patches: torch.Tensor) -> torch.Tensor:
     """(B, t, H / 4, W / 4, 192) -> (B, 3, 4 t, H, W)."""
-    return rearrange(patches, "b t h w (f p q c) -> b c (t f) (h p) (w q)", f=FRAMES, p=FINE, q=FINE, c=3)
+    return rearrange(
+        patches, "b t h w (f p q c) -> b c (t f) (h p) (w q)", f=FRAMES, p=FINE, q=FINE, c=3
+    )
 
 
 def fold(x: torch.Tensor) -> torch.Tensor:
@@ -105,15 +121,26 @@ def norm(x: torch.Tensor) -> torch.Tensor:
     return x * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6).to(x.dtype)
 
 
-class Spatial(nn.Conv2d):
-    """A 2-D convolution of every group's picture; (B, t, h, w, D) -> (B, t, h, w, D')."""
+class Spatial(nn.Module):
+    """A 2-D convolution of every group's picture; (B, t, h, w, D) -> (B, t, h, w, D').
+
+    The weight is one matrix (D', size * size * D), which is what the optimizer wants and, seen as a kernel, is
+    channels-last.
+    """
 
     def __init__(self, width_in: int, width_out: int, size: int = 3):
-        super().__init__(width_in, width_out, size, padding=size // 2)
+        super().__init__()
+        self.shape = (width_out, size, size, width_in)
+        self.padding = size // 2
+        fan_in = size * size * width_in
+        self.weight = nn.Parameter(torch.randn(width_out, fan_in) * (3 * fan_in) ** -0.5)
+        self.bias = nn.Parameter(torch.zeros(width_out))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         flat = x.flatten(0, 1).permute(0, 3, 1, 2)  # (B t, D, h, w), channels last in memory
-        return super().forward(flat).permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
+        kernel = self.weight.view(self.shape).permute(0, 3, 1, 2)  # (D', D, size, size)
+        flat = F.conv2d(flat, kernel, self.bias, padding=self.padding)  # (B t, D', h, w)
+        return flat.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
 
 class Temporal(nn.Module):
@@ -141,7 +168,6 @@ class Block(nn.Module):
         self.spatial = Spatial(width, width)
         self.temporal = Temporal(width)
         nn.init.zeros_(self.temporal.mix.weight)
-        nn.init.zeros_(self.temporal.mix.bias)
 
     def forward(self, x: torch.Tensor, memory: Memory | None) -> torch.Tensor:
         hidden = self.spatial(F.silu(norm(x)))  # (B, t, h, w, D)
@@ -156,21 +182,20 @@ class Encoder(nn.Module):
         fine, coarse = config.encoder_widths
         self.linear = nn.Linear(PATCH_NUMBERS, config.channels)
         self.enter = Spatial(PATCH_NUMBERS // 4, fine, 1)
-        self.fine = nn.ModuleList(Block(fine) for _ in range(config.encoder_blocks[0]))
+        self.fine_blocks = nn.ModuleList(Block(fine) for _ in range(config.encoder_blocks[0]))
         self.down = Spatial(4 * fine, coarse, 1)
-        self.coarse = nn.ModuleList(Block(coarse) for _ in range(config.encoder_blocks[1]))
+        self.coarse_blocks = nn.ModuleList(Block(coarse) for _ in range(config.encoder_blocks[1]))
         self.leave = Spatial(coarse, config.channels, 1)
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
 
     def forward(self, pixels: torch.Tensor, memory: Memory | None) -> torch.Tensor:
         """(B, 3, 4 t, H, W) -> (B, C, t, h, w)."""
         patches = patchify(pixels)  # (B, t, 2 h, 2 w, 192)
         x = self.enter(patches)  # (B, t, 2 h, 2 w, fine)
-        for block in self.fine:
+        for block in self.fine_blocks:
             x = block(x, memory)
         x = self.down(fold(x))  # (B, t, h, w, coarse)
-        for block in self.coarse:
+        for block in self.coarse_blocks:
             x = block(x, memory)
         latents = self.linear(fold(patches)) + self.leave(F.silu(norm(x)))  # (B, t, h, w, C)
         return latents.permute(0, 4, 1, 2, 3)
@@ -184,21 +209,20 @@ class Decoder(nn.Module):
         fine, coarse = config.decoder_widths
         self.linear = nn.Linear(config.channels, PATCH_NUMBERS)
         self.enter = Spatial(config.channels, coarse)
-        self.coarse = nn.ModuleList(Block(coarse) for _ in range(config.decoder_blocks[1]))
+        self.coarse_blocks = nn.ModuleList(Block(coarse) for _ in range(config.decoder_blocks[1]))
         self.up = Spatial(coarse, 4 * fine, 1)
-        self.fine = nn.ModuleList(Block(fine) for _ in range(config.decoder_blocks[0]))
+        self.fine_blocks = nn.ModuleList(Block(fine) for _ in range(config.decoder_blocks[0]))
         self.leave = Spatial(fine, PATCH_NUMBERS // 4)
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
 
     def forward(self, latents: torch.Tensor, memory: Memory | None) -> torch.Tensor:
         """(B, C, t, h, w) -> (B, 3, 4 t, 8 h, 8 w)."""
         z = latents.permute(0, 2, 3, 4, 1)  # (B, t, h, w, C)
         x = self.enter(z)  # (B, t, h, w, coarse)
-        for block in self.coarse:
+        for block in self.coarse_blocks:
             x = block(x, memory)
         x = unfold(self.up(x))  # (B, t, 2 h, 2 w, fine)
-        for block in self.fine:
+        for block in self.fine_blocks:
             x = block(x, memory)
         patches = unfold(self.linear(z)) + self.leave(F.silu(norm(x)))  # (B, t, 2 h, 2 w, 192)
         return unpatchify(patches)
@@ -260,10 +284,9 @@ class VideoCodec(nn.Module):
 
         Principal components, half-whitened (see above) to a mean variance of one. Returns the share of variance kept.
         """
-        patches = patches.double()
-        mean = patches.mean(0)
-        centred = patches - mean
-        variances, vectors = torch.linalg.eigh(centred.T @ centred / len(patches))
+        mean = patches.mean(0).double()
+        centred = patches - mean.float()
+        variances, vectors = torch.linalg.eigh((centred.T @ centred).double() / len(patches))
         kept = variances.flip(0)[: self.channels].clamp_min(1e-8)
         basis = vectors.flip(1)[:, : self.channels]  # (768, C)
         gain = kept**-0.25 / kept.sqrt().mean().sqrt()  # sent variance sqrt(v), mean one
@@ -294,16 +317,24 @@ class EncoderStream:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, T, H, W) in [-1, 1] -> (B, C, t, H / 8, W / 8)."""
         if pixels.ndim != 5 or pixels.shape[1] != 3:
-            raise RequestError(f"pixels have shape {tuple(pixels.shape)} (accepted: (B, 3, T, H, W))")
+            raise RequestError(
+                f"pixels have shape {tuple(pixels.shape)} (accepted: (B, 3, T, H, W))"
+            )
         frames, height, width = pixels.shape[2:]
         if height % PATCH or width % PATCH or not height or not width:
-            raise RequestError(f"a clip of {width}x{height} cannot be coded (accepted: multiples of {PATCH})")
+            raise RequestError(
+                f"a clip of {width}x{height} cannot be coded (accepted: multiples of {PATCH})"
+            )
         if not self.started:
             if frames % FRAMES != 1:
-                raise RequestError(f"a clip of {frames} frames cannot be coded (accepted: 1, 5, 9, ... 1 + 4 k)")
+                raise RequestError(
+                    f"a clip of {frames} frames cannot be coded (accepted: 1, 5, 9, ... 1 + 4 k)"
+                )
             pixels = group_frames(pixels)
         elif frames % FRAMES or not frames:
-            raise RequestError(f"a later piece of {frames} frames cannot be coded (accepted: multiples of {FRAMES})")
+            raise RequestError(
+                f"a later piece of {frames} frames cannot be coded (accepted: multiples of {FRAMES})"
+            )
         self.started = True
         return self.codec.compress(pixels, self.memory).float()
 

@@ -66,4 +66,7 @@ def reconstruction_loss(
 
 def variance_bound(latents: torch.Tensor) -> torch.Tensor:
     """Square of what the variance of latents (B, C, t, h, w), averaged over channels, exceeds one by."""
-    return F.relu(latents.var(dim=(0, 2, 3, 4)).mean() - 1).square() + latents.mean((0, 2, 3, 4)).square().mean()
+    return (
+        F.relu(latents.var(dim=(0, 2, 3, 4)).mean() - 1).square()
+        + latents.mean((0, 2, 3, 4)).square().mean()
+    )

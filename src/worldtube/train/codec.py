@@ -1,0 +1,384 @@
+"""The training loop of the codec: clips, noise on the latents, loss, step; resumable to the bit.
+
+Owns the order of those, the configuration and the choice of pieces. Knows nothing of how clips were made or of what
+the latents are used for.
+
+Two phases: first encoder and decoder together; then, with `freeze_encoder`, the decoder alone, while others train on the
+latents of the frozen encoder already.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from worldtube.codec import CodecConfig, VideoCodec
+from worldtube.codec.autoencoder import FRAMES, PATCH, PATCH_NUMBERS, fold, group_frames, patchify
+from worldtube.codec.losses import (
+    change_weights,
+    object_weights,
+    reconstruction_loss,
+    variance_bound,
+)
+from worldtube.errors import DataError, NotFound, RequestError, WorldtubeError
+from worldtube.evaluate import reconstruction
+from worldtube.records import Run
+from worldtube.train import checkpoint
+from worldtube.train.optimizer import Optimizer, learning_rate
+from worldtube.video import Clip, save_image
+
+if TYPE_CHECKING:
+    from worldtube.data.catalog import Catalog
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = "codec.safetensors"
+RECORD = "run.jsonl"
+MAX_SKIPPED = 5
+
+Progress = Callable[[int, int, float, dict[str, float]], None]
+"""Called with (step, steps, seconds left, newest numbers)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecTrainConfig:
+    """Everything that decides the numbers of a run."""
+
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    """Sizes of the network."""
+    steps: int = 1500
+    """Optimizer steps in all."""
+    batch: int = 16
+    """Pieces in a batch when they have `frames[0]` frames; other lengths get as many as cost the same."""
+    frames: tuple[int, ...] = (13, 13, 13, 25, 5)
+    """Lengths of the pieces, 1 + 4 k each; one is drawn for each step."""
+    side: int = 64
+    """Larger clips are cropped to this side, pixels, in all but every fourth batch that they make."""
+    rate: float = 2e-3
+    """Peak learning rate."""
+    warmup: int = 20
+    """Steps of warm-up."""
+    decay: float = 0.3
+    """Share of the steps over which the rate falls to 0 at the end."""
+    weight_decay: float = 0.01
+    """Of the matrices of the blocks."""
+    ema_steps: float = 300
+    """The average of the weights looks back over about this many steps."""
+    noise: float = 0.05
+    """Mean size of the noise on the latents; each clip draws its own, uniform from 0 to twice this."""
+    square: float = 5.0
+    """Weight of the square error, beside the absolute error with weight one."""
+    edge: float = 0.3
+    """Weight of the error of spatial differences."""
+    temporal: float = 0.3
+    """Weight of the error of differences over time."""
+    objects: float = 2.0
+    """Further weight of pixels on and next to objects."""
+    variance: float = 0.1
+    """Weight of the bound on the variance of the latents."""
+    freeze_encoder: bool = False
+    """Train the decoder only, on the latents of the encoder as it is."""
+    seed: int = 0
+    """Of the initial weights, the order and the noise."""
+    dtype: str = "bfloat16"
+    """What the network computes in; masters are float32."""
+    device: str = "cpu"
+    """Where it computes."""
+    log_every: int = 10
+    """Steps between lines of the record."""
+    validate_every: int = 250
+    """Steps between measurements on the validation clips and sample sheets."""
+    checkpoint_minutes: float = 3.0
+    """Time between checkpoints."""
+
+    def __post_init__(self) -> None:
+        for frames in self.frames:
+            if frames < 1 or frames % FRAMES != 1:
+                raise RequestError(f"frames has {frames} (accepted: 1, 5, 9, ... 1 + 4 k)")
+        if self.side < PATCH or self.side % PATCH:
+            raise RequestError(f"side is {self.side} (accepted: multiples of {PATCH})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Clips of one shape, in memory."""
+
+    frames: np.ndarray
+    """uint8 (N, T, H, W, 3)."""
+    ids: np.ndarray | None = None
+    """uint8 (N, T, H, W): 0 on the ground, other numbers on things. None where they are not known."""
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def read_pools(catalogs: "Iterable[Catalog]", *, megabytes: int, skip: int = 0) -> list[Pool]:
+    """The clips of some catalogs in memory, by shape, up to a bound on their size.
+
+    skip: leave out the last clips of each catalog, which were held out. Clips with a known problem are left out.
+    Raises DataError when there is none.
+    """
+    found: dict[tuple[int, ...], list[Clip]] = {}
+    left = megabytes * 1_000_000
+    for catalog in catalogs:
+        names = catalog.ids("problem IS NULL")
+        for name in names[: len(names) - skip]:
+            clip = catalog.clip(name)
+            left -= clip.frames.nbytes + sum(track.nbytes for track in clip.tracks.values())
+            if left < 0:
+                logger.warning(
+                    "memory bound of %d MB reached: the other clips are left out", megabytes
+                )
+                break
+            found.setdefault(clip.frames.shape, []).append(clip)
+    if not found:
+        raise DataError("the catalogs hold no clips to train on")
+    return [
+        Pool(
+            frames=np.stack([clip.frames for clip in clips]),
+            ids=np.stack([clip.tracks["ids"] for clip in clips])
+            if all("ids" in clip.tracks for clip in clips)
+            else None,
+        )
+        for clips in found.values()
+    ]
+
+
+def to_pixels(frames: np.ndarray) -> Tensor:
+    """uint8 (B, T, H, W, 3) -> (B, 3, T, H, W) in [-1, 1]."""
+    return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+
+
+def draw_batch(pools: Sequence[Pool], config: CodecTrainConfig, step: int) -> tuple[Tensor, Tensor]:
+    """Pixels (B, 3, T, H, W) and loss weights (B, 1, T, H, W): a pure function of (pools, config, step)."""
+    rng = np.random.default_rng([config.seed, 1, step])
+    sizes = np.array([len(pool) for pool in pools], dtype=float)
+    pool = pools[rng.choice(len(pools), p=sizes / sizes.sum())]
+    whole, height, width = pool.frames.shape[1:4]
+    length = min(int(rng.choice(config.frames)), 1 + (whole - 1) // FRAMES * FRAMES)
+    full = rng.random() < 0.25
+    high = height // PATCH * PATCH if full else min(height // PATCH * PATCH, config.side)
+    wide = width // PATCH * PATCH if full else min(width // PATCH * PATCH, config.side)
+    cost = (length + FRAMES - 1) * high * wide / ((config.frames[0] + FRAMES - 1) * config.side**2)
+    frames, ids = [], []
+    for _ in range(max(1, round(config.batch / cost))):
+        clip = rng.integers(len(pool))
+        t, y, x = (int(rng.integers(n + 1)) for n in (whole - length, height - high, width - wide))
+        window = (clip, slice(t, t + length), slice(y, y + high), slice(x, x + wide))
+        frames.append(pool.frames[window])
+        if pool.ids is not None:
+            ids.append(pool.ids[window])
+    pixels = to_pixels(np.stack(frames))
+    if ids:
+        return pixels, object_weights(torch.from_numpy(np.stack(ids)), config.objects)
+    return pixels, change_weights(pixels, config.objects)
+
+
+def draw_patches(
+    pools: Sequence[Pool], seed: int, *, clips: int = 200, per_clip: int = 200
+) -> Tensor:
+    """Patches (N, 768) of whole groups of random clips, for the linear start."""
+    rng = np.random.default_rng([seed, 2])
+    patches = []
+    for _ in range(clips):
+        pool = pools[rng.integers(len(pools))]
+        frames = pool.frames[rng.integers(len(pool), size=1)]
+        _, whole, height, width, _ = frames.shape
+        frames = frames[:, : 1 + (whole - 1) // FRAMES * FRAMES]
+        frames = frames[:, :, : height // PATCH * PATCH, : width // PATCH * PATCH]
+        found = fold(patchify(group_frames(to_pixels(frames)))).reshape(-1, PATCH_NUMBERS)
+        patches.append(found[torch.from_numpy(rng.permutation(len(found))[:per_clip])])
+    return torch.cat(patches)
+
+
+def loss_of(
+    codec: VideoCodec, pixels: Tensor, weights: Tensor, *, config: CodecTrainConfig, step: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of one batch; the noise on the latents is keyed by (seed, step)."""
+    if config.freeze_encoder:
+        with torch.no_grad():
+            latents = codec.compress(group_frames(pixels)).float()  # (B, C, t, h, w)
+    else:
+        latents = codec.compress(group_frames(pixels)).float()
+    generator = torch.Generator().manual_seed((config.seed << 32) + step)
+    size = 2 * config.noise * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
+    noise = size * torch.randn(latents.shape, generator=generator)
+    made = codec.expand(latents + noise.to(latents.device)).float()[:, :, FRAMES - 1 :]
+    loss, parts = reconstruction_loss(
+        made, pixels, weights, square=config.square, edge=config.edge, temporal=config.temporal
+    )
+    if not config.freeze_encoder:
+        parts["variance"] = variance_bound(latents)
+        loss = loss + config.variance * parts["variance"]
+    return loss, parts
+
+
+def train_codec(
+    config: CodecTrainConfig,
+    pools: Sequence[Pool],
+    folder: Path,
+    *,
+    validation: Sequence[Clip] = (),
+    start: VideoCodec | None = None,
+    progress: Progress | None = None,
+    until: Callable[[], bool] = lambda: False,
+) -> VideoCodec:
+    """Train a codec in `folder`, going on from the checkpoint there if there is one; returns the averaged weights.
+
+    Leaves `codec.safetensors` (the averaged weights, float32), `run.jsonl`, `checkpoint.pt` and `samples/`.
+    start: begin from this codec instead of the linear optimum. until: asked after each step whether to stop here and go
+    on another time. Ctrl-C also leaves a checkpoint. Raises WorldtubeError after five steps in a row that are not finite.
+    """
+    (folder / "samples").mkdir(parents=True, exist_ok=True)
+    if config.freeze_encoder and start is None:
+        raise RequestError(
+            "freeze_encoder is set and start is not (accepted: a codec to start from)"
+        )
+    torch.manual_seed(config.seed)  # the only use of the global generator: initial weights
+    codec = VideoCodec(config.codec if start is None else start.config)
+    if start is not None:
+        codec.load_state_dict(start.state_dict())
+    state = checkpoint.load(folder)
+    if start is None and state is None:
+        kept = codec.fit_linear(draw_patches(pools, config.seed))
+        logger.info("the linear codec keeps %.2f %% of the variance", 100 * kept)
+    if config.freeze_encoder:
+        codec.encoder.requires_grad_(False)
+    frozen = {name: value.clone() for name, value in codec.state_dict().items()}  # float32
+    codec.to(config.device, getattr(torch, config.dtype)).train()
+    optimizer = Optimizer(codec, weight_decay=config.weight_decay, ema_steps=config.ema_steps)
+    first, skipped = 0, 0
+    if state is not None:
+        optimizer.load_state_dict(state["optimizer"])
+        first, skipped = state["step"], state["skipped"]
+        logger.info("going on from step %d", first)
+
+    def averaged() -> VideoCodec:
+        average = VideoCodec(codec.config)
+        average.load_state_dict(frozen | {k: v.cpu() for k, v in optimizer.averaged().items()})
+        return average.eval().requires_grad_(False)
+
+    def keep(step: int) -> None:
+        checkpoint.save(
+            {"step": step, "skipped": skipped, "optimizer": optimizer.state_dict()}, folder
+        )
+        save_codec(averaged(), folder / WEIGHTS)
+
+    record = folder / RECORD
+    run = Run.resume(record, first) if state is not None else Run(record, asdict(config))
+    step = first
+    with run:
+        begun = saved = time.monotonic()
+        try:
+            while step < config.steps and not until():
+                pixels, weights = draw_batch(pools, config, step)
+                loss, parts = loss_of(
+                    codec,
+                    pixels.to(config.device),
+                    weights.to(config.device),
+                    config=config,
+                    step=step,
+                )
+                loss.backward()
+                rate = learning_rate(
+                    step,
+                    peak=config.rate,
+                    warmup=config.warmup,
+                    steps=config.steps,
+                    decay=config.decay,
+                )
+                norm = optimizer.step(rate)
+                step += 1
+                if not np.isfinite(norm):
+                    skipped += 1
+                    logger.warning("step %d is not finite and was skipped", step)
+                    run.log(step=step, skipped=skipped)
+                    if skipped >= MAX_SKIPPED:
+                        raise WorldtubeError(
+                            f"training stopped: {skipped} steps in a row were not finite, the last was step {step}"
+                        )
+                    continue
+                skipped = 0
+                numbers = {"loss": float(loss.detach()), "norm": norm, "rate": rate}
+                numbers |= {name: float(part.detach()) for name, part in parts.items()}
+                if step % config.validate_every == 0 or step == config.steps:
+                    numbers |= validate(averaged(), validation, folder, step)
+                if step % config.log_every == 0 or step == config.steps or "psnr" in numbers:
+                    run.log(step=step, **numbers)
+                if progress is not None:
+                    left = (time.monotonic() - begun) / (step - first) * (config.steps - step)
+                    progress(step, config.steps, left, numbers)
+                if time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                    keep(step)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            logger.info("stopped at step %d; run again to go on", step)
+        keep(step)
+    codec = averaged()
+    if step >= config.steps and not config.freeze_encoder:
+        calibrate(codec, pools, config.seed)
+        save_codec(codec, folder / WEIGHTS)
+    return codec
+
+
+def validate(codec: VideoCodec, clips: Sequence[Clip], folder: Path, step: int) -> dict[str, float]:
+    """Scores on the validation clips; leaves a sheet with rows of frames above rows of their reconstructions."""
+    if not clips:
+        return {}
+    scores = reconstruction.measure(codec, clips)
+    rows = []
+    for clip in clips[:8]:
+        chosen = np.linspace(0, clip.num_frames - 1, 6).round().astype(int)
+        made = reconstruction.reconstruct(codec, clip)
+        rows += [np.concatenate(list(frames[chosen]), axis=1) for frames in (clip.frames, made)]
+    widest = max(row.shape[1] for row in rows)
+    rows = [np.pad(row, ((0, 2), (0, widest - row.shape[1]), (0, 0))) for row in rows]
+    save_image(np.concatenate(rows), folder / "samples" / f"{step:07d}.png")
+    return {name: value for name, value in scores.items() if isinstance(value, float)}
+
+
+@torch.no_grad()
+def calibrate(codec: VideoCodec, pools: Sequence[Pool], seed: int, count: int = 200) -> None:
+    """Measure the scale of the latents on random clips, and keep it inside the codec."""
+    rng = np.random.default_rng([seed, 3])
+    latents = []
+    for _ in range(count):
+        pool = pools[rng.integers(len(pools))]
+        length = 1 + (pool.frames.shape[1] - 1) // FRAMES * FRAMES
+        high, wide = (side // PATCH * PATCH for side in pool.frames.shape[2:4])
+        clip = pool.frames[rng.integers(len(pool), size=1)][:, :length, :high, :wide]
+        latents.append(codec.encode(to_pixels(clip)).permute(0, 2, 3, 4, 1).flatten(0, 3))
+    codec.set_scale(torch.cat(latents))
+
+
+def save_codec(codec: VideoCodec, path: Path) -> Path:
+    """One safetensors file with the configuration in its metadata; whole or not at all."""
+    partial = path.with_suffix(".partial")
+    tensors = {name: value.contiguous() for name, value in codec.state_dict().items()}
+    save_file(tensors, partial, metadata={"codec": json.dumps(codec.config.to_dict())})
+    partial.replace(path)
+    return path
+
+
+def load_codec(path: Path) -> VideoCodec:
+    """What `save_codec` wrote."""
+    if not path.is_file():
+        raise NotFound(f"no codec {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            config = CodecConfig.from_dict(json.loads((file.metadata() or {})["codec"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise DataError(f"{path} is not a whole codec file ({error!r})") from error
+    codec = VideoCodec(config)
+    codec.load_state_dict(tensors)
+    return codec.eval().requires_grad_(False)

@@ -1,0 +1,235 @@
+"""The codec's training loop: it learns, its order is a function of the step, and it resumes to the bit after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from worldtube import records
+from worldtube.codec import CodecConfig, VideoCodec
+from worldtube.errors import DataError, NotFound, RequestError, WorldtubeError
+from worldtube.evaluate import reconstruction
+from worldtube.train import checkpoint
+from worldtube.train.codec import (
+    CodecTrainConfig,
+    Pool,
+    draw_batch,
+    load_codec,
+    save_codec,
+    train_codec,
+)
+from worldtube.video import Clip
+
+TINY = CodecConfig(
+    channels=4,
+    encoder_widths=(8, 16),
+    encoder_blocks=(1, 1),
+    decoder_widths=(8, 16),
+    decoder_blocks=(1, 1),
+)
+CONFIG = CodecTrainConfig(
+    codec=TINY,
+    steps=12,
+    batch=4,
+    frames=(5, 9),
+    side=16,
+    rate=4e-3,
+    warmup=2,
+    log_every=1,
+    validate_every=6,
+    checkpoint_minutes=0.0,
+)
+
+
+def discs(count: int, side: int = 16, frames: int = 9) -> Pool:
+    """Discs of random colour that cross a shaded ground."""
+    rng = np.random.default_rng(side)
+    y, x = np.mgrid[:side, :side] / side
+    clips = np.empty((count, frames, side, side, 3), np.uint8)
+    ids = np.empty((count, frames, side, side), np.uint8)
+    for clip in range(count):
+        ground, colour = rng.uniform(60, 200, (2, 3))
+        start, speed = rng.uniform(0.2, 0.8, 2), rng.uniform(-0.05, 0.05, 2)
+        for frame in range(frames):
+            cx, cy = start + speed * frame
+            inside = (x - cx) ** 2 + (y - cy) ** 2 < 0.05
+            clips[clip, frame] = np.where(
+                inside[..., None], colour, ground * (0.5 + y[..., None] / 2)
+            )
+            ids[clip, frame] = inside
+    return Pool(frames=clips, ids=ids)
+
+
+def test_it_learns_beyond_the_linear_start(tmp_path: Path) -> None:
+    pool = discs(64)
+    clips = [
+        Clip(frames=frames, fps=12, tracks={"ids": ids})
+        for frames, ids in zip(pool.frames[:8], pool.ids[:8], strict=True)
+    ]
+    config = CodecTrainConfig(
+        codec=TINY, steps=120, batch=8, frames=(9,), side=16, rate=8e-3, ema_steps=20, noise=0.02
+    )
+    torch.manual_seed(0)
+    train_codec(CodecTrainConfig(**{**vars(config), "steps": 0}), [pool], tmp_path / "linear")
+    linear = load_codec(tmp_path / "linear" / "codec.safetensors")
+    codec = train_codec(config, [pool], tmp_path / "trained", validation=clips)
+    before, after = (reconstruction.measure(c, clips)["psnr"] for c in (linear, codec))
+    assert before > 15
+    assert after > before + 0.7
+    saved = load_codec(tmp_path / "trained" / "codec.safetensors")
+    assert reconstruction.measure(saved, clips)["psnr"] == pytest.approx(after)
+    header, rows = records.read(tmp_path / "trained" / "run.jsonl")
+    assert header["config"]["codec"]["channels"] == 4
+    assert rows[-1]["step"] == 120
+    assert rows[-1]["psnr"] == pytest.approx(after, abs=0.05)
+    assert (tmp_path / "trained" / "samples" / "0000120.png").is_file()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[1])
+from test_codec import CONFIG, discs
+from worldtube.train.codec import train_codec
+train_codec(CONFIG, [discs(16), discs(8, side=24)], Path(sys.argv[2]),
+            progress=lambda step, steps, left, numbers: print(step, flush=True))
+"""
+
+
+def start_run(folder: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_after_a_kill_it_goes_on_to_the_bit(tmp_path: Path) -> None:
+    whole = start_run(tmp_path / "whole")
+    killed = start_run(tmp_path / "killed")
+    assert killed.stdout is not None
+    for line in killed.stdout:
+        if line.strip() == "7":  # a checkpoint is written after every step
+            killed.send_signal(signal.SIGKILL)
+            break
+    killed.wait()
+    stopped = checkpoint.load(tmp_path / "killed")
+    assert stopped is not None
+    assert 6 <= stopped["step"] < CONFIG.steps
+    again = start_run(tmp_path / "killed")
+    assert again.communicate()[0].split()[0] == str(stopped["step"] + 1)
+    whole.communicate()
+    assert whole.returncode == again.returncode == 0
+
+    first, second = (checkpoint.load(tmp_path / name) for name in ("whole", "killed"))
+    assert first is not None
+    assert second is not None
+    assert first["step"] == second["step"] == CONFIG.steps
+    equal(first, second)
+    weights = [(tmp_path / name / "codec.safetensors").read_bytes() for name in ("whole", "killed")]
+    assert weights[0] == weights[1]
+    rows = [records.read(tmp_path / name / "run.jsonl")[1] for name in ("whole", "killed")]
+    assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
+    assert [row["step"] for row in rows[1]] == list(range(1, CONFIG.steps + 1))
+
+
+def equal(a: object, b: object) -> None:
+    """Assert that two nests of tensors and numbers are the same to the bit."""
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            equal(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for one, other in zip(a, b, strict=True):
+            equal(one, other)
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+def test_a_batch_is_a_function_of_the_step() -> None:
+    pools = [discs(16), discs(8, side=24)]
+    shapes = set()
+    for step in range(12):
+        pixels, weights = draw_batch(pools, CONFIG, step)
+        again, _ = draw_batch(pools, CONFIG, step)
+        assert torch.equal(pixels, again)
+        assert weights.shape == (len(pixels), 1, *pixels.shape[2:])
+        assert weights.mean().item() == pytest.approx(1, abs=1e-5)
+        shapes.add(tuple(pixels.shape))
+    assert {shape[2] for shape in shapes} == {5, 9}
+    assert {shape[3] for shape in shapes} == {16, 24}
+    assert not torch.equal(draw_batch(pools, CONFIG, 0)[0][:1], draw_batch(pools, CONFIG, 4)[0][:1])
+
+
+def test_clips_without_masks_are_weighted_by_change() -> None:
+    pool = discs(4)
+    pixels, weights = draw_batch([Pool(frames=pool.frames)], CONFIG, 0)
+    assert weights.shape == (len(pixels), 1, *pixels.shape[2:])
+    assert weights.max() > 1.2 * weights.min()
+
+
+def test_a_frozen_encoder_stays_and_the_decoder_learns(tmp_path: Path) -> None:
+    pool = discs(16)
+    torch.manual_seed(0)
+    start = train_codec(CONFIG, [pool], tmp_path / "first")
+    frozen = CodecTrainConfig(**{**vars(CONFIG), "freeze_encoder": True, "seed": 1})
+    codec = train_codec(frozen, [pool], tmp_path / "second", start=start)
+    for name, value in start.state_dict().items():
+        same = torch.equal(value, codec.state_dict()[name])
+        assert same == (not name.startswith("decoder.")), name
+    with pytest.raises(RequestError, match="freeze_encoder"):
+        train_codec(frozen, [pool], tmp_path / "third")
+
+
+def test_steps_that_are_not_finite_are_skipped_and_then_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worldtube.train import codec as loop
+
+    honest = loop.loss_of
+    bad: set[int] = {2, 3}
+
+    def sometimes(codec, pixels, weights, *, config, step):
+        loss, parts = honest(codec, pixels, weights, config=config, step=step)
+        return (loss * float("nan") if step in bad else loss), parts
+
+    monkeypatch.setattr(loop, "loss_of", sometimes)
+    codec = train_codec(CONFIG, [discs(8)], tmp_path / "twice")
+    assert all(value.isfinite().all() for value in codec.state_dict().values())
+    rows = records.read(tmp_path / "twice" / "run.jsonl")[1]
+    assert [row["step"] for row in rows if "skipped" in row] == [3, 4]
+    bad.update(range(20))
+    with pytest.raises(WorldtubeError, match="5 steps in a row"):
+        train_codec(CONFIG, [discs(8)], tmp_path / "always")
+
+
+def test_weights_survive_the_file(tmp_path: Path) -> None:
+    codec = VideoCodec(TINY)
+    codec.scale.fill_(1.5)
+    path = save_codec(codec, tmp_path / "codec.safetensors")
+    loaded = load_codec(path)
+    assert loaded.config == TINY
+    equal(dict(codec.state_dict()), dict(loaded.state_dict()))
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match="not a whole codec file"):
+        load_codec(path)
+    with pytest.raises(NotFound):
+        load_codec(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(("field", "value"), [("frames", (12,)), ("side", 20)])
+def test_what_cannot_be_trained_on_is_said(field: str, value: object) -> None:
+    with pytest.raises(RequestError, match=field):
+        CodecTrainConfig(**{field: value})
