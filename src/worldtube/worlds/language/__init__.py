@@ -6,6 +6,7 @@ never says what the facts do not contain. Every caption names count, colour, sha
 first group.
 """
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -24,7 +25,7 @@ __all__ = ["LENGTHS", "Length", "caption", "invent", "vocabulary"]
 def caption(truth: Mapping[str, Any], length: Length, rng: np.random.Generator) -> str:
     """Tell the facts of a clip in English.
 
-    `short` is about 4-10 words, `medium` 10-25, `long` 25-48; facts that hold little may stay
+    `short` is about 4-10 words, `medium` 10-25, `long` 25-45; facts that hold little may stay
     below. Same arguments, same words. Raises `DataError` where the facts hold what has no words.
     """
     if length not in LENGTHS:
@@ -57,12 +58,5 @@ def vocabulary() -> frozenset[str]:
     for template in TEMPLATES * 40:
         truth = invent(rng, template)
         for length in ("short", "medium", "long"):
-            words |= set(
-                caption(truth, length, rng)
-                .lower()
-                .replace(".", " ")
-                .replace(",", " ")
-                .replace(";", " ")
-                .split()
-            )
-    return frozenset(word for word in words if word.isalpha() and word not in STOP)
+            words |= set(re.findall(r"[a-z]+", caption(truth, length, rng).lower()))
+    return frozenset(words - STOP)

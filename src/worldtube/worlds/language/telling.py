@@ -51,9 +51,10 @@ class Teller(Phrases):
             sentences += [
                 f"there {self.be(i)} also {self.a(i)}" for i in range(2, len(self.facts.groups))
             ]
-        if self.length == "long":
+        others += self.camera()
+        if self.length == "long" and len(" ".join([*sentences, *others]).split()) < 32:
             sentences += self.details()
-        sentences += [*others, *self.camera()]
+        sentences += others
         if self.terse:
             return ", ".join(sentences)
         return " ".join(f"{one[:1].upper()}{one[1:]}." for one in sentences)
