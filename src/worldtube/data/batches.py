@@ -41,7 +41,7 @@ class Batches:
     """Batches over the clips of some catalogs that have latents and text.
 
     `weights`: how often each catalog is drawn, relative to the others (None: by size); its clips come
-    in a fresh permutation each pass.
+    in a fresh permutation each pass. `version`: of the latents; a catalog with others is refused.
     """
 
     def __init__(
@@ -54,11 +54,16 @@ class Batches:
         seed: int,
         no_words: Tensor,
         tokens_of: Callable[[Tensor], Tensor],
+        version: str | None = None,
         drop_words: float = 0.1,
         image_fraction: float = 0.1,
     ):
         self.catalogs = [Catalog(folder) for folder in folders]
         ready = "latents IS NOT NULL AND " + " AND ".join(f"text_{c} IS NOT NULL" for c in CAPTIONS)
+        for folder, catalog in zip(folders, self.catalogs, strict=True):
+            found = catalog.columns().get("latents")
+            if version is not None and found not in (version, None):
+                raise DataError(f"{folder} has latents of codec {found}, this one makes {version} (run `worldtube cache`)")
         self.ids = [catalog.ids(ready) for catalog in self.catalogs]
         for folder, ids in zip(folders, self.ids, strict=True):
             if not ids:

@@ -9,7 +9,7 @@ from typing import Any
 
 from worldtube import workers
 from worldtube.data.catalog import Catalog, clip_id, problem_row, row
-from worldtube.errors import RequestError, WorldtubeError, unknown
+from worldtube.errors import MissingExtra, NotFound, RequestError, unknown
 from worldtube.video import Size
 
 BATCH = 32
@@ -38,7 +38,7 @@ class Recorder:
                 self.world, seed, self.size, num_frames=self.num_frames, fps=self.fps
             )
             return row(self.world, self.version, seed, clip, captions, truth)
-        except (WorldtubeError, ImportError, MemoryError):
+        except (RequestError, NotFound, MissingExtra, ImportError, MemoryError):
             raise  # not this seed's fault: the next would fail too
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"

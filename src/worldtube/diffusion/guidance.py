@@ -1,8 +1,13 @@
 """Guidance: wrappers around a velocity. They know two velocities and a scale, nothing of text."""
 
-from torch import Tensor
+from __future__ import annotations
 
-from worldtube.diffusion.samplers import Velocity
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from worldtube.diffusion.samplers import Velocity
 
 
 def classifier_free(

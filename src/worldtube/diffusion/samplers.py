@@ -2,22 +2,27 @@
 
 `velocity(x, sigma)` takes values `(N, P)` and one level per token `(N,)`. A token whose level does not
 change between two rows is not changed, so what is known comes back bit for bit. A sampler knows
-nothing else: no task, no guidance, no network.
+nothing else: no task, no guidance, no network. (torch is only named, not imported: the names of the
+samplers are needed where a request is checked, long before anything is computed.)
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-Velocity = Callable[[Tensor, Tensor], Tensor]
-Sampler = Callable[[Velocity, Tensor, Tensor, torch.Generator | None], Tensor]
+    Velocity = Callable[[Tensor, Tensor], Tensor]
+    Sampler = Callable[[Velocity, Tensor, Tensor, torch.Generator | None], Tensor]
 
 
 def _moved(x: Tensor, now: Tensor, after: Tensor, slope: Tensor) -> Tensor:
     """One straight step; tokens that stay at their level keep their bits even if `slope` is not finite."""
     change = (after - now)[:, None]
-    return torch.where(change == 0, x, x + change * slope)
+    return x.where(change == 0, x + change * slope)
 
 
 def euler(

@@ -1,22 +1,34 @@
-"""Generation: what knows requests. A task makes a `Request`; one engine carries out all of them."""
+"""Generation: what knows requests. A task makes a `Request`; one engine carries out all of them.
 
+The room is lazy, so that a request can be read and checked (`--help`, a server's front door) without
+the seconds that loading torch takes. It is also callable: Python binds a package's name in its parent,
+so `worldtube.generate` is this room, and `worldtube.generate("a red ball")` must still make a clip.
+"""
+
+import importlib
 import sys
 from types import ModuleType
 from typing import Any
 
-from worldtube.generate.engine import Generated, generate
-from worldtube.generate.request import Given, Request
-from worldtube.generate.tasks import TASKS
+_HOME = {
+    "TASKS": "worldtube.generate.tasks",
+    "Generated": "worldtube.generate.engine",
+    "Given": "worldtube.generate.request",
+    "Request": "worldtube.generate.request",
+    "Session": "worldtube.generate.session",
+}
+__all__ = ["TASKS", "Generated", "Given", "Request", "Session"]  # noqa: F822
 
-__all__ = ["TASKS", "Generated", "Given", "Request", "generate"]
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r} (it has {', '.join(_HOME)})")
+    return getattr(importlib.import_module(_HOME[name]), name)
 
 
 class _Callable(ModuleType):
-    """Python binds a package's name in its parent, so `worldtube.generate` is this room; calling it must
-    still make a clip, since `worldtube.generate("...")` is part of the public face.
-    """
-
-    def __call__(self, prompt: str, **options: Any) -> Generated:
+    def __call__(self, prompt: str, **options: Any) -> Any:
+        """Words to a clip with the embedded model; options as in `worldtube generate --help`."""
         from worldtube.generate.session import generate
 
         return generate(prompt, **options)

@@ -18,7 +18,19 @@ def generate(
     guidance: float = 4.0,
     negative_prompt: str = "",
 ) -> Request:
-    """Words to a clip."""
+    """Words to a clip.
+
+    Args:
+        prompt: what is to be seen
+        seconds: duration, up to 60
+        size: width x height in pixels; the model's own when not said
+        fps: frames per second; the model's own when not said
+        seed: same seed, same bytes on one machine
+        steps: rows of noise levels; more is finer and slower
+        sampler: euler or heun
+        guidance: how strongly the words pull; 1 is none
+        negative_prompt: what guidance pushes away from
+    """
     return Request(
         prompt=prompt,
         seconds=seconds,
@@ -42,7 +54,17 @@ def image(
     guidance: float = 4.0,
     negative_prompt: str = "",
 ) -> Request:
-    """Words to a picture: a clip of one frame."""
+    """Words to a picture: a clip of one frame.
+
+    Args:
+        prompt: what is to be seen
+        size: width x height in pixels; the model's own when not said
+        seed: same seed, same bytes on one machine
+        steps: rows of noise levels; more is finer and slower
+        sampler: euler or heun
+        guidance: how strongly the words pull; 1 is none
+        negative_prompt: what guidance pushes away from
+    """
     return Request(
         prompt=prompt,
         seconds=None,

@@ -4,6 +4,7 @@ Owns the weight file (one safetensors file, bf16, the whole configuration as JSO
 Knows nothing of requests or training.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worldtube.codec import CODECS, CodecConfig
+from worldtube.codec import CODECS, CodecConfig, VideoCodec
 from worldtube.errors import DataError, NotFound, RequestError, unknown
 from worldtube.text.encoder import TextEncoder
 from worldtube.tokens import Grid, Layout, Words, patchify, unpatchify
@@ -57,7 +58,7 @@ class LocalModel:
     """A `VideoModel` from a codec, a frozen text encoder and a `Transformer`."""
 
     def __init__(
-        self, card: Card, codec: torch.nn.Module, transformer: Transformer, dtype: torch.dtype | None = None
+        self, card: Card, codec: VideoCodec, transformer: Transformer, dtype: torch.dtype | None = None
     ):
         self.card, self.codec, self.transformer = card, codec, transformer
         self.name, self.fps = card.name, card.fps
@@ -139,22 +140,75 @@ def embedded_path() -> Path:
 
 def save(model: LocalModel, path: Path | str, *, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write codec and transformer with their configuration; whole or not at all."""
-    path = Path(path)
+    parts = {"codec": model.codec, "transformer": model.transformer}
+    config = {"card": asdict(model.card), "transformer": asdict(model.transformer.config)}
+    _write(Path(path), parts, config, dtype)
+
+
+def save_codec(codec: VideoCodec, path: Path | str, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write a codec alone, as `load_codec` reads it."""
+    _write(Path(path), {"codec": codec}, {}, dtype)
+
+
+def _write(path: Path, parts: dict[str, torch.nn.Module], config: dict[str, Any], dtype: torch.dtype) -> None:
     tensors = {
         f"{part}.{name}": value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
-        for part, module in (("codec", model.codec), ("transformer", model.transformer))
+        for part, module in parts.items()
         for name, value in module.state_dict().items()
     }
-    config = {
-        "format": FORMAT,
-        "model": "local",
-        "card": asdict(model.card),
-        "codec": model.codec.config.to_dict(),
-        "transformer": asdict(model.transformer.config),
-    }
+    config |= {"format": FORMAT, "model": "local", "codec": parts["codec"].config.to_dict()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata={"worldtube": json.dumps(config)})
     partial.replace(path)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and tensors of a weight file. Raises NotFound, DataError."""
+    if not path.is_file():
+        raise NotFound(f"no weights at {path} (a .safetensors file that `worldtube train` wrote is accepted)")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            config = json.loads((file.metadata() or {}).get("worldtube", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise DataError(
+            f"{path} is not a whole safetensors file ({error}); a file that `worldtube train` wrote is accepted"
+        ) from error
+    if config is None or config.get("format") != FORMAT:
+        raise DataError(
+            f"{path} carries no worldtube configuration of format {FORMAT}; a file that `worldtube train` wrote is accepted"
+        )
+    return config, tensors
+
+
+def _fill(module: torch.nn.Module, part: str, tensors: dict[str, Tensor], path: Path) -> None:
+    state = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise DataError(f"{path}: the {part}'s weights do not fit its configuration ({reason})") from error
+    module.eval().requires_grad_(False)
+
+
+def load_codec(path: Path | str) -> tuple[VideoCodec, str]:
+    """The codec in a weight file (a codec's own or a whole model's), and the version of its latents.
+
+    Two codecs with the same encoder make the same latents and have the same version, whatever their decoders.
+    """
+    config, tensors = _read(Path(path))
+    codec = CODECS[config.get("card", {}).get("codec", "causal")](CodecConfig.from_dict(config["codec"]))
+    _fill(codec, "codec", tensors, Path(path))
+    return codec, latents_version(codec)
+
+
+def latents_version(codec: VideoCodec) -> str:
+    """A name for what an encoder makes: a hash of its weights at bf16, so that rounding them does not change it."""
+    digest = hashlib.sha256()
+    for name, value in sorted(codec.state_dict().items()):
+        if not name.startswith("decoder."):
+            digest.update(name.encode() + value.to(torch.bfloat16).view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def load(
@@ -165,26 +219,14 @@ def load(
     `dtype` is the transformer's; the codec chooses its own. Raises NotFound, DataError.
     """
     path = embedded_path() if path is None else Path(path)
-    if not path.is_file():
-        raise NotFound(f"no weights at {path} (a .safetensors file that `worldtube train` wrote is accepted)")
-    try:
-        with safe_open(str(path), framework="pt", device=str(device)) as file:
-            config = json.loads((file.metadata() or {}).get("worldtube", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is not a whole safetensors file ({error}); a file that `worldtube train` wrote is accepted") from error
-    if config is None or config.get("format") != FORMAT:
-        raise DataError(f"{path} carries no worldtube configuration of format {FORMAT}; a file that `worldtube train` wrote is accepted")
+    config, tensors = _read(path)
+    if "transformer" not in config:
+        raise DataError(f"{path} holds a codec only; a whole model is needed here")
     card = Card(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["card"].items()})
     if card.codec not in CODECS:
         raise unknown("codec", card.codec, CODECS)
     codec = CODECS[card.codec](CodecConfig.from_dict(config["codec"]))
     transformer = Transformer(TransformerConfig(**config["transformer"]))
-    for part, module in (("codec", codec), ("transformer", transformer)):
-        state = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
-        try:
-            module.load_state_dict(state)
-        except RuntimeError as error:
-            raise DataError(f"{path}: the {part}'s weights do not fit its configuration ({str(error).splitlines()[-1].strip()})") from error
-        module.to(device).eval().requires_grad_(False)
-    return LocalModel(card, codec, transformer, dtype)
+    _fill(codec, "codec", tensors, path)
+    _fill(transformer, "transformer", tensors, path)
+    return LocalModel(card, codec.to(device), transformer.to(device), dtype)

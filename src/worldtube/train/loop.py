@@ -136,14 +136,14 @@ def train(
     a checkpoint written. Ctrl-C does the same.
     """
     out.mkdir(parents=True, exist_ok=True)
-    source = models.load(codec, dtype=torch.float32)
+    network, version = models.load_codec(codec)
     torch.manual_seed(config.seed)  # the only use of the global generator: initial weights
     transformer = Transformer(config.model)
     if start is not None:
         transformer.load_state_dict(models.load(start, dtype=torch.float32).transformer.state_dict())
     transformer.to(config.device, getattr(torch, config.dtype)).train()
-    card = replace(source.card, name=out.name, width=config.size, height=config.size)
-    model = LocalModel(card, source.codec, transformer)
+    card = Card(name=out.name, width=config.size, height=config.size)
+    model = LocalModel(card, network, transformer)
     batches = Batches(
         data,
         weights=config.weights or None,
@@ -152,6 +152,7 @@ def train(
         seed=config.seed,
         no_words=model.text.encode([""])[0],
         tokens_of=model.tokens,
+        version=version,
         drop_words=config.drop_words,
         image_fraction=config.image_fraction,
     )

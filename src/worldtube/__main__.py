@@ -1,0 +1,7 @@
+"""`python -m worldtube`."""
+
+import sys
+
+from worldtube.cli import main
+
+sys.exit(main())

@@ -1,0 +1,194 @@
+"""Law 5: a killed and resumed run equals an uninterrupted one to the bit; patterns, rate and guard."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from worldtube.codec import CodecConfig, VideoCodec
+from worldtube.data.catalog import Catalog
+from worldtube.data.latents import cache_latents, cache_text
+from worldtube.errors import DataError, WorldtubeError
+from worldtube.models import load, load_codec, save_codec
+from worldtube.records import read
+from worldtube.text.encoder import TextEncoder
+from worldtube.tokens import Grid, layout, pack
+from worldtube.train import checkpoint, patterns
+from worldtube.train.loop import train
+from worldtube.train.optimizer import learning_rate
+from worldtube.train.recipes import RECIPES
+from worldtube.video import Clip, encode
+
+CONFIG = replace(RECIPES["tiny"][1], steps=12, sample_every=0, log_every=1)
+
+
+def row(i):
+    """A moving square, as a catalog row."""
+    frames = np.full((9, 16, 16, 3), 200, np.uint8)
+    for t in range(9):
+        frames[t, 4:10, (t + i) % 10 : (t + i) % 10 + 5] = (20 * i % 255, 40, 90)
+    clip = Clip(frames=frames, fps=12.0)
+    return {
+        "id": f"square:1:{i}:16x16", "world": "square", "version": 1, "seed": i, "width": 16, "height": 16,
+        "num_frames": 9, "fps": 12.0, "video": encode(clip, lossless=True), "truth": {"seed": i},
+        "caption_short": "a square", "caption_medium": "a square moves right",
+        "caption_long": f"a square moves to the right on a light ground, take {i}",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A codec file and a catalog of twelve clips with latents and words."""
+    folder = tmp_path_factory.mktemp("prepared")
+    torch.manual_seed(0)
+    save_codec(VideoCodec(CodecConfig(encoder_widths=(8, 8), decoder_widths=(8, 8))), folder / "codec.safetensors")
+    codec, version = load_codec(folder / "codec.safetensors")
+    with Catalog(folder / "data", mode="a") as catalog:
+        catalog.append([row(i) for i in range(12)])
+        assert cache_latents(catalog, codec, version=version) == 12
+        assert cache_text(catalog, TextEncoder()) == 12
+        assert cache_latents(catalog, codec, version=version) == 0
+    return folder
+
+
+def weights(out):
+    return checkpoint.load(out)["optimizer"]
+
+
+def same(a, b):
+    """Two nested states, equal to the bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def run(prepared, out, config=CONFIG, **more):
+    return train(config, data=[prepared / "data"], codec=prepared / "codec.safetensors", out=out, **more)
+
+
+def test_the_loss_falls(prepared, tmp_path):
+    run(prepared, tmp_path / "run", replace(CONFIG, steps=80, rate=1e-2))
+    _, rows = read(tmp_path / "run" / "record.jsonl")
+    losses = [r["loss"] for r in rows]
+    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
+    assert load(tmp_path / "run" / "model.safetensors").card.notes["clips_seen"] == 80 * CONFIG.rows
+
+
+@pytest.mark.parametrize("stop", [1, 5, 11])
+def test_resumed_equals_uninterrupted(prepared, tmp_path, stop):
+    run(prepared, tmp_path / "whole")
+    steps = iter(range(1, 100))
+    run(prepared, tmp_path / "parts", until=lambda: next(steps) > stop)
+    assert checkpoint.load(tmp_path / "parts")["step"] == stop
+    run(prepared, tmp_path / "parts")
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    whole, parts = (read(tmp_path / name / "record.jsonl")[1] for name in ("whole", "parts"))
+    assert [r["loss"] for r in whole] == [r["loss"] for r in parts]
+
+
+def test_killed_and_resumed_equals_uninterrupted(prepared, tmp_path):
+    config = replace(CONFIG, steps=40, checkpoint_minutes=0.0)  # a checkpoint after every step
+    program = (
+        "from pathlib import Path; from dataclasses import replace; import torch, sys; torch.set_num_threads(1)\n"
+        "from worldtube.train.loop import train; from worldtube.train.recipes import RECIPES\n"
+        "config = replace(RECIPES['tiny'][1], steps=40, checkpoint_minutes=0.0, sample_every=0, log_every=1)\n"
+        "p = Path(sys.argv[1]); train(config, data=[p / 'data'], codec=p / 'codec.safetensors', out=Path(sys.argv[2]))"
+    )
+    out = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", program, str(prepared), str(out)], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        record = out / "record.jsonl"
+        if record.exists() and record.read_text().count("\n") > 6:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = checkpoint.load(out)["step"]
+    assert 0 < reached < 40
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run(prepared, out, config)
+        run(prepared, tmp_path / "whole", config)
+    finally:
+        torch.set_num_threads(threads)
+    assert same(weights(out), weights(tmp_path / "whole"))
+
+
+def test_more_steps_go_on_from_the_plateau(prepared, tmp_path):
+    run(prepared, tmp_path / "run", replace(CONFIG, steps=4, decay=0.0))
+    run(prepared, tmp_path / "run", replace(CONFIG, steps=8, decay=0.0))
+    run(prepared, tmp_path / "once", replace(CONFIG, steps=8, decay=0.0))
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "once"))
+
+
+def test_a_bad_sample_is_skipped_and_named(prepared, tmp_path, monkeypatch, caplog):
+    from worldtube.data.batches import Batches
+
+    honest = Batches.batch
+
+    def poisoned(self, step):
+        batch = honest(self, step)
+        return replace(batch, tokens=batch.tokens * float("nan")) if step == 3 else batch
+
+    monkeypatch.setattr(Batches, "batch", poisoned)
+    run(prepared, tmp_path / "run", replace(CONFIG, steps=6))
+    assert "step 3" in caplog.text and "square:1:" in caplog.text
+    state = weights(tmp_path / "run")
+    assert all(torch.isfinite(m).all() for m in state["masters"].values()) and state["updates"] == 5
+    monkeypatch.setattr(
+        Batches, "batch", lambda self, step: replace(honest(self, step), tokens=honest(self, step).tokens * float("nan"))
+    )
+    with pytest.raises(WorldtubeError, match="five steps in a row"):
+        run(prepared, tmp_path / "bad")
+
+
+def test_what_does_not_fit_is_said(prepared, tmp_path):
+    run(prepared, tmp_path / "run", replace(CONFIG, steps=1))
+    with pytest.raises(DataError, match="another network"):
+        run(prepared, tmp_path / "run", replace(CONFIG, model=replace(CONFIG.model, depth=3)))
+    torch.manual_seed(1)
+    save_codec(VideoCodec(CodecConfig(encoder_widths=(8, 8), decoder_widths=(8, 8))), tmp_path / "other.safetensors")
+    with pytest.raises(DataError, match="latents"):
+        train(CONFIG, data=[prepared / "data"], codec=tmp_path / "other.safetensors", out=tmp_path / "x")
+
+
+def test_half_of_the_rows_have_a_level_per_token():
+    assert sum(share for share, _ in patterns.PATTERNS.values()) == pytest.approx(1)
+    assert patterns.PATTERNS["together"][0] == 0.5
+
+
+@pytest.mark.parametrize("name", patterns.PATTERNS)
+@pytest.mark.parametrize("frames", [3, 7])
+def test_patterns(name, frames):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        sigma = patterns.PATTERNS[name][1](rng, frames, 0.0, 1.0)
+        assert sigma.shape == (frames,) and (sigma >= 0).all() and (sigma <= 1).all()
+        assert (sigma > 0).any(), "a row must have something to learn"
+        assert (len(set(sigma)) == 1) == (name == "together")
+
+
+def test_levels_follow_frames():
+    lay = pack([layout(Grid(frames=5, height=4, width=4, seconds_per_frame=0.1), 2)] * 40)
+    sigma = patterns.levels(lay, np.random.default_rng(0), mean=0, spread=1).view(40, 5, 4)
+    assert (sigma == sigma[:, :, :1]).all()
+    together = (sigma == sigma[:, :1]).all(dim=(1, 2)).float().mean()
+    assert 0.25 < together < 0.75
+
+
+def test_learning_rate():
+    rates = [learning_rate(s, peak=1.0, warmup=10, steps=100, decay=0.2) for s in range(101)]
+    assert rates[0] == 0.1 and rates[9] == 1.0 and rates[80] == 1.0 and rates[100] == 0
+    assert rates[90] == pytest.approx(0.5)
