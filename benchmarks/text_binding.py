@@ -162,7 +162,7 @@ def simple(count: int, seed: int, tell) -> list[Example]:
 
 
 def swaps(count: int, seed: int) -> list[Example]:
-    """ "a red ball and a blue box" next to "a blue ball and a red box": both must be right to count."""
+    """ "a red ball and a blue box", "a blue ball and a red box": both must be right to count."""
     rng, out = np.random.default_rng(seed), []
     frames = ("a {} {} and a {} {}", "a {} {} next to a {} {}", "there is a {} {}, and a {} {}")
     for i in range(count):
@@ -173,10 +173,8 @@ def swaps(count: int, seed: int) -> list[Example]:
                 .format(one, shapes[0], two, shapes[1])
                 .replace("a orange", "an orange")
             )
-            asked = {
-                ("colour", str(s)): COLOURS.index(c)
-                for s, c in zip(shapes, (one, two), strict=True)
-            }
+            colours_of = zip(shapes, (one, two), strict=True)
+            asked = {("colour", str(shape)): COLOURS.index(c) for shape, c in colours_of}
             out.append((text, asked))
     return out
 

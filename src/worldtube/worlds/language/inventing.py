@@ -69,16 +69,15 @@ def invent(rng: np.random.Generator, template: str | None = None) -> dict[str, A
         kinds = [("fell_off", 0, None)]
     elif template == "knock":
         groups = [group("ball", way, 1), group("cup", "rest", 1)]
-        relations = [{"a": 0, "relation": "towards", "b": 1}]
-        kinds = pick(
-            ([("missed", 0, 1)], [("hit", 0, 1), ("tipped", 1, None), ("spilled", 1, None)])
-        )
+        kinds = [("hit", 0, 1), ("tipped", 1, None), ("spilled", 1, None)]
+        kinds = kinds[: int(rng.integers(1, 4))] if rng.random() < 0.8 else [("missed", 0, 1)]
+        relation = "towards" if kinds[0][0] == "missed" else "into"
+        relations = [{"a": 0, "relation": relation, "b": 1}]
     elif rng.random() < 0.65:
         groups = [group("cup", "rest", 1), group("cup", "rest", 1)]
-        if rng.random() < 0.8:
-            relations = [{"a": 0, "relation": "into", "b": 1}]
-            kinds = [("poured", 0, 1)]
-        else:
+        relations = [{"a": 0, "relation": pick(("left of", "right of")), "b": 1}]
+        kinds = [("poured", 0, 1)]
+        if rng.random() < 0.2:
             kinds = [("poured", 0, None), ("spilled", 0, None)]
     else:
         groups = [group("cup", "rest", 1)]

@@ -83,7 +83,7 @@ class Phrases:
     def form(self, index: int) -> str:
         return "third" if self.facts.groups[index].count == 1 else "plural"
 
-    def a(self, index: int, *, wet: bool = True) -> str:
+    def a(self, index: int, *, wet: bool = True, plain: bool = False) -> str:
         """The group, named for the first time: "two small blue boxes", "a red ball"."""
         group, noun = self.facts.groups[index], self.noun(index)
         said = group.size and self.odds(0.5, 0.75, 0.95)
@@ -96,7 +96,8 @@ class Phrases:
             water = self.pick(("of water", "of water", "with water in it"))
             water = water if self.odds(0.6, 0.75, 0.85) else ""
         words = [size, colour, material, noun, water]
-        if not self.terse and self.length != "short" and not water and self.chance(0.07):
+        after = not (plain or self.terse or water or self.length == "short")
+        if after and self.chance(0.07):
             looks = f"{size} and {colour}" if size else colour
             words = [noun, "that", self.be(index), looks]  # "a ball that is large and red"
         phrase = " ".join(word for word in words if word)

@@ -145,6 +145,8 @@ class Teller(Phrases):
         if len(groups) == 1:
             poured = any(one.kind == "poured" for one in told)
             return self.pouring(told) if self.tilts(0) and poured else (self.opening(), told)
+        if self.tilts(0) and any(one.kind == "poured" and one.b == 1 for one in told):
+            return self.pouring(told, f"into {self.a(1)}")
         forth, back = self.link(0, 1), self.link(1, 0)
         if forth is None and back is None:
             if self.length == "short" and self.chance(0.15):
@@ -173,6 +175,8 @@ class Teller(Phrases):
         second = self.facts.groups[1]
         if self.facts.groups[0].motion == "rest":
             return self.pouring(told, f"{self.pick(RELATION_WORDS[relation])} {self.a(1)}")
+        if self.chance(0.5) and (met := self.meeting(told)):
+            return met
         hit = [one for one in told if one.kind == "hit" and (one.a, one.b) == (0, 1)]
         if relation == "into" and hit:
             told = [one for one in told if one is not hit[0]]
@@ -180,6 +184,25 @@ class Teller(Phrases):
         if second.motion == "rest" and not self.terse and self.chance(0.2):
             goal += f" that {self.be(1)} {self.pick(('still', 'at rest'))}"
         return self.main(0, tail=goal), told
+
+    def meeting(self, told: list[Happening]) -> Scene | None:
+        """ "A red ball rolls to the right and hits a blue box", if all of them meet."""
+        first, second = self.facts.groups[:2]
+        whole = (0, first.count, 1, second.count)
+        met = tipped = None
+        for one in self.facts.happenings:
+            if one.kind in ("hit", "missed") and (one.a, one.num_a, one.b, one.num_b) == whole:
+                met = one
+            elif met and one.kind in ("tipped", "toppled") and (one.a, one.num_a) == whole[2:]:
+                tipped = one
+        if met is None:
+            return None
+        over = met.kind == "hit" and tipped is not None and self.chance(0.6)
+        verb, goal = self.pick(KNOCK_OVER if over else EVENT_VERBS[met.kind])
+        thing, it = self.a(1, plain=True), "it" if second.count == 1 else "them"
+        goal = goal.replace("{b}", thing).replace("{it}", it)
+        told = [one for one in told if one is not met and not (over and one is tipped)]
+        return f"{self.main(0)} and {getattr(verb, self.form(0))} {goal}", told
 
     def standing(self, relation: str) -> str:
         """The first group is at a place that the second one gives."""
@@ -248,19 +271,8 @@ class Teller(Phrases):
             return self.together(), told
         swap = self.chance(0.15)
         if not swap and second.motion == "rest" and first.motion != "rest":
-            whole = (0, first.count, 1, second.count)
-            met = [
-                one
-                for one in told
-                if one.kind in ("hit", "missed") and (one.a, one.num_a, one.b, one.num_b) == whole
-            ]
-            if met and self.chance(0.55):
-                # "a red ball rolls to the right and hits a blue box"
-                verb, goal = self.pick(EVENT_VERBS[met[0].kind])
-                it = "it" if second.count == 1 else "them"
-                goal = goal.replace("{b}", self.a(1)).replace("{it}", it)
-                joined = f"{self.main(0)} and {getattr(verb, self.form(0))} {goal}"
-                return joined, [one for one in told if one is not met[0]]
+            if self.chance(0.55) and (met := self.meeting(told)):
+                return met
             if self.chance(0.25):
                 if self.terse:
                     return f"{self.main(0)}, {self.a(1)}, still", told
