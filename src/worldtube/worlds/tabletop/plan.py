@@ -1,0 +1,528 @@
+"""What a seed decides about a tabletop clip: which things, where, how they start, who looks from where.
+
+Owns the draw (`plan`) and nothing that happens later: no engine is started here, a plan costs well under a
+millisecond. Knows nothing of pictures beyond where the camera stands.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from worldtube.errors import RequestError
+from worldtube.worlds.render import GROUNDS, SKIES
+from worldtube.worlds.world import COLOURS, HELD_OUT, VALIDATION_SEEDS, Camera
+
+VERSION = 1
+TEMPLATES = ("drop", "throw", "roll", "slide", "rest", "stack", "collide", "edge", "hit_drop")
+METRES = {"small": 0.32, "large": 0.54}
+GRAVITY = 9.81
+NUM_STEPS = 24
+"""Frames over which a camera makes its whole move."""
+
+_MATERIALS = {
+    "ball": ("rubber", "plastic", "metal", "wood"),
+    "box": ("rubber", "plastic", "metal", "wood"),
+    "cylinder": ("rubber", "plastic", "metal", "wood"),
+    "cup": ("plastic", "metal", "wood"),
+}
+_WIDE = 3.0
+"""Half the table where its sides are not to be seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """One object as it starts."""
+
+    group: int
+    colour: str
+    shape: str
+    size: str
+    material: str
+    dimensions: tuple[float, float, float, float]
+    """As `render.Scene.sizes` wants them."""
+    position: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    rotation: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
+    velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    spin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Angular velocity, world axes."""
+    friction: float = 0.5
+    on: int | None = None
+    """The thing that it stands on, where that is not the table."""
+    airborne: bool = False
+
+    @property
+    def half_height(self) -> float:
+        """From the table to the centre when it stands."""
+        d = self.dimensions
+        return {"ball": d[0], "box": d[2], "cylinder": d[1], "cup": d[2]}[self.shape]
+
+    @property
+    def radius(self) -> float:
+        """Of a circle on the table that holds it when it stands, whatever its yaw."""
+        d = self.dimensions
+        return 1.3 * d[0] if self.shape == "box" else d[0]
+
+    @property
+    def standing(self) -> bool:
+        """Whether it starts upright on its base, so that it could topple."""
+        return self.shape != "ball" and not self.airborne and self.spin == (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How the camera stands and moves; angles in radians."""
+
+    kind: str
+    direction: str | None
+    distance: float
+    pitch: float
+    azimuth: float
+    target: tuple[float, float, float]
+    amount: float = 0.0
+    """Radians for an orbit, metres for a dolly, over the whole clip."""
+
+    def camera(self, frame: int) -> Camera:
+        s = frame / NUM_STEPS
+        azimuth, distance, shift = self.azimuth, self.distance, 0.0
+        sign = 1.0 if self.direction in ("right", "out") else -1.0
+        if self.kind == "orbit":
+            azimuth += sign * self.amount * (s - 0.5)
+        elif self.direction in ("in", "out"):
+            distance += sign * self.amount * (s - 0.5)
+        elif self.kind == "dolly":
+            shift = sign * self.amount * (s - 0.5)
+        across = (math.cos(azimuth), math.sin(azimuth))
+        target = (self.target[0] + shift * across[0], self.target[1] + shift * across[1], self.target[2])
+        back = distance * math.cos(self.pitch)
+        return Camera(
+            position=(
+                target[0] + back * math.sin(azimuth),
+                target[1] - back * math.cos(azimuth),
+                target[2] + distance * math.sin(self.pitch),
+            ),
+            target=target,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that a seed decides. Group 0 is the one that acts."""
+
+    seed: int
+    template: str
+    things: tuple[Thing, ...]
+    relation: str | None
+    """Where group 0 is to stand with respect to group 1, if that is said at all."""
+    aimed_past: bool
+    """A `collide` that is meant to miss; whether it does is found in the state."""
+    view: View
+    table: tuple[float, float, float, float]
+    ground: int
+    ground_tint: tuple[float, float, float]
+    ground_offset: tuple[float, float]
+    sky: int
+    sun: tuple[float, float, float]
+
+
+def plan(seed: int) -> Plan:
+    """Draw a clip; cheap, nothing is simulated."""
+    if seed < 0:
+        raise RequestError(f"seed is {seed} (accepted: 0 or more)")
+    rng = np.random.default_rng((0x7461626C, VERSION, seed))
+    held_out = HELD_OUT if seed < VALIDATION_SEEDS.start else frozenset()
+    template = TEMPLATES[int(rng.integers(len(TEMPLATES)))]
+    draw = _Draw(rng, held_out)
+    table = [-_WIDE, _WIDE, -0.75, 0.95]
+    things = getattr(draw, template)(table)
+    if template in ("rest", "stack", "drop") and rng.random() < 0.4:
+        table[int(rng.integers(2))] *= float(rng.uniform(0.95, 1.25)) / _WIDE
+    pitch = math.radians(float(rng.uniform(20.0, 25.0)))
+    height = {"drop": 0.52, "throw": 0.48, "stack": 0.50, "hit_drop": 0.52, "edge": 0.22}
+    azimuth = math.radians(float(rng.uniform(-6.0, 6.0)))
+    kind = ("fixed", "orbit", "dolly")[int(rng.choice(3, p=(0.70, 0.15, 0.15)))]
+    direction, amount = None, 0.0
+    if kind == "orbit":
+        direction = ("left", "right")[int(rng.integers(2))]
+        amount, azimuth = math.radians(float(rng.uniform(12.0, 25.0))), 0.5 * azimuth
+    elif kind == "dolly":
+        direction = ("in", "out", "left", "right")[int(rng.integers(4))]
+        amount = float(rng.uniform(0.6, 0.9) if direction in ("in", "out") else rng.uniform(0.35, 0.55))
+    brightness = float(rng.uniform(0.86, 1.1))
+    tint = tuple(float(v) for v in brightness * rng.uniform(0.96, 1.04, 3))
+    side, lift = math.radians(float(rng.uniform(-80, 80))), math.radians(float(rng.uniform(38, 62)))
+    return Plan(
+        seed=seed,
+        template=template,
+        things=tuple(things),
+        relation=draw.relation,
+        aimed_past=draw.aimed_past,
+        view=View(
+            kind=kind,
+            direction=direction,
+            distance=float(rng.uniform(3.05, 3.35)),
+            pitch=pitch,
+            azimuth=azimuth,
+            target=(
+                float(rng.uniform(-0.04, 0.04)),
+                float(rng.uniform(0.0, 0.1)),
+                height.get(template, 0.38) + float(rng.uniform(-0.04, 0.04)),
+            ),
+            amount=amount,
+        ),
+        table=tuple(table),
+        ground=int(rng.integers(len(GROUNDS))),
+        ground_tint=tint,
+        ground_offset=(float(rng.uniform(-9, 9)), float(rng.uniform(-9, 9))),
+        sky=int(rng.integers(len(SKIES))),
+        sun=(
+            math.sin(side) * math.cos(lift),
+            -math.cos(side) * math.cos(lift),
+            math.sin(lift),
+        ),
+    )
+
+
+def turned(yaw: float, tilt: float = 0.0, heading: float = 0.0) -> tuple[float, float, float, float]:
+    """The quaternion (w, x, y, z) that yaws about z, then tilts about the horizontal axis at `heading`."""
+    c, s = math.cos(yaw / 2), math.sin(yaw / 2)
+    a, b = math.cos(tilt / 2), math.sin(tilt / 2)
+    x, y = b * math.cos(heading), b * math.sin(heading)
+    return (a * c, x * c + y * s, y * c - x * s, a * s)
+
+
+class _Draw:
+    """The templates, one method each: things of group 0 first."""
+
+    def __init__(self, rng: np.random.Generator, held_out: frozenset[tuple[str, str]]):
+        self.rng, self.held_out = rng, held_out
+        self.relation: str | None = None
+        self.aimed_past = False
+        self.groups: list[Thing] = []
+
+    # choices
+
+    def uniform(self, low: float, high: float) -> float:
+        return float(self.rng.uniform(low, high))
+
+    def chance(self, probability: float) -> bool:
+        return bool(self.rng.random() < probability)
+
+    def pick(self, options, weights=None):
+        return options[int(self.rng.choice(len(options), p=weights))]
+
+    def group(self, shapes, weights=None, size: str | None = None) -> Thing:
+        """The model for the things of a new group."""
+        shape = self.pick(shapes, weights)
+        free = [
+            colour
+            for colour in COLOURS
+            if (colour, shape) not in self.held_out
+            and all((colour, shape) != (other.colour, other.shape) for other in self.groups)
+        ]
+        colour = self.pick(free)
+        materials = [m for m in _MATERIALS[shape] if (colour, m) != ("white", "metal")]
+        size = size or self.pick(("small", "large"))
+        width = METRES[size] * self.uniform(0.95, 1.05)
+        d = {
+            "ball": (0.5 * width, 0.0, 0.0, 0.0),
+            "box": (0.45 * width, 0.45 * width, 0.45 * width * self.uniform(0.9, 1.1), 0.0),
+            "cylinder": (0.43 * width, 0.43 * 1.1 * width, 0.0, 0.0),
+            "cup": (0.5 * width, 0.39 * width, 0.515 * width, 0.056 * width),
+        }[shape]
+        thing = Thing(
+            group=len(self.groups),
+            colour=colour,
+            shape=shape,
+            size=size,
+            material=self.pick(materials),
+            dimensions=d,
+            friction=self.uniform(0.45, 0.6),
+        )
+        self.groups.append(thing)
+        return thing
+
+    def stand(self, thing: Thing, x: float, y: float, z: float = 0.0, **changes) -> Thing:
+        """A thing on its base, at a random yaw (a box shows two of its faces)."""
+        yaw = self.uniform(-math.pi, math.pi)
+        if thing.shape == "box":
+            yaw = self.uniform(0.12, 1.45)
+        return replace(
+            thing, position=(x, y, z + thing.half_height), rotation=turned(yaw), **changes
+        )
+
+    def spread(
+        self, things: list[Thing], low_y: float = -0.25, high_y: float = 0.4
+    ) -> list[tuple[float, float]]:
+        """Places from left to right, apart on the table and none hidden behind another."""
+        count = len(things)
+        edge = 0.9 - 0.5 * (things[0].radius + things[-1].radius)
+        for attempt in range(400):
+            loose = min(1.0, 0.4 + attempt / 100)
+            if count == 1:
+                xs = np.array([self.uniform(-0.5, 0.5)])
+            else:
+                pitch = 2 * edge / (count - 1)
+                squeeze = self.uniform(0.7, 1.0) if attempt < 200 else 1.0
+                xs = squeeze * (np.arange(count) * pitch - edge)
+                xs = xs + self.rng.uniform(-0.2, 0.2, count) * pitch * loose
+                xs += self.uniform(-1, 1) * 0.8 * (1 - squeeze) * edge
+            ys = self.rng.uniform(low_y, high_y, count)
+            good = all(
+                math.hypot(xs[i] - xs[j], ys[i] - ys[j])
+                > 1.12 * (things[i].radius + things[j].radius)
+                and abs(xs[i] - xs[j]) > 0.68 * (things[i].radius + things[j].radius)
+                for i in range(count)
+                for j in range(i)
+            )
+            if good and all(abs(x) + thing.radius < 0.95 for x, thing in zip(xs, things, strict=True)):
+                return [(float(x), float(y)) for x, y in zip(xs, ys, strict=True)]
+        raise AssertionError(f"no room for {count} things of {[t.size for t in things]}")
+
+    def bystander(self, y: float, radius: float) -> list[Thing]:
+        """Now and then a second group: one thing that stands behind the path of the first."""
+        if not self.chance(0.3):
+            return []
+        thing = self.group(("ball", "box", "cylinder", "cup"))
+        behind = max(y + 1.15 * (radius + thing.radius) + 0.02, self.uniform(0.3, 0.6))
+        return [self.stand(thing, self.uniform(-0.6, 0.6), min(behind, 0.9 - thing.radius))]
+
+    def roller(self, thing: Thing, x: float, y: float, velocity: float) -> Thing:
+        """A ball or a lying cylinder that rolls along x."""
+        radius = thing.dimensions[0]
+        if thing.shape == "ball":
+            rotation = turned(self.uniform(-3, 3), self.uniform(-3, 3), self.uniform(-3, 3))
+            heading = self.uniform(-0.05, 0.05)
+        else:
+            heading = self.uniform(-0.22, 0.22)
+            rotation = turned(heading, 0.5 * math.pi, heading)
+        along = (velocity * math.cos(heading), velocity * math.sin(heading), 0.0)
+        return replace(
+            thing,
+            position=(x, y, radius),
+            rotation=rotation,
+            velocity=along,
+            spin=(-along[1] / radius, along[0] / radius, 0.0),
+        )
+
+    def slider(self, thing: Thing, x: float, y: float, velocity: float, friction: float) -> Thing:
+        return self.stand(
+            thing,
+            x,
+            y,
+            velocity=(velocity, velocity * self.uniform(-0.04, 0.04), 0.0),
+            friction=friction,
+        )
+
+    def falling(self, thing: Thing, x: float, y: float, z: float, speed: float = 0.0) -> Thing:
+        """A thing in the air, a little tilted; z is that of its centre."""
+        most = {"ball": 3.0, "box": 0.45, "cylinder": 0.2, "cup": 0.25}[thing.shape]
+        return replace(
+            thing,
+            position=(x, y, z),
+            rotation=turned(
+                self.uniform(-math.pi, math.pi), self.uniform(0, most), self.uniform(-3, 3)
+            ),
+            velocity=(self.uniform(-0.08, 0.08), self.uniform(-0.05, 0.05), -speed),
+            airborne=True,
+        )
+
+    # templates
+
+    def drop(self, table: list[float]) -> list[Thing]:
+        count = self.pick((1, 2, 3), (0.55, 0.27, 0.18))
+        model = self.group(("ball", "box", "cylinder", "cup"), (0.4, 0.25, 0.18, 0.17))
+        things = [model] * count
+        if count < 3 and self.chance(0.25):
+            things.append(self.group(("ball", "box", "cylinder", "cup")))
+        if self.chance(0.5):
+            things.reverse()
+        places = self.spread(things)
+        late = self.chance(0.3)
+        out = []
+        for thing, (x, y) in zip(things, places, strict=True):
+            if thing.group == 1:
+                out.append(self.stand(thing, x, y))
+            elif late:  # enters from the top
+                out.append(self.falling(thing, x, y, self.uniform(1.7, 1.95), self.uniform(0.8, 2.0)))
+            else:
+                top = 1.42 - 0.5 * METRES[thing.size]
+                out.append(self.falling(thing, x, y, self.uniform(top - 0.3, top + 0.05)))
+        return sorted(out, key=lambda thing: thing.group)
+
+    def throw(self, table: list[float]) -> list[Thing]:
+        way = self.pick((-1, 1))
+        model = self.group(("ball", "box"), (0.65, 0.35))
+        count = 2 if self.chance(0.2) else 1
+        y, speed = self.uniform(-0.3, 0.05), self.uniform(1.1, 1.7)
+        up = self.uniform(1.7, 2.7)
+        out = []
+        for k in range(count):
+            spin = (self.uniform(-1, 1), way * self.uniform(0.5, 3), self.uniform(-1, 1))
+            thing = self.falling(
+                model,
+                -way * self.uniform(0.75, 0.9),
+                y + 2.4 * k * model.radius,
+                self.uniform(0.35, 0.75),
+            )
+            velocity = (way * speed * self.uniform(0.95, 1.05), self.uniform(-0.1, 0.1), up)
+            out.append(replace(thing, velocity=velocity, spin=spin))
+        return out + self.bystander(out[-1].position[1], model.radius)
+
+    def roll(self, table: list[float]) -> list[Thing]:
+        way = self.pick((-1, 1))
+        model = self.group(("ball", "cylinder"), (0.65, 0.35))
+        speed = self.uniform(0.35, 0.58) if self.chance(0.45) else self.uniform(0.9, 1.2)
+        count = 2 if self.chance(0.25) else 1
+        y = self.uniform(-0.35, 0.1 if count == 1 else -0.2)
+        start = self.uniform(0.7, 0.9) if speed > 0.8 else self.uniform(0.35, 0.8)
+        out = []
+        for k in range(count):
+            reach = model.radius if model.shape == "ball" else 1.5 * model.radius
+            x = -way * (start - (0.28 * k * self.uniform(0.8, 1.2)))
+            out.append(self.roller(model, x, y + 2.3 * k * reach, way * speed))
+        return out + self.bystander(out[-1].position[1] + 0.1, 1.3 * model.radius)
+
+    def slide(self, table: list[float]) -> list[Thing]:
+        way = self.pick((-1, 1))
+        model = self.group(("box", "cup", "cylinder"))
+        friction, distance = self.uniform(0.06, 0.25), self.uniform(0.7, 1.3)
+        speed = math.sqrt(2 * friction * GRAVITY * distance)
+        count = 2 if self.chance(0.2) else 1
+        y = self.uniform(-0.35, 0.1 if count == 1 else -0.2)
+        start = min(0.9, self.uniform(0.45, 0.6) + 0.5 * (distance - 0.7))
+        out = []
+        for k in range(count):
+            x = -way * (start - 0.28 * k)
+            out.append(self.slider(model, x, y + 2.3 * k * model.radius, way * speed, friction))
+        return out + self.bystander(out[-1].position[1] + 0.03, model.radius)
+
+    def rest(self, table: list[float]) -> list[Thing]:
+        shapes = ("ball", "box", "cylinder", "cup")
+        count = self.pick((1, 2, 3, 4), (0.2, 0.35, 0.25, 0.2))
+        first = self.group(shapes, size="small" if count == 4 and self.chance(0.7) else None)
+        if count == 1 or (count < 4 and self.chance(0.35)) or (count == 4 and self.chance(0.5)):
+            things = [first] * count
+            return [
+                self.stand(thing, *at) for thing, at in zip(things, self.spread(things), strict=True)
+            ]
+        second = self.group(shapes, size="small" if first.size == "large" and count == 4 else None)
+        if count == 2 and self.chance(0.3):
+            # One behind the other: to the side by enough that both are seen.
+            front, back = (first, second) if self.chance(0.5) else (second, first)
+            aside = self.pick((-1, 1)) * self.uniform(0.65, 0.85) * (front.radius + back.radius)
+            x = self.uniform(-0.3, 0.3)
+            y = -0.28 + self.uniform(-0.06, 0.06)
+            apart = max(0.62, 0.9 * (front.radius + back.radius)) + self.uniform(0.0, 0.12)
+            placed = {
+                front.group: self.stand(front, x - 0.5 * aside, y),
+                back.group: self.stand(back, x + 0.5 * aside, min(y + apart, 0.92 - back.radius)),
+            }
+            self.relation = "in front of" if front.group == 0 else "behind"
+            return [placed[0], placed[1]]
+        left = int(self.rng.integers(1, count))
+        things = [first] * left + [second] * (count - left)
+        self.relation = "left of"
+        if self.chance(0.5):
+            things.reverse()
+            self.relation = "right of"
+        out = [
+            self.stand(thing, *at)
+            for thing, at in zip(things, self.spread(things, -0.2, 0.35), strict=True)
+        ]
+        return sorted(out, key=lambda thing: thing.group)
+
+    def pile(self, things: list[Thing], x: float, y: float, start: int) -> list[Thing]:
+        """Things on top of each other, bottom first; `start` is the index that the first one will have."""
+        out, z = [], 0.0
+        for k, thing in enumerate(things):
+            loose = 0.08 * thing.radius
+            out.append(
+                self.stand(
+                    thing,
+                    x + self.uniform(-loose, loose),
+                    y + self.uniform(-loose, loose),
+                    z,
+                    on=start + k - 1 if k else None,
+                )
+            )
+            z += 2 * thing.half_height
+        return out
+
+    def stack(self, table: list[float]) -> list[Thing]:
+        x, y = self.uniform(-0.5, 0.5), self.uniform(-0.2, 0.3)
+        if self.chance(0.45):
+            count = self.pick((2, 3, 4), (0.4, 0.35, 0.25))
+            size = "small" if count == 4 else self.pick(("small", "large")) if count == 2 else None
+            model = self.group(("box", "cylinder"), size=size or "small")
+            return self.pile([model] * count, x, y, 0)
+        # Two groups: the upper one is group 0, "a red cup on top of two blue boxes".
+        upper = self.group(("box", "cylinder", "cup"), (0.4, 0.35, 0.25))
+        lower = self.group(("box", "cylinder"), size="large" if upper.size == "large" else None)
+        low = 2 if lower.size == "small" and self.chance(0.4) else 1
+        high = 2 if upper.size == "small" and upper.shape != "cup" and self.chance(0.35) else 1
+        self.relation = "on top of"
+        placed = self.pile([lower] * low + [upper] * high, x, y, 0)
+        # Group 0 first: indices shift, so does what each stands on.
+        order = list(range(low, low + high)) + list(range(low))
+        index = {old: new for new, old in enumerate(order)}
+        return [
+            replace(placed[old], on=None if placed[old].on is None else index[placed[old].on])
+            for old in order
+        ]
+
+    def mover(self, way: int, speed: float, y: float) -> Thing:
+        """What is sent against a target or over an edge."""
+        model = self.group(("ball", "cylinder", "box", "cup"), (0.6, 0.12, 0.16, 0.12))
+        x = -way * self.uniform(0.75, 0.88)
+        if model.shape in ("ball", "cylinder"):
+            return self.roller(model, x, y, way * speed)
+        return self.slider(model, x, y, way * speed * 1.1, self.uniform(0.05, 0.11))
+
+    def collide(self, table: list[float]) -> list[Thing]:
+        way = self.pick((-1, 1))
+        y = self.uniform(-0.15, 0.2)
+        mover = self.mover(way, self.uniform(1.2, 2.1), y)
+        if self.chance(0.35):
+            model = self.group(("box", "cylinder"), size="small")
+            pile = [model] * self.pick((2, 3))
+        else:
+            pile = [self.group(("ball", "box", "cylinder", "cup"), (0.2, 0.27, 0.27, 0.26))]
+        x = way * self.uniform(-0.05, 0.4)
+        reach = mover.radius + pile[0].radius
+        aside = self.uniform(-0.3, 0.3) * reach
+        self.aimed_past = self.chance(0.25)
+        if self.aimed_past:
+            # The mover goes by in front more often than behind, where it would be hidden for a while.
+            gap = 1.12 * reach + self.uniform(0.04, 0.14)
+            aside = gap if self.chance(0.65) else -gap
+            mover = replace(mover, position=(mover.position[0], y - 0.5 * aside, mover.position[2]))
+            y, aside = y - 0.5 * aside, aside
+        if mover.shape == "cylinder":
+            # It rolls along its heading, not along x.
+            slope = mover.velocity[1] / mover.velocity[0]
+            aside += slope * (x - mover.position[0])
+        targets = self.pile(pile, x, min(0.9 - pile[0].radius, y + aside), 1)
+        self.relation = "into"
+        return [mover, *targets]
+
+    def edge(self, table: list[float]) -> list[Thing]:
+        way = self.pick((-1, 1))
+        table[1 if way > 0 else 0] = way * self.uniform(0.25, 0.5)
+        return [self.mover(way, self.uniform(1.05, 1.5), self.uniform(-0.2, 0.3))]
+
+    def hit_drop(self, table: list[float]) -> list[Thing]:
+        upper = self.group(("ball", "box", "cylinder"), (0.5, 0.3, 0.2))
+        lower = self.group(("ball", "box", "cylinder", "cup"), (0.15, 0.35, 0.25, 0.25))
+        x, y = self.uniform(-0.4, 0.4), self.uniform(-0.2, 0.3)
+        off = 0.45 * lower.radius if lower.shape != "ball" else 0.8 * lower.radius
+        target = self.stand(lower, x, y)
+        # Low enough to be seen at first, high enough to have a way to fall.
+        z = max(1.42 - 0.5 * METRES[upper.size], 2 * lower.half_height + upper.half_height + 0.35)
+        dropped = self.falling(
+            upper,
+            x + self.uniform(-off, off),
+            y + self.uniform(-0.4, 0.4) * off,
+            z - self.uniform(0.0, 0.1),
+        )
+        return [dropped, target]
