@@ -17,7 +17,17 @@ MOTION_WORDS = {
     "right": ("right",),
     "left": ("left",),
     "fall": ("fall", "drop", "come down", "comes down", "coming down"),
-    "rest": ("still", "rest", "motionless", "not mov", "in place", "sit", "does not", "do not"),
+    "rest": (
+        "still",
+        "rest",
+        "motionless",
+        "not mov",
+        "in place",
+        "sit",
+        "does not",
+        "do not",
+        "stack",
+    ),
 }
 
 

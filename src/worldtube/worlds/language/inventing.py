@@ -51,9 +51,11 @@ def invent(rng: np.random.Generator, template: str | None = None) -> dict[str, A
     elif template == "rest":
         groups = [group(any_shape, "rest")]
     elif template == "stack":
-        groups = [group("box", "rest", 1), group(pick(("box", "cylinder")), "rest", 1)]
-        relations = [{"a": 0, "relation": "on top of", "b": 1}]
-        kinds = [pick((("stacked", 0, None), ("toppled", 0, None)))]
+        groups = [group(pick(("box", "cylinder")), "rest")]
+        if rng.random() < 0.5 or groups[0]["count"] == 1:
+            groups = [group("box", "rest", 1), group(pick(("box", "cylinder")), "rest", 1)]
+            relations = [{"a": 0, "relation": "on top of", "b": 1}]
+        kinds = [("stacked", 0, len(groups) - 1)]
     elif template in ("collide", "hit_drop"):
         falls = template == "hit_drop"
         groups = [
@@ -86,7 +88,7 @@ def invent(rng: np.random.Generator, template: str | None = None) -> dict[str, A
         len(groups) == 1
         and groups[0]["count"] < 3
         and rng.random() < 0.5
-        and template not in ("edge", "pour")
+        and template in ("drop", "throw", "roll", "slide", "rest")
     ):
         groups.append(group(pick(SHAPE_WORDS), pick(("rest", groups[0]["motion"])), 2))
         if groups[1]["motion"] == "rest" and rng.random() < 0.5:

@@ -27,6 +27,7 @@ from worldtube.worlds.language.words import (
     SIZE_WORDS,
     SLIDES,
     SPEED_WORDS,
+    STACKS,
     STAND,
     THROWS,
     TILTS,
@@ -141,11 +142,19 @@ class Phrases:
         group, template = self.facts.groups[index], self.facts.template
         return template == "pour" and index == 0 and group.motion == "rest"
 
+    def is_stack(self, index: int) -> bool:
+        """Whether this group alone makes a stack that stands."""
+        group, alone = self.facts.groups[index], len(self.facts.groups) == 1
+        stands = any(one.kind == "stacked" for one in self.facts.happenings)
+        return stands and alone and group.count > 1 and group.motion == "rest"
+
     def verbs(self, index: int, *, alone: bool = True) -> Sequence[Verb]:
         """Verbs that suit a group; `alone` is false where another shape shares the verb."""
         group, template = self.facts.groups[index], self.facts.template
         if self.tilts(index):
             return TILTS
+        if self.is_stack(index):
+            return STACKS
         if group.motion == "rest":
             return (*RESTS, LIE if group.shape == "ball" else STAND)
         if group.motion == "fall":
@@ -202,7 +211,8 @@ class Phrases:
         kind, a, b = happening.kind, happening.a, happening.b
         if kind == "spilled":
             return f"{self.amount()} {self.pick(('spills', 'spills out', 'runs out'))}"
-        if kind in ("stacked", "toppled") and self.facts.template == "stack" and self.chance(0.6):
+        of_stack = kind == "stacked" or (kind == "toppled" and self.chance(0.6))
+        if of_stack and self.facts.template == "stack":
             stands, falls = ("stands", "holds", "stays up"), ("falls over", "topples", "tips over")
             stack = "stack" if self.terse else "the stack"
             return f"{stack} {self.pick(stands if kind == 'stacked' else falls)}"

@@ -65,9 +65,11 @@ class Teller(Phrases):
         """The events worth telling, the headline always among them, in order."""
         facts = self.facts
         told = list(facts.happenings)
-        if facts.event != "stacked":  # a stack that falls did stand, but that is not the story
+        if facts.event != "stacked" or self.is_stack(0) or self.odds(0.7, 0.5, 0.2):
+            # A stack that falls did stand, but that is not the story; and one that stands is told
+            # by what is on top of what.
             told = [one for one in told if one.kind != "stacked"]
-        if facts.event and all(one.kind != facts.event for one in told):
+        if facts.event not in (None, "stacked") and all(one.kind != facts.event for one in told):
             told.append(self.headline(facts.event))
         must = [one for one in told if one.kind == facts.event][:1]
         rest = sorted((one for one in told if one not in must), key=lambda one: one.kind in MINOR)
@@ -235,7 +237,8 @@ class Teller(Phrases):
 
     def opening(self) -> str:
         """The first group alone: the frames with the most freedom."""
-        still = self.facts.groups[0].motion == "rest" and not self.tilts(0)
+        special = self.tilts(0) or self.is_stack(0)
+        still = self.facts.groups[0].motion == "rest" and not special
         one = self.facts.groups[0].count == 1
         be, it, form = self.be(0), "it" if one else "they", self.form(0)
         frames: list[Callable[[], str]] = [lambda: self.main(0)] * 4

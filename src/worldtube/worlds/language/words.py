@@ -158,6 +158,11 @@ THROWS = (FLY, THROWN, THROWN, TOSSED, MOVE)
 MOVES = (MOVE, MOVE, TRAVEL, GO)
 FALLS = (FALL, FALL, DROP, DROPPED, FALL_DOWN, FALL_FROM, COME_DOWN)
 TILTS = (TILTED, TILT, TIP)
+STACKS = (
+    being("stacked", "stacked"),
+    being("stacked on top of each other", "stacked on top of each other"),
+    Verb("stands in a stack", "stand in a stack", "standing in a stack"),
+)
 IS = Verb("is", "are", "being")
 PLACED = (IS, IS, REST, regular("sit", ing="sitting"))
 EVENT_VERBS: dict[str, tuple[tuple[Verb, str], ...]] = {
