@@ -47,7 +47,7 @@ def run(water: fluid.Water, cups: tuple[np.ndarray, ...], frames: int) -> None:
 
 def test_a_falling_blob_accelerates_at_g():
     rng = np.random.default_rng(1)
-    points = rng.uniform(-0.1, 0.1, (300, 3)) + (0.0, 0.0, 1.2)
+    points = rng.uniform(-0.1, 0.1, (300, 3)) + np.array((0.0, 0.0, 1.2))
     water = fluid.Water(DOMAIN, (), points, spacing=CELL / 2)
     run(water, NO_CUP, 4)
     seconds = 4 / FPS
@@ -87,9 +87,7 @@ def test_shaken_water_splashes_but_never_crosses_the_wall():
             CUP.bottom_radius
             + (CUP.top_radius - CUP.bottom_radius) * water.x[inside, 2] / CUP.height
         )
-        reach = np.hypot(
-            water.x[inside, 0] - (shake * np.sin(omega * t))[-1], water.x[inside, 1]
-        )
+        reach = np.hypot(water.x[inside, 0] - (shake * np.sin(omega * t))[-1], water.x[inside, 1])
         assert (reach < outer).all()
     # It comes to rest about as deep as it was: splashing does not make more water.
     assert np.percentile(water.x[:, 2], 90) == pytest.approx(depth, rel=0.2)
@@ -97,7 +95,7 @@ def test_shaken_water_splashes_but_never_crosses_the_wall():
 
 def test_energy_never_grows_by_itself():
     rng = np.random.default_rng(2)
-    points = rng.uniform(-0.12, 0.12, (400, 3)) + (0.0, 0.0, 0.5)
+    points = rng.uniform(-0.12, 0.12, (400, 3)) + np.array((0.0, 0.0, 0.5))
     water = fluid.Water(DOMAIN, (), points, spacing=CELL / 2)
     before = water.energy()
     for _ in range(10):
@@ -109,7 +107,7 @@ def test_energy_never_grows_by_itself():
 
 def test_water_runs_off_the_edge_of_the_table():
     rng = np.random.default_rng(3)
-    points = rng.uniform(-0.1, 0.1, (400, 3)) + (0.75, 0.0, 0.15)
+    points = rng.uniform(-0.1, 0.1, (400, 3)) + np.array((0.75, 0.0, 0.15))
     water = fluid.Water(DOMAIN, (), points, spacing=CELL / 2)
     run(water, NO_CUP, 6)
     on_table = (water.x[:, 0] < 0.8) & water.alive

@@ -9,6 +9,7 @@ import pytest
 from worldtube.errors import RequestError
 from worldtube.video import Size
 from worldtube.worlds import pour
+from worldtube.worlds.pour.solids import lump
 from worldtube.worlds.world import HELD_OUT, World
 
 SIZE = Size(32, 32)
@@ -78,9 +79,7 @@ def test_truth_is_plain_and_names_what_is_there():
             truth = json.loads(json.dumps(world.truth))
             assert truth["world"] == "pour" and truth["template"] in pour.TEMPLATES
             assert 0 <= truth["spilled_fraction"] <= 1
-            assert all(
-                group["objects"] == [i] for i, group in enumerate(truth["groups"])
-            )
+            assert all(group["objects"] == [i] for i, group in enumerate(truth["groups"]))
             seconds = [event["seconds"] for event in truth["events"]]
             assert seconds == sorted(seconds)
             if truth["event"] is not None:
@@ -107,9 +106,7 @@ def test_held_out_pairs_are_never_drawn_for_training():
         balls |= {(plan.ball.colour, "ball")} if plan.ball else set()
     assert not (cups | balls) & HELD_OUT
     assert len(cups) == len(balls) == 6
-    drawn = {
-        (pour.plan(seed).cups[0].colour, "cup") for seed in range(8_000_000, 8_000_400)
-    }
+    drawn = {(pour.plan(seed).cups[0].colour, "cup") for seed in range(8_000_000, 8_000_400)}
     assert {("orange", "cup"), ("blue", "cup")} <= drawn
 
 
@@ -130,5 +127,5 @@ def test_a_push_changes_the_clip():
 
 def test_the_cup_weighs_less_once_its_water_is_gone():
     cup = pour.plan(outcomes()["tipped"][0].plan.seed).cups[0]
-    full, empty = (pour._lump(cup, cup.vessel, share)[0] for share in (1.0, 0.0))
+    full, empty = (lump(cup, cup.vessel, share)[0] for share in (1.0, 0.0))
     assert full - empty == pytest.approx(1000 * cup.vessel.volume(cup.depth))

@@ -369,11 +369,7 @@ def advance(
             if held:
                 # Inside a cup the volume is also held to what the particles around really take up, or
                 # every splash would leave the water a little thicker.
-                new += (
-                    settle
-                    * dt
-                    * (min(1.0 + gain, max(0.85, full * space / crowd)) - new)
-                )
+                new += settle * dt * (min(1.0 + gain, max(0.85, full * space / crowd)) - new)
             ratio[p] = min(1.0 + gain, max(0.6, new))
             speed = np.sqrt(vx * vx + vy * vy + vz * vz)
             if speed > limit:
@@ -463,9 +459,7 @@ def _stop(v, x, side, vessel, pos, rot, vel, spin, reach, local):
         return
     for a in range(3):
         local[a] = (
-            rot[0, a] * (x[0] - pos[0])
-            + rot[1, a] * (x[1] - pos[1])
-            + rot[2, a] * (x[2] - pos[2])
+            rot[0, a] * (x[0] - pos[0]) + rot[1, a] * (x[1] - pos[1]) + rot[2, a] * (x[2] - pos[2])
         )
     r = np.sqrt(local[0] ** 2 + local[1] ** 2) + 1e-9
     slope = (vessel[0] - vessel[1]) / vessel[2]
@@ -508,9 +502,7 @@ def _lean(v, x, push, inv, vessel, pos, rot, local):
     """
     for a in range(3):
         local[a] = (
-            rot[0, a] * (x[0] - pos[0])
-            + rot[1, a] * (x[1] - pos[1])
-            + rot[2, a] * (x[2] - pos[2])
+            rot[0, a] * (x[0] - pos[0]) + rot[1, a] * (x[1] - pos[1]) + rot[2, a] * (x[2] - pos[2])
         )
     r = np.sqrt(local[0] ** 2 + local[1] ** 2) + 1e-9
     inner = vessel[1] + (vessel[0] - vessel[1]) / vessel[2] * local[2] - vessel[3]
@@ -518,9 +510,7 @@ def _lean(v, x, push, inv, vessel, pos, rot, local):
     m_base, f_base = _beyond((local[2] - vessel[3]) * inv)
     side, up = -push * f_side / m_side / r, push * f_base / m_base
     for a in range(3):
-        v[a] += (
-            rot[a, 0] * side * local[0] + rot[a, 1] * side * local[1] + rot[a, 2] * up
-        )
+        v[a] += rot[a, 0] * side * local[0] + rot[a, 1] * side * local[1] + rot[a, 2] * up
     return m_side * m_base
 
 
@@ -529,9 +519,7 @@ def _contain(x, v, side, vessel, pos, rot, vel, spin, eps, local):
     """Put a particle that crossed the shell back on its side; returns the side it is on now."""
     for a in range(3):
         local[a] = (
-            rot[0, a] * (x[0] - pos[0])
-            + rot[1, a] * (x[1] - pos[1])
-            + rot[2, a] * (x[2] - pos[2])
+            rot[0, a] * (x[0] - pos[0]) + rot[1, a] * (x[1] - pos[1]) + rot[2, a] * (x[2] - pos[2])
         )
     height, base = vessel[2], vessel[3]
     if local[2] > height:
@@ -540,9 +528,7 @@ def _contain(x, v, side, vessel, pos, rot, vel, spin, eps, local):
     inner = outer - base
     r = np.sqrt(local[0] ** 2 + local[1] ** 2) + 1e-9
     if side == 0:
-        side = (
-            INSIDE if (r < 0.5 * (inner + outer) and local[2] > 0.5 * base) else OUTSIDE
-        )
+        side = INSIDE if (r < 0.5 * (inner + outer) and local[2] > 0.5 * base) else OUTSIDE
     shift_r, shift_z = 0.0, 0.0
     if side == INSIDE:
         if r > inner - eps:
@@ -568,9 +554,7 @@ def _contain(x, v, side, vessel, pos, rot, vel, spin, eps, local):
         x[2] += shift_r * nz
     if shift_z != 0.0:
         sign = 1.0 if shift_z > 0.0 else -1.0
-        _halt(
-            v, x, pos, vel, spin, sign * rot[0, 2], sign * rot[1, 2], sign * rot[2, 2]
-        )
+        _halt(v, x, pos, vel, spin, sign * rot[0, 2], sign * rot[1, 2], sign * rot[2, 2])
         x[0] += shift_z * rot[0, 2]
         x[1] += shift_z * rot[1, 2]
         x[2] += shift_z * rot[2, 2]
@@ -578,9 +562,7 @@ def _contain(x, v, side, vessel, pos, rot, vel, spin, eps, local):
 
 
 @njit(cache=True, fastmath=True)
-def _gather(
-    x, seen, flat_below, side, low, cell, radius, drop, out, total, centre, nodes
-):
+def _gather(x, seen, flat_below, side, low, cell, radius, drop, out, total, centre, nodes):
     """Fill `out` (layers, nodes) with the depth under the surface, and leave the scratch arrays clean."""
     inv = 1.0 / cell
     layers, nx, ny, nz = out.shape
@@ -605,9 +587,7 @@ def _gather(
                 home = q + 1
         for layer in range(layers):
             # A drop above a mouth belongs to the air and, so that surfaces join, to that cup.
-            if layer != home and not (
-                home == 0 and layer > 0 and side[p, layer - 1] == 0
-            ):
+            if layer != home and not (home == 0 and layer > 0 and side[p, layer - 1] == 0):
                 continue
             for i in range(max(0, i0 - reach + 1), min(nx, i0 + reach + 1)):
                 dx = (i - gx) * cell * shrink
@@ -653,8 +633,9 @@ def surface(
     """Depth under the water's surface (negative above it) on a grid of nodes, float32 (1 + K, X, Y, Z).
 
     Zhu and Bridson's field: a drop's radius less the distance to the weighted middle of the particles
-    within `radius`; lower than `flat_below` over the table it is stretched sideways. Layer 0 is the water outside every cup, layer 1 + k the water in cup k: a picture
-    that asks the layer of the side it looks at never sees water through an opaque wall.
+    within `radius`; lower than `flat_below` over the table it is stretched sideways. Layer 0 is the water
+    outside every cup, layer 1 + k the water in cup k: a picture that asks the layer of the side it looks
+    at never sees water through an opaque wall.
     """
     out = np.empty((1 + side.shape[1], *shape), np.float32)
     _gather(
@@ -694,9 +675,7 @@ class Water:
     ):
         self.domain, self.spacing = domain, spacing
         self.sound, self.gain, self.drag = sound, gain, drag
-        self.vessels = np.array([vessel.row() for vessel in vessels], float).reshape(
-            -1, 4
-        )
+        self.vessels = np.array([vessel.row() for vessel in vessels], float).reshape(-1, 4)
         count, nodes = len(positions), int(np.prod(domain.cells))
         self.x = np.array(positions, float).reshape(-1, 3)
         self.v = np.zeros((count, 3))
@@ -754,14 +733,9 @@ def lattice(
 ) -> np.ndarray:
     """Positions (N, 3) that fill an upright cup to `depth` above its base, in the cup's own axes."""
     widest = max(vessel.top_radius, vessel.bottom_radius)
-    side = (
-        np.arange(-np.ceil(widest / spacing), np.ceil(widest / spacing) + 1) * spacing
-    )
+    side = np.arange(-np.ceil(widest / spacing), np.ceil(widest / spacing) + 1) * spacing
     layers = max(1, round(depth / spacing))
     z = vessel.wall + (np.arange(layers) + 0.5) * depth / layers
     grid = np.stack(np.meshgrid(side, side, z, indexing="ij"), -1).reshape(-1, 3)
-    grid = grid[
-        np.hypot(grid[:, 0], grid[:, 1])
-        < vessel.inner_radius(grid[:, 2]) - 0.2 * spacing
-    ]
+    grid = grid[np.hypot(grid[:, 0], grid[:, 1]) < vessel.inner_radius(grid[:, 2]) - 0.2 * spacing]
     return grid + rng.uniform(-jitter, jitter, grid.shape) * spacing
