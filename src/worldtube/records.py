@@ -1,6 +1,7 @@
-"""Run records. Owns the JSON-lines file of a run (a header, then numbers); does not know what is measured or how it is drawn.
+"""Run records. Owns the JSON-lines file of a run (a header, then numbers); not what is measured or drawn.
 
-The first line is `{"config", "commit", "versions", "machine", "started"}`, each further line is `{"step", "seconds", name: number}`.
+The first line is `{"config", "commit", "versions", "machine", "started"}`, each further one
+`{"step", "seconds", name: number}`.
 """
 
 import json
@@ -10,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, Self
@@ -115,7 +116,7 @@ def header(config: Any) -> dict[str, Any]:
         "commit": _commit(),
         "versions": versions,
         "machine": machine,
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

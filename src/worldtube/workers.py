@@ -1,7 +1,8 @@
-"""A function over many items. Owns where the work runs (here or in processes); does not know what the work is.
+"""A function over many items. Owns where the work runs (here or in processes); not what the work is.
 
-The function and its items must be picklable: a function of a module, not a lambda. Each process computes on one thread, so that as many
-processes as cores do not fight over them. Results come in the order of completion, with the place of their item.
+The function and its items must be picklable: a function of a module, not a lambda. Each process computes on
+one thread, so that as many processes as cores do not fight over them. Results come in the order of
+completion, with the place of their item.
 """
 
 import itertools
@@ -26,6 +27,7 @@ THREADS = (
     "NUMBA_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+
 
 class WorkerError(WorldtubeError):
     """The function failed for an item; the message names the item, `__cause__` is the first error."""
@@ -62,7 +64,9 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _here(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[int, Result]]:
+def _here(
+    function: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[tuple[int, Result]]:
     for index, item in enumerate(items):
         try:
             result = function(item)
@@ -114,7 +118,7 @@ def _work(function: Callable[[Item], Any], part: list[tuple[int, Item]]) -> list
     for index, item in part:
         try:
             results.append((index, function(item)))
-        except Exception as error:  # noqa: BLE001 - raised again where the work was asked for
+        except Exception as error:  # raised again where the work was asked for
             results.append((index, _Failed(error)))
             break
     return results

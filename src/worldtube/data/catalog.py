@@ -1,6 +1,7 @@
-"""The catalog: a row per clip, a column per stage. Owns the SQLite file of a dataset; does not know how clips are made or used.
+"""The catalog: a row per clip, a column per stage.
 
-A dataset is a folder with `catalog.sqlite`. A clip's id, `world:version:seed:size`, is the same in every dataset, so several can be
+Owns the SQLite file of a dataset; does not know how clips are made or used. A dataset is a folder with
+`catalog.sqlite`. A clip's id, `world:version:seed:size`, is the same in every dataset, so several can be
 opened side by side. A clip that failed has a row with `problem` and no video, so that it is not tried again.
 """
 
@@ -89,7 +90,10 @@ class Catalog:
         rows = list(rows)
         before = self._db.total_changes
         names = list(COLUMNS)
-        question = f"INSERT OR IGNORE INTO clips ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+        question = (
+            f"INSERT INTO clips ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+            " ON CONFLICT (id) DO NOTHING"
+        )
         with self._transaction():
             self._db.executemany(question, [[row.get(name) for name in names] for row in rows])
         return self._db.total_changes - before
@@ -250,7 +254,7 @@ def pack_ids(ids: np.ndarray) -> bytes:
     """Compressed bytes of uint8 (T, H, W) masks behind their three lengths, little-endian int32."""
     if ids.dtype != np.uint8 or ids.ndim != 3:
         raise DataError(f"id masks are {ids.dtype} {ids.shape} (accepted: uint8 (T, H, W))")
-    return np.array(ids.shape, "<i4").tobytes() + zlib.compress(np.ascontiguousarray(ids))
+    return np.array(ids.shape, "<i4").tobytes() + zlib.compress(ids.tobytes())
 
 
 def unpack_ids(data: bytes) -> np.ndarray:

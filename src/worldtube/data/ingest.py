@@ -1,4 +1,7 @@
-"""Filling a catalog with recorded clips. Owns batches, resuming and what happens to a clip that fails; knows no world by name."""
+"""Filling a catalog with recorded clips.
+
+Owns batches, resuming and what happens to a clip that fails; knows no world by name.
+"""
 
 import logging
 import time
@@ -56,9 +59,9 @@ def record_world(
     processes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Record the clips of these seeds into the catalog `out`, leaving out those already there; returns how many were new.
+    """Record the clips of these seeds into the catalog `out`, leaving out those already there.
 
-    processes: None takes all cores. progress: called with (clips there, clips wanted). A seed that fails gets a row
+    Returns how many were new. processes: None takes all cores. progress: called with (clips there, clips wanted). A seed that fails gets a row
     with its problem. Killed at any moment, it keeps what was written, and a second call completes it.
     """
     from worldtube.worlds import WORLDS
@@ -77,9 +80,7 @@ def record_world(
         )
         todo = [seed for seed in seeds if clip_id(world, version, seed, size) not in there]
         done = len(seeds) - len(todo)
-        recorder = Recorder(
-            world=world, version=version, size=size, num_frames=num_frames, fps=fps
-        )
+        recorder = Recorder(world=world, version=version, size=size, num_frames=num_frames, fps=fps)
         waiting: list[dict[str, Any]] = []
         written = time.monotonic()
         if progress is not None:

@@ -1,7 +1,7 @@
 """The one door out: every clip that we made leaves through `write`. Owns what is written about a clip's making.
 
-For now that is a plain statement, `details` as JSON in the container's comment: anyone can remove or change it, so it proves
-nothing. Signatures and watermarks belong here. Knows files only through `video`.
+For now that is a plain statement, `details` as JSON in the container's comment: anyone can remove or change
+it, so it proves nothing. Signatures and watermarks belong here. Knows files only through `video`.
 """
 
 import json

@@ -1,7 +1,8 @@
-"""Clips, and media files in and out. Owns frames, sizes and containers; knows nothing of tensors, models or captions' meaning.
+"""Clips, and media files in and out.
 
-A `Clip` is plain numpy. `read` takes any container that the bundled FFmpeg or Pillow opens; `write` makes mp4, webm,
-gif, png or webp, whole or not at all. Nothing else in the project opens a media file.
+Owns frames, sizes and containers; knows nothing of tensors, models or what captions mean. A `Clip` is plain
+numpy. `read` takes any container that the bundled FFmpeg or Pillow opens; `write` makes mp4, webm, gif, png
+or webp, whole or not at all. Nothing else in the project opens a media file.
 """
 
 from worldtube.video.clip import Clip, Size

@@ -19,9 +19,7 @@ class Size:
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
-            raise RequestError(
-                f"size {self.width}x{self.height} is empty (accepted: at least 1x1)"
-            )
+            raise RequestError(f"size {self.width}x{self.height} is empty (accepted: at least 1x1)")
 
     @staticmethod
     def parse(text: str) -> "Size":
@@ -73,4 +71,6 @@ class Clip:
         return Size(self.frames.shape[2], self.frames.shape[1])
 
     def __repr__(self) -> str:
-        return f"Clip({self.num_frames} frames of {self.size} at {self.fps:g} fps, {self.caption!r})"
+        return (
+            f"Clip({self.num_frames} frames of {self.size} at {self.fps:g} fps, {self.caption!r})"
+        )

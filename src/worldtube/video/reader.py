@@ -1,8 +1,10 @@
-"""Media files in. Owns decoding, rotation and the step from real timestamps to a constant rate; does not know how files are written.
+"""Media files in.
 
-Frame times in a file may be uneven; a `Clip` has one rate. Evenly spaced frames are kept as they are. Uneven ones, and every file
-when `fps` is given, are resampled: the frame at time k / fps is the source frame nearest to it. Pixels come as stored: the display
-rotation is applied, a pixel aspect ratio and high dynamic range are not.
+Owns decoding, rotation and the step from real timestamps to a constant rate; does not know how files are
+written. Frame times in a file may be uneven; a `Clip` has one rate. Evenly spaced frames are kept as they
+are. Uneven ones, and every file when `fps` is given, are resampled: the frame at time k / fps is the source
+frame nearest to it. Pixels come as stored: the display rotation is applied, a pixel aspect ratio and high
+dynamic range are not.
 """
 
 import io
@@ -13,6 +15,7 @@ from typing import BinaryIO
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.reformatter import Interpolation
 from PIL import Image, ImageOps, ImageSequence
 
 from worldtube.errors import DataError, NotFound, RequestError
@@ -21,7 +24,12 @@ from worldtube.video.clip import Clip
 Timed = tuple[float, np.ndarray]
 PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 # Playlists and edit lists name further files or addresses: a media file may not make us open those.
-EXIF_TAGS = {"title": 0x9C9B, "comment": 0x9C9C}  # XPTitle and XPComment: the ones that hold any letter
+EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+"""Without these FFmpeg's colour conversion darkens every pixel by about one."""
+EXIF_TAGS = {
+    "title": 0x9C9B,
+    "comment": 0x9C9C,
+}  # XPTitle and XPComment: the ones that hold any letter
 NO_FURTHER_FILES = {"protocol_whitelist": "none"}
 
 
@@ -80,7 +88,7 @@ def read_tags(source: str | Path | bytes) -> dict[str, str]:
                 return _picture_tags(picture)
             with _container(file) as container:
                 tags = {key.lower(): value for key, value in container.metadata.items()}
-            if b"GIF8" == _head(file, 4):
+            if _head(file, 4) == b"GIF8":
                 tags |= _gif_tags(file)
             return tags
         except (av.FFmpegError, OSError, SyntaxError, ValueError) as error:
@@ -91,7 +99,7 @@ def _open(source: str | Path | bytes, name: str) -> BinaryIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
     try:
-        return open(source, "rb")  # noqa: SIM115 - the callers close it
+        return open(source, "rb")
     except FileNotFoundError as error:
         raise NotFound(f"no file {name}") from error
     except OSError as error:
@@ -203,7 +211,7 @@ def _decoded(file: BinaryIO, rate: float) -> Iterator[Timed]:
         for index, frame in enumerate(container.decode(stream)):
             time = frame.time if frame.time is not None else index / rate
             first = time if first is None else first
-            pixels = frame.to_ndarray(format="rgb24")
+            pixels = frame.reformat(format="rgb24", interpolation=EXACT).to_ndarray()
             turns = round(frame.rotation / 90) % 4
             yield time - first, np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 

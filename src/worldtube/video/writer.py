@@ -1,22 +1,25 @@
-"""Media files out. Owns encoders, containers and writing whole or not at all; does not know what a clip is for.
+"""Media files out.
 
-mp4 is H.264 in yuv420p (plays everywhere; an odd width or height gains one pixel, a copy of the edge), webm is VP9, gif has one
-palette made for the clip, png holds one frame, webp one or many. Colours are converted and tagged as BT.709. Caption and comment go into
-the container's tags (a gif has room for one: the comment, else the caption). Tracks other than the frames are not written.
+Owns encoders, containers and writing whole or not at all; does not know what a clip is for.
+
+mp4 is H.264 in yuv420p (plays everywhere; an odd width or height gains one pixel, a copy of the edge),
+webm is VP9, gif has one palette made for the clip, png holds one frame, webp one or many. Colours are
+converted and tagged as BT.709. Caption and comment go into the container's tags (a gif has room for one:
+the comment, else the caption). Tracks other than the frames are not written.
 """
 
 import io
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.filter import Graph
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from PIL import Image, PngImagePlugin
 
@@ -40,7 +43,8 @@ def write(
     """Write a clip to a file (whole or not at all) or to an open binary file.
 
     format: a key of FORMATS; without it, the suffix of the file. crf: quality, 0 (best) to 51 (worst).
-    lossless: every pixel comes back equal (mp4: H.264 in RGB, which browsers do not play). comment: text for the container's tag.
+    lossless: every pixel comes back equal (mp4: H.264 in RGB, which browsers do not play).
+    comment: text for the container's tag.
     """
     if format is None:
         if not isinstance(target, str | Path):
@@ -116,15 +120,13 @@ def _coded(
         frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     flags = {"fflags": "+bitexact"}
     # Putting the index first (faststart) reads the file back, which FFmpeg does by name only: hence a real file.
-    with tempfile.TemporaryDirectory() if container == "mp4" else nullcontext() as folder:
-        target = os.path.join(folder, "clip.mp4") if folder else io.BytesIO()
-        if folder:
-            flags["movflags"] = "+faststart"
-        with av.open(target, mode="w", format=container, options=flags) as output:
+    if container == "mp4":
+        flags["movflags"] = "+faststart"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "clip")
+        with av.open(str(path), mode="w", format=container, options=flags) as output:
             _encode_frames(output, clip, frames, codec, pixels, options, comment)
-        if folder:
-            return Path(target).read_bytes()
-        return target.getvalue()
+        return path.read_bytes()
 
 
 def _encode_frames(
@@ -139,6 +141,7 @@ def _encode_frames(
     tags = {"title": clip.caption, "comment": comment}
     output.metadata.update({key: value for key, value in tags.items() if value})
     stream = output.add_stream(codec, rate=_rate(clip), options=options)
+    assert isinstance(stream, av.VideoStream)
     stream.height, stream.width = frames.shape[1:3]
     stream.pix_fmt = pixels
     rgb = pixels in ("rgb24", "gbrp")
@@ -168,7 +171,9 @@ def _mp4(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
     if lossless:
         options = {"qp": "0", "preset": "veryfast"}
         return _coded(clip, "mp4", "libx264rgb", "rgb24", options, comment)
-    return _coded(clip, "mp4", "libx264", "yuv420p", {"crf": str(crf)}, comment)
+    # x264's macroblock tree reads stray memory at small sizes: the same frames would not always give the same bytes.
+    options = {"crf": str(crf), "x264-params": "mbtree=0"}
+    return _coded(clip, "mp4", "libx264", "yuv420p", options, comment)
 
 
 def _webm(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
@@ -184,7 +189,7 @@ def _gif(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
         raise RequestError("a gif cannot be lossless (accepted: mp4, webm, png, webp)")
     if clip.fps > 50:
         raise RequestError(f"a gif cannot show {clip.fps:g} frames a second (accepted: up to 50)")
-    graph = av.filter.Graph()
+    graph = Graph()
     height, width = clip.frames.shape[1:3]
     source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=1 / _rate(clip))
     split, make, use = graph.add("split"), graph.add("palettegen"), graph.add("paletteuse")
@@ -238,7 +243,12 @@ def _webp(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
     pictures = [Image.fromarray(frame) for frame in clip.frames]
     ends = [round(1000 * (k + 1) / clip.fps) for k in range(len(pictures))]
     durations = np.diff([0, *ends]).tolist()  # whole milliseconds that do not drift
-    options = {"lossless": lossless, "quality": 100 - crf, "exif": exif, "method": 4}
+    options: dict[str, Any] = {
+        "lossless": lossless,
+        "quality": 100 - crf,
+        "exif": exif,
+        "method": 4,
+    }
     if len(pictures) > 1:
         # minimize_size and allow_mixed stay off, or equal frames would be merged.
         options |= {"save_all": True, "append_images": pictures[1:], "duration": durations}

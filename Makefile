@@ -1,0 +1,57 @@
+# What you need: make and Python 3.11 or newer. Everything else goes into the folder $(VENV).
+VENV ?= .venv
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' >/dev/null 2>&1 \
+	&& { echo $$name; break; }; done)
+PROMPT ?= a red ball rolls into a stack of blue boxes
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e
+
+.PHONY: help setup demo test check format bench clean
+
+help:
+	@echo "make demo    words to video: sets up $(VENV) and writes demo.mp4 and demo.png"
+	@echo "make setup   everything for development in $(VENV)"
+	@echo "make test    the tests          make check   lint, format, types, import contract"
+	@echo "make format  tidy the sources   make bench   the benchmarks   make clean   remove $(VENV)"
+
+demo: $(VENV)/installed
+	$(BIN)/worldtube generate "$(PROMPT)" --seconds 2 --seed 7 --out demo.mp4 --strip demo.png
+	@echo "The video is $(CURDIR)/demo.mp4, its frames side by side are $(CURDIR)/demo.png"
+
+setup: $(VENV)/installed-dev
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check --python $(VENV)
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed-dev
+	@for script in $(filter-out %/text_scale.py,$(wildcard benchmarks/*.py)); do echo "$$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "worldtube needs Python 3.11 to 3.14, and none is on the PATH"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "This Python cannot make environments. On Debian and Ubuntu: sudo apt install" \
+		"$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"; exit 1; }
+	@echo "Installing into $(VENV), about 1 GB with PyTorch: some minutes the first time"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) .
+	@touch $@
+
+$(VENV)/installed-dev: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) '.[dev,worlds,eval]'
+	@touch $@ $(VENV)/installed
