@@ -212,10 +212,10 @@ def _aim(rng: np.random.Generator, cup: CupPlan, way: float, colour: str) -> Bal
     start = np.array(cup.position[:2]) - toward * away + across * aside
     # In the first picture the ball is to be seen.
     start[0] = np.clip(start[0], 0.5 * radius - 0.86, 0.86 - 0.5 * radius)
-    thrown = not miss and rng.random() < 0.5
-    speed = rng.uniform(1.5, 4.2)
+    thrown = not miss and rng.random() < 0.6
+    speed = rng.uniform(1.7, 4.4)
     if thrown:
-        speed = rng.uniform(2.0, 3.6) * (1.15 if cup.size == "large" else 1.0)
+        speed = rng.uniform(2.2, 3.6) * (1.15 if cup.size == "large" else 1.0)
         height = max(radius, rng.uniform(0.6, 1.0) * vessel.height)
         low = max(radius + 0.02, rng.uniform(0.2, 0.7))
         gap = max(0.15, float(np.dot(np.array(cup.position[:2]) - start, toward)) - reach)
