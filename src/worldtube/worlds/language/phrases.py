@@ -174,7 +174,10 @@ class Phrases:
     def action(self, index: int, form: str, *, tail: str = "", alone: bool = True) -> str:
         """A verb phrase: "slowly rolls to the right". `form` is third, plural or ing."""
         group = self.facts.groups[index]
-        verb, way, how = self.pick(self.verbs(index, alone=alone)), "", ""
+        verbs = self.verbs(index, alone=alone)
+        if tail:  # not "does not move left of the box"
+            verbs = [verb for verb in verbs if not verb.third.startswith("does not")]
+        verb, way, how = self.pick(verbs), "", ""
         if group.motion in DIRECTION_WORDS:
             ways = DIRECTION_WORDS[group.motion]
             if tail:  # not "towards the right towards the box"
@@ -193,6 +196,8 @@ class Phrases:
 
     def what(self, happening: Happening, verbs: Sequence[tuple[Verb, str]], form: str) -> str:
         """The verb phrase of an event: "bumps into the box"."""
+        if happening.a is not None and self.facts.groups[happening.a].motion == "fall":
+            verbs = [(verb, rest) for verb, rest in verbs if verb.third != "runs"]
         verb, rest = self.pick(verbs)
         if happening.b is not None:
             name, many = self.the(happening.b, happening.num_b)

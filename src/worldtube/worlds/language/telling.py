@@ -4,7 +4,7 @@ Owns sentences; their parts come from `Phrases`.
 """
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import zip_longest
 
 from worldtube.worlds.language.facts import Happening
 from worldtube.worlds.language.phrases import Phrases
@@ -95,7 +95,7 @@ class Teller(Phrases):
         """The events as clauses, with "hits" and "tips" sometimes told as one "knocks over"."""
         out: list[str | None] = []
         skip = False
-        for one, after in pairwise([*told, None]):
+        for one, after in zip_longest(told, told[1:]):
             if skip:
                 skip = False
                 continue
@@ -150,33 +150,38 @@ class Teller(Phrases):
         if self.tilts(0) and any(one.kind == "poured" and one.b == 1 for one in told):
             return self.pouring(told, f"into {self.a(1)}")
         forth, back = self.link(0, 1), self.link(1, 0)
-        if forth is None and back is None:
-            if self.length == "short" and self.chance(0.15):
-                return self.opening(), told
-            return self.side_by_side(told)
         if forth in ("into", "towards"):
             return self.going(forth, told)
-        if forth is not None:
+        if forth:
             return self.standing(forth), told
-        first, relation = self.main(0), self.pick(RELATION_WORDS[back])
-        if back in ("into", "towards"):
-            goal = f"{relation} {self.the(0)[0]}"
-            return f"{first}{self.pick((', and ', '; ', ' and '))}{self.main(1, tail=goal)}", told
+        if back:
+            return self.other_way(back), told
+        if self.length == "short" and self.chance(0.15):
+            return self.opening(), told
+        return self.side_by_side(told)
+
+    def other_way(self, relation: str) -> str:
+        """The second group is related to the first."""
+        first, word = self.main(0), self.pick(RELATION_WORDS[relation])
+        if relation in ("into", "towards"):
+            goal = f"{word} {self.the(0)[0]}"
+            return f"{first}{self.pick((', and ', '; ', ' and '))}{self.main(1, tail=goal)}"
         if self.length == "short":
-            it = "it" if groups[0].count == 1 else "them"
-            return f"{first}, {self.a(1)} {relation} {it}", told
-        if groups[1].motion == "rest":
+            return f"{first}, {self.a(1)} {word} {'it' if self.form(0) == 'third' else 'them'}"
+        if self.facts.groups[1].motion == "rest":
             second = f"{self.a(1)} {getattr(self.pick(PLACED), self.form(1))}"
         else:
             second = self.main(1)
         link = self.pick((" and ", ", and ", "; ", ", while "))
-        return f"{first}{link}{second} {relation} {self.the(0)[0]}", told
+        return f"{first}{link}{second} {word} {self.the(0)[0]}"
 
     def going(self, relation: str, told: list[Happening]) -> Scene:
         """The first group goes towards or into the second."""
         second = self.facts.groups[1]
-        if self.facts.groups[0].motion == "rest":
+        if self.tilts(0):
             return self.pouring(told, f"{self.pick(RELATION_WORDS[relation])} {self.a(1)}")
+        if self.facts.groups[0].motion == "rest":
+            return self.side_by_side(told)
         if self.chance(0.5) and (met := self.meeting(told)):
             return met
         hit = [one for one in told if one.kind == "hit" and (one.a, one.b) == (0, 1)]

@@ -3,6 +3,7 @@
 Owns the vocabulary. Knows nothing of sentences.
 """
 
+import re
 from typing import Literal, NamedTuple
 
 Length = Literal["short", "medium", "long"]
@@ -236,9 +237,12 @@ CAMERA_WORDS: dict[tuple[str, str | None], tuple[str, ...]] = {
     ("fixed", None): ("does not move", "stays fixed", "stands still"),
 }
 STOP = frozenset(
-    """a an the is are be being it its they them that which who this there here and or but of in on
-    at to from with by as while then first after also no not so we you i can out off over up down
-    into onto than both same does do""".split()
+    re.findall(
+        r"[a-z]+",
+        """a an the is are be being it its they them that which who this there here and or but of in on
+        at to from with by as while then first after also no not so we you i can out off over up down
+        into onto than both same does do""",
+    )
 )
 """Words that say nothing about what a clip shows."""
 AMOUNTS = (
