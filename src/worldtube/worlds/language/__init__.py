@@ -25,7 +25,7 @@ __all__ = ["LENGTHS", "Length", "caption", "invent", "vocabulary"]
 def caption(truth: Mapping[str, Any], length: Length, rng: np.random.Generator) -> str:
     """Tell the facts of a clip in English.
 
-    `short` is about 4-10 words, `medium` 10-25, `long` 25-45; facts that hold little may stay
+    `short` is about 4-10 words, `medium` 10-25, `long` 25-42; facts that hold little may stay
     below. Same arguments, same words. Raises `DataError` where the facts hold what has no words.
     """
     if length not in LENGTHS:

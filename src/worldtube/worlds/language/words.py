@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 Length = Literal["short", "medium", "long"]
 
-LENGTHS: dict[str, tuple[int, int]] = {"short": (3, 12), "medium": (9, 26), "long": (24, 45)}
+LENGTHS: dict[str, tuple[int, int]] = {"short": (3, 12), "medium": (9, 26), "long": (24, 42)}
 """Words a caption of each length aims at (least, most)."""
 
 
