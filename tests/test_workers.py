@@ -40,6 +40,17 @@ def test_every_item_once(processes: int, chunk: int):
     assert results == {n: n * n for n in range(10)}
 
 
+def refuse(number: int) -> int:
+    raise RequestError(f"{number} is too much")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_our_own_errors_pass_with_a_note(processes: int):
+    with pytest.raises(RequestError, match="7 is too much") as caught:
+        list(workers.map(refuse, [7], processes=processes))
+    assert "at item 7" in caught.value.__notes__
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_error_names_the_item(processes: int):
     with pytest.raises(workers.WorkerError, match="item 3: ValueError: three is bad") as caught:

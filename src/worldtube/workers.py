@@ -30,7 +30,10 @@ THREADS = (
 
 
 class WorkerError(WorldtubeError):
-    """The function failed for an item; the message names the item, `__cause__` is the first error."""
+    """The function failed for an item that the message names; `__cause__` is the first error.
+
+    Errors of our own family pass as they are, with a note of the item: they say whose fault it is.
+    """
 
 
 def map(
@@ -71,7 +74,7 @@ def _here(
         try:
             result = function(item)
         except Exception as error:
-            raise _failure(function, item, error) from error
+            raise _failure(function, item, error)  # noqa: B904 - it has its cause
         yield index, result
 
 
@@ -102,7 +105,7 @@ def _in_processes(
                     ) from error
                 for index, result in results:
                     if isinstance(result, _Failed):
-                        raise _failure(function, dict(part)[index], result.error) from result.error
+                        raise _failure(function, dict(part)[index], result.error)
                     yield index, result
     finally:
         _stop(pool)
@@ -152,8 +155,13 @@ def _parts(items: Iterable[Any], length: int) -> Iterator[list[Any]]:
         yield part
 
 
-def _failure(function: Callable[..., Any], item: object, error: Exception) -> WorkerError:
+def _failure(function: Callable[..., Any], item: object, error: Exception) -> Exception:
     text = repr(item)
     text = text if len(text) <= 200 else text[:200] + "..."
-    name = getattr(function, "__name__", "the function")
-    return WorkerError(f"{name} failed for item {text}: {type(error).__name__}: {error}")
+    if isinstance(error, WorldtubeError):
+        error.add_note(f"at item {text}")
+        return error
+    name = getattr(function, "__name__", type(function).__name__)
+    failure = WorkerError(f"{name} failed for item {text}: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure

@@ -61,8 +61,9 @@ def record_world(
 ) -> int:
     """Record the clips of these seeds into the catalog `out`, leaving out those already there.
 
-    Returns how many were new. processes: None takes all cores. progress: called with (clips there, clips wanted). A seed that fails gets a row
-    with its problem. Killed at any moment, it keeps what was written, and a second call completes it.
+    Returns how many were new. processes: None takes all cores. progress: called with (clips there, clips
+    wanted). A seed that fails gets a row with its problem. Killed at any moment, it keeps what was written,
+    and a second call completes it.
     """
     from worldtube.worlds import WORLDS
 
@@ -70,7 +71,7 @@ def record_world(
         raise unknown("world", world, WORLDS)
     if not seeds or min(seeds) < 0:
         raise RequestError(f"seeds {seeds} are not accepted; a range from 0 or more is")
-    version = WORLDS[world].version
+    version: int = WORLDS[world].version  # ty: ignore[missing-attribute]
     with Catalog(out, mode="a") as catalog:
         there = set(
             catalog.ids(

@@ -20,6 +20,7 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.filter import Graph
+from av.video.format import VideoFormat
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from PIL import Image, PngImagePlugin
 
@@ -191,7 +192,9 @@ def _gif(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
         raise RequestError(f"a gif cannot show {clip.fps:g} frames a second (accepted: up to 50)")
     graph = Graph()
     height, width = clip.frames.shape[1:3]
-    source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=1 / _rate(clip))
+    source = graph.add_buffer(
+        width=width, height=height, format=VideoFormat("rgb24"), time_base=1 / _rate(clip)
+    )
     split, make, use = graph.add("split"), graph.add("palettegen"), graph.add("paletteuse")
     sink = graph.add("buffersink")
     source.link_to(split)
@@ -210,7 +213,9 @@ def _gif(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
         stream = output.add_stream("gif", rate=_rate(clip))
         stream.width, stream.height, stream.pix_fmt = width, height, "pal8"
         for _ in clip.frames:
-            output.mux(stream.encode(sink.pull()))
+            frame = sink.pull()
+            assert isinstance(frame, av.VideoFrame)
+            output.mux(stream.encode(frame))
         output.mux(stream.encode())
     data = buffer.getvalue()
     if text := (comment or clip.caption).encode():
