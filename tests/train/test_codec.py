@@ -37,7 +37,7 @@ CONFIG = CodecTrainConfig(
     steps=12,
     batch=4,
     frames=(5, 9),
-    side=16,
+    sides=(16, 24),
     rate=4e-3,
     warmup=2,
     log_every=1,
@@ -72,7 +72,14 @@ def test_it_learns_beyond_the_linear_start(tmp_path: Path) -> None:
         for frames, ids in zip(pool.frames[:8], pool.ids[:8], strict=True)
     ]
     config = CodecTrainConfig(
-        codec=TINY, steps=120, batch=8, frames=(9,), side=16, rate=8e-3, ema_steps=20, noise=0.02
+        codec=TINY,
+        steps=120,
+        batch=8,
+        frames=(9,),
+        sides=(16,),
+        rate=8e-3,
+        ema_steps=20,
+        noise=0.02,
     )
     torch.manual_seed(0)
     train_codec(CodecTrainConfig(**{**vars(config), "steps": 0}), [pool], tmp_path / "linear")
@@ -229,7 +236,7 @@ def test_weights_survive_the_file(tmp_path: Path) -> None:
         load_codec(tmp_path / "none.safetensors")
 
 
-@pytest.mark.parametrize(("field", "value"), [("frames", (12,)), ("side", 20)])
+@pytest.mark.parametrize(("field", "value"), [("frames", (12,)), ("sides", (16, 20))])
 def test_what_cannot_be_trained_on_is_said(field: str, value: object) -> None:
     with pytest.raises(RequestError, match=field):
         CodecTrainConfig(**{field: value})

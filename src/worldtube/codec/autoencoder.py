@@ -55,7 +55,7 @@ PATCH_NUMBERS = FRAMES * PATCH * PATCH * 3
 class CodecConfig:
     """The sizes of a `VideoCodec`."""
 
-    channels: int = 16
+    channels: int = 24
     """Numbers in one latent."""
     encoder_widths: tuple[int, int] = (96, 192)
     """Width of the encoder on the fine grid (a position per 4 x 4 pixels) and on the latent grid (8 x 8)."""

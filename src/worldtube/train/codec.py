@@ -55,15 +55,16 @@ class CodecTrainConfig:
 
     codec: CodecConfig = field(default_factory=CodecConfig)
     """Sizes of the network."""
-    steps: int = 1500
+    steps: int = 2500
     """Optimizer steps in all."""
-    batch: int = 16
-    """Pieces in a batch when they have `frames[0]` frames; other lengths get as many as cost the same."""
+    batch: int = 8
+    """Pieces in a batch of `frames[0]` frames and side `sides[0]`; others get as many as cost the same."""
     frames: tuple[int, ...] = (13, 13, 13, 25, 5)
     """Lengths of the pieces, 1 + 4 k each; one is drawn for each step."""
-    side: int = 64
-    """Larger clips are cropped to this side, pixels, in all but every fourth batch that they make."""
-    rate: float = 2e-3
+    sides: tuple[int, ...] = (64, 48, 48)
+    """Clips are cropped to one of these sides, pixels, at any offset: still grounds then lie in all ways on the grid
+    of patches. The first is the native side; one that is listed twice is drawn twice as often."""
+    rate: float = 4e-3
     """Peak learning rate."""
     warmup: int = 20
     """Steps of warm-up."""
@@ -75,7 +76,7 @@ class CodecTrainConfig:
     """The average of the weights looks back over about this many steps."""
     noise: float = 0.05
     """Mean size of the noise on the latents; each clip draws its own, uniform from 0 to twice this."""
-    square: float = 5.0
+    square: float = 20.0
     """Weight of the square error, beside the absolute error with weight one."""
     edge: float = 0.3
     """Weight of the error of spatial differences."""
@@ -104,8 +105,9 @@ class CodecTrainConfig:
         for frames in self.frames:
             if frames < 1 or frames % FRAMES != 1:
                 raise RequestError(f"frames has {frames} (accepted: 1, 5, 9, ... 1 + 4 k)")
-        if self.side < PATCH or self.side % PATCH:
-            raise RequestError(f"side is {self.side} (accepted: multiples of {PATCH})")
+        for side in self.sides:
+            if side < PATCH or side % PATCH:
+                raise RequestError(f"sides has {side} (accepted: multiples of {PATCH})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,18 +167,19 @@ def draw_batch(pools: Sequence[Pool], config: CodecTrainConfig, step: int) -> tu
     pool = pools[rng.choice(len(pools), p=sizes / sizes.sum())]
     whole, height, width = pool.frames.shape[1:4]
     length = min(int(rng.choice(config.frames)), 1 + (whole - 1) // FRAMES * FRAMES)
-    full = rng.random() < 0.25
-    high = height // PATCH * PATCH if full else min(height // PATCH * PATCH, config.side)
-    wide = width // PATCH * PATCH if full else min(width // PATCH * PATCH, config.side)
-    cost = (length + FRAMES - 1) * high * wide / ((config.frames[0] + FRAMES - 1) * config.side**2)
+    side = int(rng.choice(config.sides))
+    high, wide = (min(n // PATCH * PATCH, side) for n in (height, width))
+    native = (config.frames[0] + FRAMES - 1) * config.sides[0] ** 2
+    cost = (length + FRAMES - 1) * high * wide / native
     frames, ids = [], []
     for _ in range(max(1, round(config.batch / cost))):
         clip = rng.integers(len(pool))
         t, y, x = (int(rng.integers(n + 1)) for n in (whole - length, height - high, width - wide))
         window = (clip, slice(t, t + length), slice(y, y + high), slice(x, x + wide))
-        frames.append(pool.frames[window])
+        mirror = int(rng.choice((-1, 1)))
+        frames.append(pool.frames[window][:, :, ::mirror])
         if pool.ids is not None:
-            ids.append(pool.ids[window])
+            ids.append(pool.ids[window][:, :, ::mirror])
     pixels = to_pixels(np.stack(frames))
     if ids:
         return pixels, object_weights(torch.from_numpy(np.stack(ids)), config.objects)
@@ -376,7 +379,7 @@ def load_codec(path: Path) -> VideoCodec:
     try:
         with safe_open(path, "pt") as file:
             config = CodecConfig.from_dict(json.loads((file.metadata() or {})["codec"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise DataError(f"{path} is not a whole codec file ({error!r})") from error
     codec = VideoCodec(config)
