@@ -12,7 +12,7 @@ from numba import njit
 
 from worldtube.errors import RequestError
 from worldtube.video import Size
-from worldtube.worlds.world import Camera
+from worldtube.worlds.world import STAIN_ID, WATER_ID, Camera
 
 SPHERE, BOX, CYLINDER, CUP = 0, 1, 2, 3
 """Kinds of solids. `Scene.sizes` rows: sphere (radius, -, -, -); box (half x, half y, half z, -);
@@ -25,8 +25,6 @@ MATERIALS = ("rubber", "plastic", "metal", "wood", "glass")
 GROUNDS = ("wood", "tiles", "cloth", "stone", "checker")
 SKIES = ("day", "dusk", "studio", "mint")
 
-WATER_ID, STAIN_ID = 200, 201
-
 PALETTE = {
     "red": (0.86, 0.07, 0.08),
     "orange": (1.0, 0.47, 0.02),
@@ -35,7 +33,7 @@ PALETTE = {
     "blue": (0.08, 0.27, 0.88),
     "purple": (0.52, 0.13, 0.70),
     "white": (0.97, 0.97, 0.97),
-    "black": (0.06, 0.06, 0.07),
+    "black": (0.11, 0.11, 0.12),
 }
 """sRGB in [0, 1]; `linear` turns it into what `Scene.colours` wants."""
 
@@ -672,7 +670,7 @@ def _shade(
                 dark = 1.0 - 0.5 * min(1.0, wetness)
                 r, g, b = r * dark, g * dark, b * dark
     # Ambient light: more from above than from the table, less beside other things.
-    ambient = 0.30 + 0.12 * nz
+    ambient = 0.33 + 0.12 * nz
     if what == _FLOOR:
         ambient *= 0.8
     for k in range(kinds.shape[0]):
@@ -876,6 +874,11 @@ def _draw(
                             if n < 1e-9:
                                 gx, gy, gz, n = -dx, -dy, -dz, 1.0
                             gx, gy, gz = gx / n, gy / n, gz / n
+                            if 0 < qz < 2 * h and gz > 0:
+                                # A thin layer lies flat; its drops as they are would glitter like gravel.
+                                gz += 1.5
+                                n = 1.0 / math.sqrt(gx * gx + gy * gy + gz * gz)
+                                gx, gy, gz = gx * n, gy * n, gz * n
                             cos = -(dx * gx + dy * gy + dz * gz)
                             if cos < 0.05:
                                 cos = 0.05
@@ -883,7 +886,7 @@ def _draw(
                             mirror = 0.02 + 0.38 * (1 - cos) ** 5
                             rx, ry, rz = dx + 2 * cos * gx, dy + 2 * cos * gy, dz + 2 * cos * gz
                             er, eg, eb = _backdrop(sky, qz + 2.2 * rz / (0.35 + abs(ry)), rz)
-                            glint = 0.5 * max(0.0, rx * sx + ry * sy + rz * sz) ** 60
+                            glint = 0.35 * max(0.0, rx * sx + ry * sy + rz * sz) ** 60
                             r += wr * (mirror * er * 1.2 + glint)
                             g += wg * (mirror * eg * 1.2 + glint)
                             b += wb * (mirror * eb * 1.2 + glint)

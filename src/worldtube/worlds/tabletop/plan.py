@@ -47,6 +47,8 @@ class Thing:
     spin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Angular velocity, world axes."""
     friction: float = 0.5
+    heaviness: float = 1.0
+    """Times the density of its material; what is sent against others is often filled."""
     on: int | None = None
     """The thing that it stands on, where that is not the table."""
     airborne: bool = False
@@ -61,7 +63,10 @@ class Thing:
     def radius(self) -> float:
         """Of a circle on the table that holds it when it stands, whatever its yaw."""
         d = self.dimensions
-        return 1.3 * d[0] if self.shape == "box" else d[0]
+        if self.shape == "box":
+            return 1.3 * d[0]
+        # A lying cylinder rolls, so it has a spin.
+        return math.hypot(d[0], d[1]) if self.shape == "cylinder" and any(self.spin) else d[0]
 
     @property
     def standing(self) -> bool:
@@ -132,9 +137,12 @@ def plan(seed: int) -> Plan:
     rng = np.random.default_rng((0x7461626C, VERSION, seed))
     held_out = HELD_OUT if seed < VALIDATION_SEEDS.start else frozenset()
     template = TEMPLATES[int(rng.integers(len(TEMPLATES)))]
-    draw = _Draw(rng, held_out)
-    table = [-_WIDE, _WIDE, -0.75, 0.95]
-    things = getattr(draw, template)(table)
+    while True:
+        draw = _Draw(rng, held_out)
+        table = [-_WIDE, _WIDE, -0.75, 0.95]
+        things = getattr(draw, template)(table)
+        if _apart(things):
+            break
     if template in ("rest", "stack", "drop") and rng.random() < 0.4:
         table[int(rng.integers(2))] *= float(rng.uniform(0.95, 1.25)) / _WIDE
     pitch = math.radians(float(rng.uniform(20.0, 25.0)))
@@ -147,7 +155,7 @@ def plan(seed: int) -> Plan:
         amount, azimuth = math.radians(float(rng.uniform(12.0, 25.0))), 0.5 * azimuth
     elif kind == "dolly":
         direction = ("in", "out", "left", "right")[int(rng.integers(4))]
-        amount = float(rng.uniform(0.6, 0.9) if direction in ("in", "out") else rng.uniform(0.35, 0.55))
+        amount = float(rng.uniform(0.6, 0.9) if direction in ("in", "out") else rng.uniform(0.28, 0.42))
     brightness = float(rng.uniform(0.86, 1.1))
     tint = tuple(float(v) for v in brightness * rng.uniform(0.96, 1.04, 3))
     side, lift = math.radians(float(rng.uniform(-80, 80))), math.radians(float(rng.uniform(38, 62)))
@@ -181,6 +189,18 @@ def plan(seed: int) -> Plan:
             math.sin(lift),
         ),
     )
+
+
+def _apart(things: list[Thing]) -> bool:
+    """Whether no two things start inside one another."""
+    for i, a in enumerate(things):
+        for b in things[:i]:
+            across = math.dist(a.position[:2], b.position[:2])
+            up = abs(a.position[2] - b.position[2])
+            tall = a.half_height + b.half_height
+            if across < 1.04 * (a.radius + b.radius) and up < 0.99 * tall:
+                return False
+    return True
 
 
 def turned(yaw: float, tilt: float = 0.0, heading: float = 0.0) -> tuple[float, float, float, float]:
@@ -220,6 +240,8 @@ class _Draw:
             if (colour, shape) not in self.held_out
             and all((colour, shape) != (other.colour, other.shape) for other in self.groups)
         ]
+        if self.groups and not self.chance(0.12):
+            free = [colour for colour in free if colour != self.groups[0].colour]
         colour = self.pick(free)
         materials = [m for m in _MATERIALS[shape] if (colour, m) != ("white", "metal")]
         size = size or self.pick(("small", "large"))
@@ -256,26 +278,29 @@ class _Draw:
     ) -> list[tuple[float, float]]:
         """Places from left to right, apart on the table and none hidden behind another."""
         count = len(things)
-        edge = 0.9 - 0.5 * (things[0].radius + things[-1].radius)
+        radii = np.array([thing.radius for thing in things])
+        if count == 1:
+            return [(self.uniform(-0.5, 0.5), self.uniform(low_y, high_y))]
+        gaps = radii[1:] + radii[:-1]
+        room = 2 * 0.92 - radii[0] - radii[-1]
         for attempt in range(400):
-            loose = min(1.0, 0.4 + attempt / 100)
-            if count == 1:
-                xs = np.array([self.uniform(-0.5, 0.5)])
-            else:
-                pitch = 2 * edge / (count - 1)
-                squeeze = self.uniform(0.7, 1.0) if attempt < 200 else 1.0
-                xs = squeeze * (np.arange(count) * pitch - edge)
-                xs = xs + self.rng.uniform(-0.2, 0.2, count) * pitch * loose
-                xs += self.uniform(-1, 1) * 0.8 * (1 - squeeze) * edge
+            wide = room / gaps.sum()
+            wide *= self.uniform(0.72, 1.0) if wide > 1.3 else 1.0
+            steps = gaps * wide * self.rng.uniform(0.85, 1.15, count - 1)
+            steps *= min(1.0, room / steps.sum())
+            xs = np.concatenate(((0.0,), np.cumsum(steps)))
+            xs += radii[0] - 0.92 + self.uniform(0.0, 1.0) * (room - xs[-1])
             ys = self.rng.uniform(low_y, high_y, count)
+            if attempt % 2:  # two rows
+                rows = np.where((np.arange(count) + attempt // 2) % 2, high_y, low_y)
+                ys = rows + self.rng.uniform(-0.06, 0.06, count)
             good = all(
-                math.hypot(xs[i] - xs[j], ys[i] - ys[j])
-                > 1.12 * (things[i].radius + things[j].radius)
-                and abs(xs[i] - xs[j]) > 0.68 * (things[i].radius + things[j].radius)
+                math.hypot(xs[i] - xs[j], ys[i] - ys[j]) > 1.12 * (radii[i] + radii[j])
+                and abs(xs[i] - xs[j]) > 0.66 * (radii[i] + radii[j])
                 for i in range(count)
                 for j in range(i)
             )
-            if good and all(abs(x) + thing.radius < 0.95 for x, thing in zip(xs, things, strict=True)):
+            if good:
                 return [(float(x), float(y)) for x, y in zip(xs, ys, strict=True)]
         raise AssertionError(f"no room for {count} things of {[t.size for t in things]}")
 
@@ -284,17 +309,25 @@ class _Draw:
         if not self.chance(0.3):
             return []
         thing = self.group(("ball", "box", "cylinder", "cup"))
-        behind = max(y + 1.15 * (radius + thing.radius) + 0.02, self.uniform(0.3, 0.6))
-        return [self.stand(thing, self.uniform(-0.6, 0.6), min(behind, 0.9 - thing.radius))]
+        behind = max(y + 1.1 * (radius + thing.radius) + 0.02, self.uniform(0.3, 0.6))
+        if behind > 0.92 - thing.radius:  # no room
+            self.groups.pop()
+            return []
+        return [self.stand(thing, self.uniform(-0.6, 0.6), behind)]
 
-    def roller(self, thing: Thing, x: float, y: float, velocity: float) -> Thing:
-        """A ball or a lying cylinder that rolls along x."""
+    def heading(self, thing: Thing) -> float:
+        """Of what rolls: a cylinder goes aslant, so that its round end and its side are both seen."""
+        if thing.shape == "ball":
+            return self.uniform(-0.05, 0.05)
+        return self.pick((-1, 1)) * self.uniform(0.24, 0.4)
+
+    def roller(self, thing: Thing, x: float, y: float, velocity: float, heading: float) -> Thing:
+        """A ball or a lying cylinder that rolls past (0, y)."""
         radius = thing.dimensions[0]
+        y += x * math.tan(heading)
         if thing.shape == "ball":
             rotation = turned(self.uniform(-3, 3), self.uniform(-3, 3), self.uniform(-3, 3))
-            heading = self.uniform(-0.05, 0.05)
         else:
-            heading = self.uniform(-0.22, 0.22)
             rotation = turned(heading, 0.5 * math.pi, heading)
         along = (velocity * math.cos(heading), velocity * math.sin(heading), 0.0)
         return replace(
@@ -316,7 +349,7 @@ class _Draw:
 
     def falling(self, thing: Thing, x: float, y: float, z: float, speed: float = 0.0) -> Thing:
         """A thing in the air, a little tilted; z is that of its centre."""
-        most = {"ball": 3.0, "box": 0.45, "cylinder": 0.2, "cup": 0.25}[thing.shape]
+        most = {"ball": 3.0, "box": 0.3, "cylinder": 0.2, "cup": 0.25}[thing.shape]
         return replace(
             thing,
             position=(x, y, z),
@@ -338,13 +371,13 @@ class _Draw:
         if self.chance(0.5):
             things.reverse()
         places = self.spread(things)
-        late = self.chance(0.3)
+        late = self.chance(0.25)
         out = []
         for thing, (x, y) in zip(things, places, strict=True):
             if thing.group == 1:
                 out.append(self.stand(thing, x, y))
             elif late:  # enters from the top
-                out.append(self.falling(thing, x, y, self.uniform(1.7, 1.95), self.uniform(0.8, 2.0)))
+                out.append(self.falling(thing, x, y, self.uniform(1.45, 1.65), self.uniform(0.3, 1.5)))
             else:
                 top = 1.42 - 0.5 * METRES[thing.size]
                 out.append(self.falling(thing, x, y, self.uniform(top - 0.3, top + 0.05)))
@@ -361,7 +394,7 @@ class _Draw:
             spin = (self.uniform(-1, 1), way * self.uniform(0.5, 3), self.uniform(-1, 1))
             thing = self.falling(
                 model,
-                -way * self.uniform(0.75, 0.9),
+                -way * self.uniform(0.68, 0.82),
                 y + 2.4 * k * model.radius,
                 self.uniform(0.35, 0.75),
             )
@@ -372,25 +405,32 @@ class _Draw:
     def roll(self, table: list[float]) -> list[Thing]:
         way = self.pick((-1, 1))
         model = self.group(("ball", "cylinder"), (0.65, 0.35))
-        speed = self.uniform(0.35, 0.58) if self.chance(0.45) else self.uniform(0.9, 1.2)
+        speed = self.uniform(0.35, 0.58) if self.chance(0.45) else self.uniform(0.82, 1.05)
         count = 2 if self.chance(0.25) else 1
-        y = self.uniform(-0.35, 0.1 if count == 1 else -0.2)
-        start = self.uniform(0.7, 0.9) if speed > 0.8 else self.uniform(0.35, 0.8)
+        lying = model.shape == "cylinder"
+        low = 0.0 if lying else -0.35
+        y = self.uniform(low, 0.1 if count == 1 else low + 0.15)
+        heading = self.heading(model)
+        start = self.uniform(0.68, 0.82) if speed > 0.8 else self.uniform(0.35, 0.75)
         out = []
         for k in range(count):
-            reach = model.radius if model.shape == "ball" else 1.5 * model.radius
+            reach = 1.5 * model.radius if lying else model.radius
             x = -way * (start - (0.28 * k * self.uniform(0.8, 1.2)))
-            out.append(self.roller(model, x, y + 2.3 * k * reach, way * speed))
-        return out + self.bystander(out[-1].position[1] + 0.1, 1.3 * model.radius)
+            out.append(self.roller(model, x, y + 2.3 * k * reach, way * speed, heading))
+        if lying:
+            return out
+        return out + self.bystander(out[-1].position[1] + 0.05, model.radius)
 
     def slide(self, table: list[float]) -> list[Thing]:
         way = self.pick((-1, 1))
         model = self.group(("box", "cup", "cylinder"))
         friction, distance = self.uniform(0.06, 0.25), self.uniform(0.7, 1.3)
+        if self.chance(0.4):  # slowly
+            friction, distance = self.uniform(0.015, 0.035), self.uniform(0.5, 0.8)
         speed = math.sqrt(2 * friction * GRAVITY * distance)
         count = 2 if self.chance(0.2) else 1
         y = self.uniform(-0.35, 0.1 if count == 1 else -0.2)
-        start = min(0.9, self.uniform(0.45, 0.6) + 0.5 * (distance - 0.7))
+        start = min(0.78, self.uniform(0.45, 0.6) + 0.5 * max(0.0, distance - 0.7))
         out = []
         for k in range(count):
             x = -way * (start - 0.28 * k)
@@ -400,13 +440,13 @@ class _Draw:
     def rest(self, table: list[float]) -> list[Thing]:
         shapes = ("ball", "box", "cylinder", "cup")
         count = self.pick((1, 2, 3, 4), (0.2, 0.35, 0.25, 0.2))
-        first = self.group(shapes, size="small" if count == 4 and self.chance(0.7) else None)
+        first = self.group(shapes, size="small" if count == 4 else None)
         if count == 1 or (count < 4 and self.chance(0.35)) or (count == 4 and self.chance(0.5)):
             things = [first] * count
             return [
                 self.stand(thing, *at) for thing, at in zip(things, self.spread(things), strict=True)
             ]
-        second = self.group(shapes, size="small" if first.size == "large" and count == 4 else None)
+        second = self.group(shapes)
         if count == 2 and self.chance(0.3):
             # One behind the other: to the side by enough that both are seen.
             front, back = (first, second) if self.chance(0.5) else (second, first)
@@ -420,7 +460,7 @@ class _Draw:
             }
             self.relation = "in front of" if front.group == 0 else "behind"
             return [placed[0], placed[1]]
-        left = int(self.rng.integers(1, count))
+        left = int(self.rng.integers(1, count)) if second.size == "small" or count < 4 else 3
         things = [first] * left + [second] * (count - left)
         self.relation = "left of"
         if self.chance(0.5):
@@ -428,7 +468,7 @@ class _Draw:
             self.relation = "right of"
         out = [
             self.stand(thing, *at)
-            for thing, at in zip(things, self.spread(things, -0.2, 0.35), strict=True)
+            for thing, at in zip(things, self.spread(things, -0.25, 0.45), strict=True)
         ]
         return sorted(out, key=lambda thing: thing.group)
 
@@ -473,21 +513,24 @@ class _Draw:
 
     def mover(self, way: int, speed: float, y: float) -> Thing:
         """What is sent against a target or over an edge."""
-        model = self.group(("ball", "cylinder", "box", "cup"), (0.6, 0.12, 0.16, 0.12))
-        x = -way * self.uniform(0.75, 0.88)
+        size = "large" if self.chance(0.6) else "small"
+        model = self.group(("ball", "cylinder", "box", "cup"), (0.6, 0.12, 0.16, 0.12), size)
+        x = -way * self.uniform(0.68, 0.82)
         if model.shape in ("ball", "cylinder"):
-            return self.roller(model, x, y, way * speed)
-        return self.slider(model, x, y, way * speed * 1.1, self.uniform(0.05, 0.11))
+            return self.roller(model, x, y, way * speed, self.heading(model))
+        return self.slider(model, x, y, way * speed, self.uniform(0.05, 0.10))
 
     def collide(self, table: list[float]) -> list[Thing]:
         way = self.pick((-1, 1))
         y = self.uniform(-0.15, 0.2)
-        mover = self.mover(way, self.uniform(1.2, 2.1), y)
-        if self.chance(0.35):
+        mover = self.mover(way, self.uniform(1.3, 2.3), y)
+        mover = replace(mover, heaviness=self.uniform(1.0, 2.2))
+        if self.chance(0.4):
             model = self.group(("box", "cylinder"), size="small")
             pile = [model] * self.pick((2, 3))
         else:
-            pile = [self.group(("ball", "box", "cylinder", "cup"), (0.2, 0.27, 0.27, 0.26))]
+            pile = [self.group(("ball", "box", "cylinder", "cup"), (0.15, 0.2, 0.35, 0.3))]
+        pile = [replace(thing, friction=self.uniform(0.3, 0.5)) for thing in pile]
         x = way * self.uniform(-0.05, 0.4)
         reach = mover.radius + pile[0].radius
         aside = self.uniform(-0.3, 0.3) * reach
@@ -496,12 +539,14 @@ class _Draw:
             # The mover goes by in front more often than behind, where it would be hidden for a while.
             gap = 1.12 * reach + self.uniform(0.04, 0.14)
             aside = gap if self.chance(0.65) else -gap
-            mover = replace(mover, position=(mover.position[0], y - 0.5 * aside, mover.position[2]))
-            y, aside = y - 0.5 * aside, aside
+            slower = tuple(0.75 * v for v in mover.velocity), tuple(0.75 * v for v in mover.spin)
+            mover = replace(mover, velocity=slower[0], spin=slower[1])
+            from_x, from_y, z = mover.position
+            mover = replace(mover, position=(from_x, from_y - 0.5 * aside, z))
+            y -= 0.5 * aside
         if mover.shape == "cylinder":
             # It rolls along its heading, not along x.
-            slope = mover.velocity[1] / mover.velocity[0]
-            aside += slope * (x - mover.position[0])
+            aside += x * mover.velocity[1] / mover.velocity[0]
         targets = self.pile(pile, x, min(0.9 - pile[0].radius, y + aside), 1)
         self.relation = "into"
         return [mover, *targets]

@@ -27,7 +27,7 @@ _STIFF = 200.0
 _DENSITY = {"rubber": 420.0, "plastic": 330.0, "wood": 380.0, "metal": 800.0}
 _BOUNCE = {"rubber": 0.72, "plastic": 0.58, "wood": 0.42, "metal": 0.35}
 """Height of speed after a bounce over that before; bodies with corners keep less."""
-_CORNERS = 0.45
+_CORNERS = 0.32
 
 
 class Tabletop:
@@ -256,7 +256,7 @@ def _geoms(thing: Thing) -> str:
     bounce = _BOUNCE[thing.material] * (1.0 if thing.shape == "ball" else _CORNERS)
     log = math.log(bounce)
     damping = 2 * _STIFF * -log / math.hypot(math.pi, log)
-    density = _DENSITY[thing.material] * (2.0 if thing.shape == "cup" else 1.0)
+    density = thing.heaviness * _DENSITY[thing.material] * (2.0 if thing.shape == "cup" else 1.0)
     rolls = thing.shape in ("ball", "cylinder")
     common = (
         f'density="{density}" solref="{-(_STIFF**2):.6g} {-damping:.6g}" solimp="0.95 0.99 0.001" '

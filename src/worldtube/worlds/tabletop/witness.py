@@ -16,7 +16,7 @@ HIT_SPEED = 0.15
 """Metres per second: slower first touches are no hits."""
 STILL = 0.04
 """Metres that a thing may move and still be said to rest."""
-SLOW, FAST = 0.65, 0.85
+SLOW, FAST = 0.62, 0.78
 """Metres per second: below is slow, above is fast, between is neither."""
 _ORDER = ("fell_off", "toppled", "stacked", "hit", "missed", "bounced")
 """Which event is the headline, if several happened."""
@@ -35,7 +35,7 @@ class Witness:
             frozenset((i, j)) for i in range(count) for j in range(i) if self._same_pile(i, j)
         }
         self._velocities = np.array([thing.velocity for thing in plan.things])
-        self._landed = np.zeros(count, bool)
+        self._landed = np.full(count, np.inf)
         self._low = np.full(count, np.inf)
         self.path = [positions.copy()]
         self._now = 0.0
@@ -82,8 +82,9 @@ class Witness:
                     self._happened("toppled", k)
             if thing.airborne:
                 if grounded[k]:
-                    self._landed[k], self._low[k] = True, min(self._low[k], z)
-                elif self._landed[k] and z > self._low[k] + 0.05:
+                    self._landed[k] = min(self._landed[k], now)
+                    self._low[k] = min(self._low[k], z)
+                elif self._landed[k] < now and z > self._low[k] + 0.05:
                     self._happened("bounced", k)
         if self.plan.template == "collide" and not any(kind == "hit" for kind, _, _ in self._seen):
             mover, target = self.plan.things[:2]
@@ -117,8 +118,9 @@ class Witness:
         still = np.linalg.norm(velocities, axis=1) < 0.1
         if self.plan.template == "stack":
             stands = still.all() and np.abs(positions - self.start).max() < STILL
-            members = range(len(self.plan.things)) if stands else ()
-            return [Event(kind="stacked", seconds=self._now, a=k) for k in members]
+            # Of two groups the upper one is what stays stacked.
+            members = [k for k, thing in enumerate(self.plan.things) if thing.group == 0]
+            return [Event(kind="stacked", seconds=self._now, a=k) for k in members if stands]
         if self.plan.template != "hit_drop":
             return []
         on_top = positions[0, 2] > positions[1, 2] + 0.5 * self.plan.things[1].half_height
@@ -132,10 +134,11 @@ class Witness:
         return next((kind for kind in _ORDER if kind in kinds), None)
 
     def _window(self, k: int, fps: float) -> int:
-        """The last frame of the first second, or the one before something else touches the thing."""
+        """The last frame of the first second, or the one before the thing is touched or lands."""
         last = min(len(self.path) - 1, round(fps))
-        if math.isfinite(self._first_touch[k]):
-            last = min(last, int(self._first_touch[k] * fps))
+        until = min(self._first_touch[k], self._landed[k])
+        if math.isfinite(until):
+            last = min(last, int(until * fps))
         return last
 
     def motion(self, k: int, fps: float) -> tuple[str, str | None]:
