@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from worldtube.errors import RequestError
+from worldtube.errors import RequestError, unknown
 from worldtube.video import Clip, Size
-from worldtube.worlds import make
 
 LENGTHS = ("short", "medium", "long")
 
@@ -21,7 +20,11 @@ def record(
 
     Same arguments, same bytes on one machine.
     """
-    world = make(world_name, size=size)
+    from worldtube.worlds import WORLDS  # here, because the first look at it imports the engines
+
+    if world_name not in WORLDS:
+        raise unknown("world", world_name, WORLDS)
+    world = WORLDS[world_name](size=size)
     if fps != world.fps:
         raise RequestError(f"fps is {fps} (accepted: {world.fps:g}, the clock of {world_name!r})")
     if num_frames < 1:
