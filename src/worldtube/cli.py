@@ -188,12 +188,12 @@ def _run(request: Any, out: Path, strip: Path | None, model: Path | None, as_jso
         if path is not None:
             _folder_exists(path)
     from worldtube import video
-    from worldtube.generate.session import familiar, load
+    from worldtube.generate.session import load
 
     video.check_format(out, still=request.seconds is None)
     session = load(model)
     session.model.grid(request.size or session.model.size, 1, 12.0)  # a size that does not fit is told now
-    if not familiar(session.model, request.prompt):
+    if not session.model.familiar(request.prompt):
         print(
             "worldtube: this prompt is outside the model's domain (it knows balls, boxes, cylinders and cups on a"
             " table, and water); the clip is made all the same",
@@ -274,7 +274,7 @@ def cache(rest: list[str]) -> int:
 
     data, codec = _parse(_positional(command, "data"), "cache", rest)
     from worldtube.data.catalog import Catalog
-    from worldtube.data.latents import cache_latents, cache_text
+    from worldtube.data.latents import cache_latents, cache_text, cache_truth
     from worldtube.models.local import embedded_path, load_codec
     from worldtube.text.encoder import TextEncoder
 
@@ -283,6 +283,8 @@ def cache(rest: list[str]) -> int:
     with Catalog(data, mode="a") as catalog:
         with _Bar("latents") as bar:
             clips = cache_latents(catalog, network, version=version, progress=bar)
+        with _Bar("truth") as bar:
+            cache_truth(catalog, network.stride, progress=bar)
         with _Bar("words") as bar:
             texts = cache_text(catalog, TextEncoder(), progress=bar)
     print(f"{data}: latents of {clips} clips and words of {texts} clips were missing and are there now")

@@ -13,6 +13,7 @@ import torch
 
 from worldtube.codec import CodecConfig, VideoCodec
 from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import row as catalog_row
 from worldtube.data.latents import cache_latents, cache_text
 from worldtube.errors import DataError, WorldtubeError
 from worldtube.models import load, load_codec, save_codec
@@ -23,7 +24,7 @@ from worldtube.train import checkpoint, patterns
 from worldtube.train.loop import train
 from worldtube.train.optimizer import learning_rate
 from worldtube.train.recipes import RECIPES
-from worldtube.video import Clip, encode
+from worldtube.video import Clip
 
 CONFIG = replace(RECIPES["tiny"][1], steps=12, sample_every=0, log_every=1)
 
@@ -33,13 +34,13 @@ def row(i):
     frames = np.full((9, 16, 16, 3), 200, np.uint8)
     for t in range(9):
         frames[t, 4:10, (t + i) % 10 : (t + i) % 10 + 5] = (20 * i % 255, 40, 90)
-    clip = Clip(frames=frames, fps=12.0)
-    return {
-        "id": f"square:1:{i}:16x16", "world": "square", "version": 1, "seed": i, "width": 16, "height": 16,
-        "num_frames": 9, "fps": 12.0, "video": encode(clip, lossless=True), "truth": {"seed": i},
-        "caption_short": "a square", "caption_medium": "a square moves right",
-        "caption_long": f"a square moves to the right on a light ground, take {i}",
-    }  # fmt: skip
+    clip = Clip(frames=frames, fps=12.0, tracks={"ids": np.zeros((9, 16, 16), np.uint8)})
+    captions = {
+        "short": "a square",
+        "medium": "a square moves right",
+        "long": f"a square moves to the right on a light ground, take {i}",
+    }
+    return catalog_row("square", 1, i, clip, captions, {"seed": i})
 
 
 @pytest.fixture(scope="module")

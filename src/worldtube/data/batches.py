@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from worldtube.data.catalog import Catalog
-from worldtube.data.latents import CAPTIONS, unpack_latents, unpack_text
+from worldtube.data.latents import CAPTIONS, TRUTH_CHANNELS, unpack_latents, unpack_text, unpack_truth
 from worldtube.errors import DataError
-from worldtube.tokens import Grid, Layout, Words, layout, pack
+from worldtube.tokens import Grid, Layout, Words, layout, pack, patchify
 
 GOLDEN = 0.6180339887498949
 
@@ -30,6 +30,8 @@ class Batch:
     words: Words
     ids: tuple[str, ...]
     """Catalog ids, for the guard that names a bad sample."""
+    truth: Tensor | None = None
+    """(N, truth width) what each token shows, in [0, 1]; NaN where nobody knows."""
 
 
 def draw(seed: int, *path: int) -> np.random.Generator:
@@ -57,6 +59,7 @@ class Batches:
         version: str | None = None,
         drop_words: float = 0.1,
         image_fraction: float = 0.1,
+        truth: bool = False,
     ):
         self.catalogs = [Catalog(folder) for folder in folders]
         ready = "latents IS NOT NULL AND " + " AND ".join(f"text_{c} IS NOT NULL" for c in CAPTIONS)
@@ -72,7 +75,7 @@ class Batches:
         self.share = share / share.sum()
         self.rows, self.patch, self.seed = rows, patch, seed
         self.no_words, self.drop_words, self.image_fraction = no_words, drop_words, image_fraction
-        self.tokens_of = tokens_of
+        self.tokens_of, self.truth = tokens_of, truth
         self._orders: dict[tuple[int, int], np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -100,13 +103,13 @@ class Batches:
     def batch(self, step: int) -> Batch:
         """Batch number `step`; images (one-frame clips) come last, so that rows of one length are neighbours."""
         rng = draw(self.seed, 2, step)
-        columns = ["id", "latents", "fps", *(f"text_{c}" for c in CAPTIONS)]
+        columns = ["id", "latents", "fps", *(f"text_{c}" for c in CAPTIONS)] + ["truth_map"] * self.truth
         picks = self.picks(step)
         rows = {}
         for which, catalog in enumerate(self.catalogs):
             wanted = sorted({name for w, name in picks if w == which})
             rows |= {(which, row["id"]): row for row in catalog.take(wanted, columns)}
-        tokens, layouts, words = [], [], []
+        tokens, layouts, words, truths = [], [], [], []
         images = rng.random(len(picks)) < self.image_fraction
         order = np.argsort(images, kind="stable")
         for i in order:
@@ -118,6 +121,10 @@ class Batches:
             grid = Grid(frames=frames, height=height, width=width, seconds_per_frame=1 / row["fps"])
             tokens.append(self.tokens_of(latents))
             layouts.append(layout(grid, self.patch))
+            if self.truth:
+                known = row["truth_map"]
+                map_ = unpack_truth(known)[:, :frames] if known else torch.full((TRUTH_CHANNELS, frames, height, width), torch.nan)
+                truths.append(patchify(map_, self.patch))
             caption = CAPTIONS[rng.integers(len(CAPTIONS))]
             dropped = rng.random() < self.drop_words
             words.append(self.no_words if dropped else unpack_text(row[f"text_{caption}"]))
@@ -126,4 +133,5 @@ class Batches:
             layout=pack(layouts),
             words=Words.of(words),
             ids=tuple(picks[i][1] for i in order),
+            truth=torch.cat(truths) if self.truth else None,
         )

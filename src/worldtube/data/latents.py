@@ -1,8 +1,9 @@
-"""The cache of what is dear to compute: codec latents and text states, as columns of a catalog.
+"""The cache of what is dear to compute: codec latents, text states and truth maps, as columns of a catalog.
 
 Owns their byte format. Knows nothing of batches or training.
 """
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 from torch import Tensor
 
 from worldtube.codec import Codec
-from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import Catalog, unpack_ids
 from worldtube.text.encoder import TextEncoder
+from worldtube.worlds.world import COLOURS, SHAPES, STAIN_ID, WATER_ID
 
 CAPTIONS = ("short", "medium", "long")
+TRUTH_CHANNELS = len(COLOURS) + len(SHAPES) + 2
+"""What a truth map tells of each latent cell: the share of each colour and shape, of water and of stain."""
 Progress = Callable[[int, int], None]
 
 
@@ -31,7 +35,7 @@ def _unpack(blob: bytes) -> Tensor:
 
 
 pack_latents = pack_text = _pack
-unpack_latents = unpack_text = _unpack
+unpack_latents = unpack_text = unpack_truth = _unpack
 
 
 def cache_latents(
@@ -70,3 +74,35 @@ def cache_text(
                 progress(min(start + group, len(todo)), len(todo))
         most = max(most, len(todo))
     return most
+
+
+def truth_map(ids: np.ndarray, objects: list[dict[str, str]], stride: tuple[int, int, int]) -> Tensor:
+    """Masks (T, H, W) -> (TRUTH_CHANNELS, t, h, w): what covers each latent cell, as shares of its pixels."""
+    frames, rows, columns = stride
+    table = np.zeros((256, TRUTH_CHANNELS), np.float32)
+    for i, item in enumerate(objects):
+        table[1 + i, COLOURS.index(item["colour"])] = 1
+        table[1 + i, len(COLOURS) + SHAPES.index(item["shape"])] = 1
+    table[WATER_ID, -2] = table[STAIN_ID, -1] = 1
+    ids = np.concatenate([ids[:1].repeat(frames - 1, 0), ids])  # the first latent holds one frame
+    t, h, w = ids.shape[0] // frames, ids.shape[1] // rows, ids.shape[2] // columns
+    cells = ids[:, : h * rows, : w * columns].reshape(t, frames, h, rows, w, columns)
+    shares = table[cells].mean(axis=(1, 3, 5))  # (t, h, w, channels)
+    return torch.from_numpy(shares).permute(3, 0, 1, 2)
+
+
+def cache_truth(catalog: Catalog, stride: tuple[int, int, int], *, group: int = 64, progress: Progress | None = None) -> int:
+    """Fill the `truth_map` column of clips whose world told which pixel is what; returns how many were made."""
+    catalog.add_column("truth_map", "1")
+    todo = catalog.missing("truth_map")
+    for start in range(0, len(todo), group):
+        rows = catalog.take(todo[start : start + group], ["id", "ids", "truth"])
+        made = {
+            row["id"]: _pack(truth_map(unpack_ids(row["ids"]), json.loads(row["truth"])["objects"], stride))
+            for row in rows
+            if row["ids"] is not None
+        }
+        catalog.set("truth_map", made)
+        if progress is not None:
+            progress(min(start + group, len(todo)), len(todo))
+    return len(todo)

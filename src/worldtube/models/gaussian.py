@@ -66,6 +66,9 @@ class GaussianModel:
         frames = (tokens[:, :3] * _CONTRAST + _GREY).round().clamp(0, 255)
         return Clip(frames=frames.to(torch.uint8).numpy().reshape(shape), fps=fps)
 
+    def familiar(self, prompt: str) -> bool:
+        return True
+
     def embed(self, prompts: Sequence[str]) -> Words:
         return Words.of([torch.full((1, 1), len(prompt) / 10) for prompt in prompts])
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from worldtube.codec import CODECS, CodecConfig, VideoCodec
 from worldtube.errors import DataError, NotFound, RequestError, unknown
-from worldtube.text.encoder import TextEncoder
+from worldtube.text.encoder import FAMILIAR, TextEncoder
 from worldtube.tokens import Grid, Layout, Words, patchify, unpatchify
 from worldtube.tokens import layout as layout_of
 from worldtube.transformer import Reading, Transformer, TransformerConfig
@@ -58,9 +58,14 @@ class LocalModel:
     """A `VideoModel` from a codec, a frozen text encoder and a `Transformer`."""
 
     def __init__(
-        self, card: Card, codec: VideoCodec, transformer: Transformer, dtype: torch.dtype | None = None
+        self,
+        card: Card,
+        codec: VideoCodec,
+        transformer: Transformer,
+        dtype: torch.dtype | None = None,
+        bank: Tensor | None = None,
     ):
-        self.card, self.codec, self.transformer = card, codec, transformer
+        self.card, self.codec, self.transformer, self.bank = card, codec, transformer, bank
         self.name, self.fps = card.name, card.fps
         self.size = Size(card.width, card.height)
         self.token_width = transformer.config.token_width
@@ -121,6 +126,10 @@ class LocalModel:
         frames = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return Clip(frames=frames.permute(1, 2, 3, 0).cpu().numpy(), fps=fps)
 
+    def familiar(self, prompt: str) -> bool:
+        """Whether a prompt is near what the model was trained on (topic only); True when it cannot tell."""
+        return self.bank is None or self.text.familiarity(prompt, self.bank) >= FAMILIAR
+
     def embed(self, prompts: Sequence[str]) -> Words:
         return Words.of(self.text.encode(list(prompts))).to(self.device)
 
@@ -142,7 +151,7 @@ def save(model: LocalModel, path: Path | str, *, dtype: torch.dtype = torch.bflo
     """Write codec and transformer with their configuration; whole or not at all."""
     parts = {"codec": model.codec, "transformer": model.transformer}
     config = {"card": asdict(model.card), "transformer": asdict(model.transformer.config)}
-    _write(Path(path), parts, config, dtype)
+    _write(Path(path), parts, config, dtype, model.bank)
 
 
 def save_codec(codec: VideoCodec, path: Path | str, *, dtype: torch.dtype = torch.float32) -> None:
@@ -150,12 +159,20 @@ def save_codec(codec: VideoCodec, path: Path | str, *, dtype: torch.dtype = torc
     _write(Path(path), {"codec": codec}, {}, dtype)
 
 
-def _write(path: Path, parts: dict[str, torch.nn.Module], config: dict[str, Any], dtype: torch.dtype) -> None:
+def _write(
+    path: Path,
+    parts: dict[str, torch.nn.Module],
+    config: dict[str, Any],
+    dtype: torch.dtype,
+    bank: Tensor | None = None,
+) -> None:
     tensors = {
         f"{part}.{name}": value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
         for part, module in parts.items()
         for name, value in module.state_dict().items()
     }
+    if bank is not None:
+        tensors["bank"] = bank.to(torch.float16).contiguous()
     config |= {"format": FORMAT, "model": "local", "codec": parts["codec"].config.to_dict()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata={"worldtube": json.dumps(config)})
@@ -229,4 +246,4 @@ def load(
     transformer = Transformer(TransformerConfig(**config["transformer"]))
     _fill(codec, "codec", tensors, path)
     _fill(transformer, "transformer", tensors, path)
-    return LocalModel(card, codec.to(device), transformer.to(device), dtype)
+    return LocalModel(card, codec.to(device), transformer.to(device), dtype, tensors.get("bank"))

@@ -42,6 +42,10 @@ class VideoModel(Protocol):
         """The clip that tokens stand for."""
         ...
 
+    def familiar(self, prompt: str) -> bool:
+        """Whether a prompt is near what the model was trained on."""
+        ...
+
     def embed(self, prompts: Sequence[str]) -> Words:
         """Packed text states; the empty string is 'no words'."""
         ...

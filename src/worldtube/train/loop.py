@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from worldtube import models
 from worldtube.data.batches import Batch, Batches, draw
+from worldtube.data.catalog import Catalog
 from worldtube.diffusion import noise as noising
 from worldtube.errors import DataError, WorldtubeError
 from worldtube.generate import engine
@@ -66,6 +68,9 @@ class TrainConfig:
     """Mean of the logit of the noise level."""
     level_spread: float = 1.2
     """Spread of the logit of the noise level."""
+    truth_weight: float = 0.1
+    """Of the truth that a middle block also predicts, where the network has `truth_width`: supervision that
+    engine-made clips give free (in the spirit of Yu et al. 2024, REPA)."""
     drop_words: float = 0.1
     """Share of the rows without words, for guidance."""
     image_fraction: float = 0.1
@@ -106,11 +111,18 @@ def loss_of(transformer: Transformer, batch: Batch, *, config: TrainConfig, step
     target = noising.velocity_target(batch.tokens, noise).to(device)
     sigma = sigma.to(device)
     layout = batch.layout.to(device)
-    velocity, _ = transformer(x, sigma, layout, transformer.read(batch.words.to(device)))
+    velocity, told = transformer(x, sigma, layout, transformer.read(batch.words.to(device)))
     error = (velocity - target).square().mean(-1)  # (N,)
     made = sigma > 0
     loss = error[made].mean()
     numbers = {"loss": float(loss.detach())}
+    if told is not None and batch.truth is not None:
+        truth = batch.truth.to(device)
+        known = truth.isfinite()
+        each = F.binary_cross_entropy_with_logits(told.float(), truth.nan_to_num(), reduction="none")
+        told_loss = (each * known).sum(-1).mean()
+        numbers["loss_truth"] = float(told_loss.detach())
+        loss = loss + config.truth_weight * told_loss
     detached = error.detach()
     for name, low, high in (("low", 0.0, 0.35), ("middle", 0.35, 0.7), ("high", 0.7, 1.01)):
         inside = (sigma > low) & (sigma <= high)
@@ -144,6 +156,7 @@ def train(
     transformer.to(config.device, getattr(torch, config.dtype)).train()
     card = Card(name=out.name, width=config.size, height=config.size)
     model = LocalModel(card, network, transformer)
+    model.bank = caption_bank(model, data)
     batches = Batches(
         data,
         weights=config.weights or None,
@@ -153,6 +166,7 @@ def train(
         no_words=model.text.encode([""])[0],
         tokens_of=model.tokens,
         version=version,
+        truth=config.model.truth_width > 0,
         drop_words=config.drop_words,
         image_fraction=config.image_fraction,
     )
@@ -206,6 +220,16 @@ def train(
     return model
 
 
+def caption_bank(model: LocalModel, data: list[Path], count: int = 512) -> Tensor:
+    """(K, 512) sentence vectors of training captions: what the model is at home with."""
+    captions = []
+    for folder in data:
+        catalog = Catalog(folder)
+        rows = catalog.take(catalog.ids()[: count // len(data)], ["caption_medium"])
+        captions += [row["caption_medium"] for row in rows if row["caption_medium"]]
+    return model.text.sentence(captions)
+
+
 class _Averaged:
     """The transformer computes with the averaged weights inside this context."""
 
@@ -229,7 +253,7 @@ def export(model: LocalModel, optimizer: Optimizer, path: Path, *, clips_seen: i
     """Write the averaged weights as a model file."""
     notes = model.card.notes | {"clips_seen": clips_seen}
     with _Averaged(model, optimizer):
-        models.save(LocalModel(replace(model.card, notes=notes), model.codec, model.transformer), path)
+        models.save(LocalModel(replace(model.card, notes=notes), model.codec, model.transformer, bank=model.bank), path)
 
 
 def sample_sheet(model: LocalModel, optimizer: Optimizer, path: Path, *, steps: int) -> None:

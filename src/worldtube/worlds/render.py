@@ -593,7 +593,15 @@ def _water(ox, oy, oz, dx, dy, dz, limit, density, info, held, inside):
         t_next = min(t + max(step, -0.9 * last), far + 1e-6)
         value = _grid3(density, info, held, ox + t_next * dx, oy + t_next * dy, oz + t_next * dz) - info[4]
         if (value > 0) != inside:
-            return t + (t_next - t) * last / (last - value) if (last > 0) != (value > 0) else t
+            # Narrowed down to its far end, so that what follows starts on the other side for certain.
+            for _ in range(5):
+                middle = 0.5 * (t + t_next)
+                value = _grid3(density, info, held, ox + middle * dx, oy + middle * dy, oz + middle * dz) - info[4]
+                if (value > 0) != inside:
+                    t_next = middle
+                else:
+                    t = middle
+            return t_next
         t, last = t_next, value
     return _FAR
 

@@ -15,6 +15,9 @@ SHAPES = ("ball", "box", "cylinder", "cup")
 SIZES = ("small", "large")
 MOTIONS = ("right", "left", "fall", "rest")
 
+WATER_ID, STAIN_ID = 200, 201
+"""What masks show for water and for what it wetted; 0 is ground and sky, 1 + i object i."""
+
 HELD_OUT = frozenset(
     {
         ("red", "cylinder"),
