@@ -1,0 +1,155 @@
+"""The commands as a person meets them: what they write, and one sentence with exit code 2 for what they cannot do."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from worldtube import models, video
+from worldtube.cli import COMMANDS, main
+from worldtube.codec import CodecConfig, VideoCodec
+from worldtube.models.local import Card, LocalModel
+from worldtube.transformer import Transformer, TransformerConfig
+
+TINY = TransformerConfig(token_width=64, width=32, depth=1, head_width=16, hidden=32, text_depth=1)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A model file of a few thousand random weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    codec = VideoCodec(CodecConfig(channels=16, encoder_widths=(8, 8), decoder_widths=(8, 8)))
+    models.save(LocalModel(Card(name="tiny"), codec, Transformer(TINY)), path)
+    return path
+
+
+def run(*arguments, capsys):
+    code = main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_generate_writes_a_clip(weights, tmp_path, capsys):
+    out, strip = tmp_path / "a.mp4", tmp_path / "a.png"
+    code, printed, _ = run(
+        "generate", "a red ball", "--model", weights, "--seconds", 1, "--steps", 2, "--seed", 3, "--out", out,
+        "--strip", strip, "--json", capsys=capsys,
+    )  # fmt: skip
+    told = json.loads(printed)
+    assert code == 0 and told["seed"] == 3 and told["path"] == str(out)
+    clip = video.read(out)
+    assert clip.num_frames == told["num_frames"] == 13 and str(clip.size) == "64x64"
+    assert video.read(strip).num_frames == 1
+
+
+@pytest.mark.parametrize("ending", ["webm", "gif", "webp"])
+def test_formats(weights, tmp_path, capsys, ending):
+    out = tmp_path / f"a.{ending}"
+    code, *_ = run("generate", "a", "--model", weights, "--seconds", 0.5, "--steps", 1, "--out", out, capsys=capsys)
+    assert code == 0 and video.read(out).num_frames == 5
+
+
+def test_image_writes_one_frame(weights, tmp_path, capsys):
+    out = tmp_path / "a.png"
+    code, *_ = run("image", "a red ball", "--model", weights, "--size", "96x64", "--steps", 2, "--out", out, capsys=capsys)
+    clip = video.read(out)
+    assert code == 0 and clip.num_frames == 1 and str(clip.size) == "96x64"
+
+
+def test_same_seed_same_bytes(weights, tmp_path, capsys):
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        run("generate", "x", "--model", weights, "--seconds", 0.5, "--steps", 2, "--seed", seed,
+            "--out", tmp_path / f"{name}.mp4", capsys=capsys)  # fmt: skip
+    a, b, c = (video.read(tmp_path / f"{name}.mp4").frames for name in "abc")
+    assert (a == b).all() and (a != c).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["generate", "", "--out", "{out}/a.mp4"], "empty"),
+        (["generate", "a", "--seconds", "0", "--out", "{out}/a.mp4"], "seconds 0"),
+        (["generate", "a", "--seconds", "-2", "--out", "{out}/a.mp4"], "seconds -2"),
+        (["generate", "a", "--seconds", "1e6", "--out", "{out}/a.mp4"], "at most 60"),
+        (["generate", "a", "--size", "70x64", "--model", "{weights}", "--out", "{out}/a.mp4"], "multiples of 16"),
+        (["generate", "a", "--size", "80000x64", "--model", "{weights}", "--out", "{out}/a.mp4"], "80000x64"),
+        (["generate", "a", "--size", "big", "--out", "{out}/a.mp4"], "big"),
+        (["generate", "a", "--sampler", "euller", "--out", "{out}/a.mp4"], "did you mean 'euler'"),
+        (["generate", "a", "--model", "{out}/none.safetensors", "--out", "{out}/a.mp4"], "none.safetensors"),
+        (["generate", "a", "--model", "{truncated}", "--out", "{out}/a.mp4"], "not a whole safetensors"),
+        (["generate", "a", "--model", "{strange}", "--out", "{out}/a.mp4"], "worldtube"),
+        (["generate", "a", "--model", "{weights}", "--out", "{out}/none/a.mp4"], "does not exist"),
+        (["generate", "a", "--model", "{weights}", "--out", "{out}/a.xyz"], "xyz"),
+        (["image", "a", "--model", "{weights}", "--size", "0x0", "--out", "{out}/a.png"], "0"),
+        (["train", "laptp"], "did you mean 'laptop'"),
+        (["record", "tabeltop", "--out", "{out}/d", "--count", "1"], "did you mean 'tabletop'"),
+        (["record", "tabletop", "--out", "{out}/d", "--count", "0"], "count 0"),
+        (["record", "tabletop", "--out", "{out}/none/d", "--count", "1"], "does not exist"),
+        (["evaluate", "adherense", "--model", "{weights}"], "did you mean 'adherence'"),
+        (["evaluate", "motion", "--model", "{weights}", "--seeds", "9-8"], "9-8"),
+        (["generat"], "did you mean 'generate'"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_two(arguments, words, weights, tmp_path, capsys):
+    truncated, strange = tmp_path / "t.safetensors", tmp_path / "s.safetensors"
+    truncated.write_bytes(weights.read_bytes()[:-100])
+    strange.write_bytes(b"not weights at all")
+    out = tmp_path / "out"
+    out.mkdir()
+    values = {"out": out, "weights": weights, "truncated": truncated, "strange": strange}
+    try:
+        code = main([a.format(**values) for a in arguments])
+    except SystemExit as stop:  # tyro's own complaint about a value that it cannot read
+        code = stop.code
+    printed = capsys.readouterr()
+    assert code == 2, printed.err
+    assert words in printed.err
+    assert "Traceback" not in printed.err
+    assert not list(out.iterdir()), "something was written"
+
+
+def test_a_foreign_prompt_is_told_and_made(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(LocalModel, "familiar", lambda self, prompt: "ball" in prompt)
+    options = ["--model", weights, "--seconds", 0.5, "--steps", 1, "--out", tmp_path / "a.gif"]
+    code, _, err = run("generate", "the stock market crashes", *options, capsys=capsys)
+    assert code == 0 and "outside the model's domain" in err and (tmp_path / "a.gif").exists()
+    _, _, err = run("generate", "a red ball", *options, capsys=capsys)
+    assert "outside" not in err
+
+
+def test_help_comes_at_once():
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "worldtube", "--help"], capture_output=True, text=True
+    )
+    assert time.perf_counter() - began < 5
+    assert all(name in done.stdout for name in COMMANDS)
+    assert " torch" not in done.stderr and " numpy" not in done.stderr
+
+
+def test_help_of_generate_needs_no_torch():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "worldtube", "generate", "--help"], capture_output=True, text=True
+    )
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "--guidance" in done.stdout and "tyro" in imported and "torch" not in imported
+
+
+def test_info_tells_of_the_model(weights, capsys):
+    code, printed, _ = run("info", "--model", weights, "--json", capsys=capsys)
+    told = json.loads(printed)
+    assert code == 0 and told["model"]["name"] == "tiny" and "heun" in told["samplers"]
+
+
+def test_the_public_face():
+    import worldtube
+
+    assert set(worldtube.__all__) == {"load", "generate", "Request", "Given", "Clip", "Size", "World"}
+    for name in worldtube.__all__:
+        assert callable(getattr(worldtube, name))
+    with pytest.raises(AttributeError, match="no attribute 'Pipeline'"):
+        _ = worldtube.Pipeline
