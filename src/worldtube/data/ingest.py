@@ -71,7 +71,7 @@ def record_world(
         raise unknown("world", world, WORLDS)
     if not seeds or min(seeds) < 0:
         raise RequestError(f"seeds {seeds} are not accepted; a range from 0 or more is")
-    version: int = WORLDS[world].version  # ty: ignore[missing-attribute]
+    version: int = WORLDS[world].version
     with Catalog(out, mode="a") as catalog:
         there = set(
             catalog.ids(
