@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from worldtube.codec import CODECS, Codec, CodecConfig, VideoCodec
-from worldtube.codec.autoencoder import fold, group_frames, patchify, unfold, unpatchify
+from worldtube.codec.autoencoder import deepen, fold, group_frames, patchify, unfold, unpatchify
 from worldtube.errors import DataError, RequestError
 
 TINY = CodecConfig(
@@ -138,6 +138,21 @@ def test_scale_is_inside(codec: VideoCodec) -> None:
     assert latents.mean((0, 2, 3, 4)).abs().max() < 1e-4
     assert latents.square().mean().item() == pytest.approx(1, rel=1e-4)
     torch.testing.assert_close(codec.decode(latents), before, rtol=0, atol=1e-4)
+
+
+def test_a_deeper_decoder_begins_as_the_same_function() -> None:
+    torch.manual_seed(0)
+    codec = VideoCodec(TINY)
+    for weight in codec.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    deeper = deepen(codec, (3, 3))
+    latents = codec.encode(pixels())
+    assert torch.equal(deeper.encode(pixels()), latents)
+    assert torch.equal(deeper.decode(latents), codec.decode(latents))
+    assert deeper.config.decoder_blocks == (3, 3)
+    assert sum(p.numel() for p in deeper.parameters()) > sum(p.numel() for p in codec.parameters())
+    with pytest.raises(RequestError, match="fewer"):
+        deepen(codec, (3, 0))
 
 
 def test_configuration_survives_json() -> None:

@@ -1,4 +1,5 @@
-"""The codec's training loop: it learns, its order is a function of the step, and it resumes to the bit after a kill."""
+"""The codec's training loop: it learns, its order is a function of the step, and it resumes to the
+bit after a kill."""
 
 import os
 import signal

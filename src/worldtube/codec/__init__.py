@@ -22,7 +22,8 @@ class Codec(Protocol):
     """Numbers in one latent."""
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, 3, T, H, W) in [-1, 1], T = 1 + 4 k -> (B, C, 1 + k, H / 8, W / 8), about unit variance."""
+        """(B, 3, T, H, W) in [-1, 1], T = 1 + 4 k -> (B, C, 1 + k, H / 8, W / 8), about unit
+        variance."""
         ...
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

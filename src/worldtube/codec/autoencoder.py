@@ -1,36 +1,41 @@
 """The causal video autoencoder: 4 frames x 8 x 8 pixels behind one latent of `channels` numbers.
 
-Owns the network, its scale (latents leave with about unit variance) and its streaming. Does not know how it is
-trained, what is in the clips, or what the latents are used for.
+Owns the network, its scale (latents leave with about unit variance) and its streaming. Does not
+know how it is trained, what is in the clips, or what the latents are used for.
 
-**Time.** The first frame is written four times, so frames come in groups of 4: T = 1 + 4 k frames are 1 + k groups, group
-0 holds frame 0 alone and group j the frames 4 j - 3 ... 4 j. All temporal layers look at the present and the past group,
-norms see one position only, so latent j is a function of frames 0 ... 4 j: an image is a one-frame clip, and a clip may be
-coded piece by piece with a memory of one group per temporal layer.
+**Time.** The first frame is written four times, so frames come in groups of 4: T = 1 + 4 k frames
+are 1 + k groups, group 0 holds frame 0 alone and group j the frames 4 j - 3 ... 4 j. All temporal
+layers look at the present and the past group, norms see one position only, so latent j is a
+function of frames 0 ... 4 j: an image is a one-frame clip, and a clip may be coded piece by piece
+with a memory of one group per temporal layer.
 
-**Start at the linear optimum.** Encoder and decoder are each a linear patch projection plus a residual network whose last
-layer starts at zero. `fit_linear` sets the projections from the principal components of 4 x 8 x 8 patches, so training
-starts where the best linear codec ends.
+**Start at the linear optimum.** Encoder and decoder are each a linear patch projection plus a
+residual network whose last layer starts at zero. `fit_linear` sets the projections from the
+principal components of 4 x 8 x 8 patches, so training starts where the best linear codec ends.
 
-**A channel of fixed capacity.** While training, Gaussian noise of a fixed size is added to the latents, and their mean
-variance is held near one. That is a Gaussian channel of fixed capacity: a KL term whose posterior variance is fixed (Ghosh
-et al., "From Variational to Deterministic Autoencoders", arXiv 1903.12436, argue noise injection plus a bound on the code
-for the learned variance; Rombach et al., arXiv 2112.10752, use a tiny KL weight to the same end). Two things follow that a
-diffusion model needs: a small error in a latent is a small error in the picture, and no information hides in digits that
-diffusion cannot resolve.
+**A channel of fixed capacity.** While training, Gaussian noise of a fixed size is added to the
+latents, and their mean variance is held near one. That is a Gaussian channel of fixed capacity: a
+KL term whose posterior variance is fixed (Ghosh et al., "From Variational to Deterministic
+Autoencoders", arXiv 1903.12436, argue noise injection plus a bound on the code for the learned
+variance; Rombach et al., arXiv 2112.10752, use a tiny KL weight to the same end). Two things follow
+that a diffusion model needs: a small error in a latent is a small error in the picture, and no
+information hides in digits that diffusion cannot resolve.
 
-**Half-whitened.** For a linear code through such a channel under a bound on the total variance, the least square error is
-reached when component i with variance v_i is sent with variance proportional to sqrt(v_i) (Lee and Petersen, "Optimal
-linear coding for vector channels", IEEE Trans. Commun. 1976), so principal components are scaled by v_i ** -0.25. Full
-whitening would spend as much of the latent on dust as on the scene, none would drown edges in the noise. One common scale
-for all channels after that keeps the order of size: coarse structure appears first as the noise level falls.
+**Half-whitened.** For a linear code through such a channel under a bound on the total variance, the
+least square error is reached when component i with variance v_i is sent with variance proportional
+to sqrt(v_i) (Lee and Petersen, "Optimal linear coding for vector channels", IEEE Trans. Commun.
+1976), so principal components are scaled by v_i ** -0.25. Full whitening would spend as much of the
+latent on dust as on the scene, none would drown edges in the noise. One common scale for all
+channels after that keeps the order of size: coarse structure appears first as the noise level
+falls.
 
-**CPU.** 3-D convolutions of one clip leave oneDNN in float32, so the network is 2-D convolutions on B * t pictures, with
-temporal taps folded into the channels, in channels-last layout: tensors are (B, t, h, w, D) in memory throughout.
+**CPU.** 3-D convolutions of one clip leave oneDNN in float32, so the network is 2-D convolutions on
+B * t pictures, with temporal taps folded into the channels, in channels-last layout: tensors are
+(B, t, h, w, D) in memory throughout.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -58,7 +63,8 @@ class CodecConfig:
     channels: int = 24
     """Numbers in one latent."""
     encoder_widths: tuple[int, int] = (96, 192)
-    """Width of the encoder on the fine grid (a position per 4 x 4 pixels) and on the latent grid (8 x 8)."""
+    """Width of the encoder on the fine grid (a position per 4 x 4 pixels) and on the latent grid (8
+    x 8)."""
     encoder_blocks: tuple[int, int] = (2, 2)
     """Residual blocks of the encoder on the two grids."""
     decoder_widths: tuple[int, int] = (128, 256)
@@ -117,15 +123,16 @@ def unfold(x: torch.Tensor) -> torch.Tensor:
 
 
 def norm(x: torch.Tensor) -> torch.Tensor:
-    """RMS norm over the channels of one position; its gain would be absorbed by the layer that follows."""
+    """RMS norm over the channels of one position; its gain would be absorbed by the layer that
+    follows."""
     return x * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6).to(x.dtype)
 
 
 class Spatial(nn.Module):
     """A 2-D convolution of every group's picture; (B, t, h, w, D) -> (B, t, h, w, D').
 
-    The weight is one matrix (D', size * size * D), which is what the optimizer wants and, seen as a kernel, is
-    channels-last.
+    The weight is one matrix (D', size * size * D), which is what the optimizer wants and, seen as a
+    kernel, is channels-last.
     """
 
     def __init__(self, width_in: int, width_out: int, size: int = 3):
@@ -144,7 +151,8 @@ class Spatial(nn.Module):
 
 
 class Temporal(nn.Module):
-    """A causal convolution over time with two taps: the past group and this one; zeros before the clip."""
+    """A causal convolution over time with two taps: the past group and this one; zeros before the
+    clip."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -229,7 +237,8 @@ class Decoder(nn.Module):
 
 
 class VideoCodec(nn.Module):
-    """See the top of the file. `encode` and `decode` are the codec; `compress` and `expand` are what training sees."""
+    """See the top of the file. `encode` and `decode` are the codec; `compress` and `expand` are
+    what training sees."""
 
     stride = (FRAMES, PATCH, PATCH)
 
@@ -253,13 +262,15 @@ class VideoCodec(nn.Module):
         return (raw - self.shift[:, None, None, None]) / self.scale
 
     def expand(self, latents: torch.Tensor, memory: Memory | None = None) -> torch.Tensor:
-        """Latents (B, C, t, h, w) -> whole groups (B, 3, 4 t, H, W), differentiable and not clamped."""
+        """Latents (B, C, t, h, w) -> whole groups (B, 3, 4 t, H, W), differentiable and not
+        clamped."""
         raw = latents.to(self.dtype) * self.scale + self.shift[:, None, None, None]
         return self.decoder(raw, memory)
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels (B, 3, 1 + 4 k, H, W) in [-1, 1] -> latents (B, C, 1 + k, H / 8, W / 8) of about unit variance.
+        """Pixels (B, 3, 1 + 4 k, H, W) in [-1, 1] -> latents (B, C, 1 + k, H / 8, W / 8) of about
+        unit variance.
 
         Raises RequestError where T is not 1 + 4 k or H, W are not multiples of 8.
         """
@@ -280,9 +291,11 @@ class VideoCodec(nn.Module):
 
     @torch.no_grad()
     def fit_linear(self, patches: torch.Tensor) -> float:
-        """Set the linear paths from patches (N, 768) of whole groups, as `fold(patchify(pixels))` orders them.
+        """Set the linear paths from patches (N, 768) of whole groups, as `fold(patchify(pixels))`
+        orders them.
 
-        Principal components, half-whitened (see above) to a mean variance of one. Returns the share of variance kept.
+        Principal components, half-whitened (see above) to a mean variance of one. Returns the share
+        of variance kept.
         """
         mean = patches.mean(0).double()
         centred = patches - mean.float()
@@ -298,15 +311,33 @@ class VideoCodec(nn.Module):
 
     @torch.no_grad()
     def set_scale(self, latents: torch.Tensor) -> None:
-        """Make `latents` (N, C), as `compress` gives them now, have mean zero and, over all channels, variance one."""
+        """Make `latents` (N, C), as `compress` gives them now, have mean zero and, over all
+        channels, variance one."""
         shift = latents.double().mean(0)
         scale = (latents.double() - shift).square().mean().sqrt()
         self.shift += (shift * self.scale).to(self.shift)
         self.scale *= scale.to(self.scale)
 
 
+def deepen(codec: VideoCodec, decoder_blocks: tuple[int, int]) -> VideoCodec:
+    """The same codec with more decoder blocks; a new block begins as the identity, so nothing that
+    it makes changes.
+
+    Raises RequestError where there would be fewer blocks than before.
+    """
+    before = codec.config.decoder_blocks
+    if any(new < old for new, old in zip(decoder_blocks, before, strict=True)):
+        raise RequestError(
+            f"decoder_blocks {decoder_blocks} are fewer (accepted: at least {before})"
+        )
+    deeper = VideoCodec(replace(codec.config, decoder_blocks=decoder_blocks)).to(codec.dtype)
+    deeper.load_state_dict({**deeper.state_dict(), **codec.state_dict()})
+    return deeper
+
+
 class EncoderStream:
-    """Frames in, latents out, piece by piece: the first piece has 1 + 4 m frames, the others 4 m. Constant memory."""
+    """Frames in, latents out, piece by piece: the first piece has 1 + 4 m frames, the others 4 m.
+    Constant memory."""
 
     def __init__(self, codec: VideoCodec):
         self.codec = codec
@@ -340,7 +371,8 @@ class EncoderStream:
 
 
 class DecoderStream:
-    """Latents in, frames out, piece by piece: the first latent gives one frame, the others four. Constant memory."""
+    """Latents in, frames out, piece by piece: the first latent gives one frame, the others four.
+    Constant memory."""
 
     def __init__(self, codec: VideoCodec):
         self.codec = codec

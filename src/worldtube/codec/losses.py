@@ -1,6 +1,8 @@
-"""What a reconstruction is judged by while training. Owns pure functions of pixels; knows no network.
+"""What a reconstruction is judged by while training. Owns pure functions of pixels; knows no
+network.
 
-Pixels are (B, 3, T, H, W) in [-1, 1]; weights (B, 1, T, H, W) with mean one say where errors matter.
+Pixels are (B, 3, T, H, W) in [-1, 1]; weights (B, 1, T, H, W) with mean one say where errors
+matter.
 """
 
 import torch
@@ -10,7 +12,8 @@ import torch.nn.functional as F
 def object_weights(ids: torch.Tensor, gain: float) -> torch.Tensor:
     """Id masks (B, T, H, W), 0 for the ground -> weights: 1 + `gain` on and next to an object.
 
-    A rendered scene is mostly still ground that any codec gets right; what is looked at are the few moving things.
+    A rendered scene is mostly still ground that any codec gets right; what is looked at are the few
+    moving things.
     """
     near = F.max_pool2d((ids > 0).float(), 3, stride=1, padding=1)  # one pixel of edge and shadow
     weights = 1 + gain * near
@@ -44,9 +47,10 @@ def reconstruction_loss(
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The training loss and its parts.
 
-    Weighted Charbonnier, plus `square` times the weighted square error (what PSNR counts), plus `edge` times the error of
-    the spatial differences (sharpness: a blurred edge and a shifted edge cost alike per pixel, but not here), plus
-    `temporal` times the error of the differences over time (flicker: errors that stay put cost nothing here).
+    Weighted Charbonnier, plus `square` times the weighted square error (what PSNR counts), plus
+    `edge` times the error of the spatial differences (sharpness: a blurred edge and a shifted edge
+    cost alike per pixel, but not here), plus `temporal` times the error of the differences over
+    time (flicker: errors that stay put cost nothing here).
     """
     error = made - pixels
     parts = {
@@ -65,7 +69,8 @@ def reconstruction_loss(
 
 
 def variance_bound(latents: torch.Tensor) -> torch.Tensor:
-    """Square of what the variance of latents (B, C, t, h, w), averaged over channels, exceeds one by."""
+    """Square of what the variance of latents (B, C, t, h, w), averaged over channels, exceeds one
+    by."""
     return (
         F.relu(latents.var(dim=(0, 2, 3, 4)).mean() - 1).square()
         + latents.mean((0, 2, 3, 4)).square().mean()

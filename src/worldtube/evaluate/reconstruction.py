@@ -1,4 +1,5 @@
-"""How well a codec gives clips back. Owns PSNR, SSIM and a perceptual distance; does not know how the codec was trained."""
+"""How well a codec gives clips back. Owns PSNR, SSIM and a perceptual distance; does not know how
+the codec was trained."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +18,15 @@ POOR = 28.0
 
 
 def psnr(made: Tensor, pixels: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio, dB, of (B, 3, T, H, W) in [-1, 1], one number a clip; equal clips have 100."""
+    """Peak signal-to-noise ratio, dB, of (B, 3, T, H, W) in [-1, 1], one number a clip; equal clips
+    have 100."""
     error = (made - pixels).square().mean((1, 2, 3, 4))
     return 10 * torch.log10(4 / error.clamp_min(4e-10))
 
 
 def ssim(made: Tensor, pixels: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004: 11 x 11 Gaussian window of 1.5 pixels), mean over channels and frames."""
+    """Structural similarity (Wang et al. 2004: 11 x 11 Gaussian window of 1.5 pixels), mean over
+    channels and frames."""
     frames = made.shape[2]
     a, b = (x.transpose(1, 2).flatten(0, 2)[:, None] / 2 + 0.5 for x in (made, pixels))
     line = torch.exp(-torch.arange(-5.0, 6.0, device=a.device).square() / (2 * 1.5**2))
@@ -43,7 +46,8 @@ def ssim(made: Tensor, pixels: Tensor) -> Tensor:
 
 
 def gmsd(made: Tensor, pixels: Tensor) -> Tensor:
-    """Gradient magnitude similarity deviation (Xue et al. 2014, eq. 2-6): 0 is equal, 0.1 is clearly seen, mean over frames.
+    """Gradient magnitude similarity deviation (Xue et al. 2014, eq. 2-6): 0 is equal, 0.1 is
+    clearly seen, mean over frames.
 
     The perceptual measure here: it sees blurred, doubled and broken edges, and knows no network.
     """
@@ -61,7 +65,8 @@ def gmsd(made: Tensor, pixels: Tensor) -> Tensor:
 
 
 def reconstruct(codec: Codec, clip: Clip) -> np.ndarray:
-    """The frames uint8 (T, H, W, 3) of a clip after coding; T = 1 + 4 k and sides that the codec takes."""
+    """The frames uint8 (T, H, W, 3) of a clip after coding; T = 1 + 4 k and sides that the codec
+    takes."""
     pixels = torch.from_numpy(np.ascontiguousarray(clip.frames)).permute(3, 0, 1, 2)[None].float()
     made = codec.decode(codec.encode(pixels / 127.5 - 1))[0]  # (3, T, H, W)
     return ((made + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).numpy()
@@ -70,9 +75,10 @@ def reconstruct(codec: Codec, clip: Clip) -> np.ndarray:
 def measure(codec: Codec, clips: Sequence[Clip]) -> dict[str, Any]:
     """Scores of a codec on clips, after rounding to 8 bits as a viewer gets them.
 
-    `psnr`, `ssim`, `gmsd` (perceptual; 0 is best) are means over clips; `psnr_first` is that of the first frame,
-    `psnr_objects` of the pixels on things where the clips have an `ids` track, `psnr_worst` that of the worst clip,
-    `poor` the share of clips under 28 dB, `per_clip` the PSNR of each.
+    `psnr`, `ssim`, `gmsd` (perceptual; 0 is best) are means over clips; `psnr_first` is that of the
+    first frame, `psnr_objects` of the pixels on things where the clips have an `ids` track,
+    `psnr_worst` that of the worst clip, `poor` the share of clips under 28 dB, `per_clip` the PSNR
+    of each.
     """
     if not clips:
         raise RequestError("there are no clips to measure (accepted: at least 1)")

@@ -1,10 +1,10 @@
 """The training loop of the codec: clips, noise on the latents, loss, step; resumable to the bit.
 
-Owns the order of those, the configuration and the choice of pieces. Knows nothing of how clips were made or of what
-the latents are used for.
+Owns the order of those, the configuration and the choice of pieces. Knows nothing of how clips were
+made or of what the latents are used for.
 
-Two phases: first encoder and decoder together; then, with `freeze_encoder`, the decoder alone, while others train on the
-latents of the frozen encoder already.
+Two phases: first encoder and decoder together; then, with `freeze_encoder`, the decoder alone,
+while others train on the latents of the frozen encoder already.
 """
 
 import json
@@ -58,12 +58,17 @@ class CodecTrainConfig:
     steps: int = 2500
     """Optimizer steps in all."""
     batch: int = 8
-    """Pieces in a batch of `frames[0]` frames and side `sides[0]`; others get as many as cost the same."""
+    """Pieces in a batch of `frames[0]` frames and side `sides[0]`; others get as many as cost the
+    same."""
     frames: tuple[int, ...] = (13, 13, 13, 25, 5)
     """Lengths of the pieces, 1 + 4 k each; one is drawn for each step."""
     sides: tuple[int, ...] = (64, 48, 48)
-    """Clips are cropped to one of these sides, pixels, at any offset: still grounds then lie in all ways on the grid
-    of patches. The first is the native side; one that is listed twice is drawn twice as often."""
+    """Clips are cropped to one of these sides, pixels, at any offset: still grounds then lie in all
+    ways on the grid of patches. The first is the native side; one that is listed twice is drawn
+    twice as often."""
+    focus: float = 0.75
+    """Share of the crops that are laid over something that moves, where the masks know of
+    something."""
     rate: float = 4e-3
     """Peak learning rate."""
     warmup: int = 20
@@ -75,7 +80,8 @@ class CodecTrainConfig:
     ema_steps: float = 300
     """The average of the weights looks back over about this many steps."""
     noise: float = 0.05
-    """Mean size of the noise on the latents; each clip draws its own, uniform from 0 to twice this."""
+    """Mean size of the noise on the latents; each clip draws its own, uniform from 0 to twice this.
+    """
     square: float = 20.0
     """Weight of the square error, beside the absolute error with weight one."""
     edge: float = 0.3
@@ -117,7 +123,8 @@ class Pool:
     frames: np.ndarray
     """uint8 (N, T, H, W, 3)."""
     ids: np.ndarray | None = None
-    """uint8 (N, T, H, W): 0 on the ground, other numbers on things. None where they are not known."""
+    """uint8 (N, T, H, W): 0 on the ground, other numbers on things. None where they are not known.
+    """
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -126,8 +133,8 @@ class Pool:
 def read_pools(catalogs: "Iterable[Catalog]", *, megabytes: int, skip: int = 0) -> list[Pool]:
     """The clips of some catalogs in memory, by shape, up to a bound on their size.
 
-    skip: leave out the last clips of each catalog, which were held out. Clips with a known problem are left out.
-    Raises DataError when there is none.
+    skip: leave out the last clips of each catalog, which were held out. Clips with a known problem
+    are left out. Raises DataError when there is none.
     """
     found: dict[tuple[int, ...], list[Clip]] = {}
     left = megabytes * 1_000_000
@@ -161,7 +168,8 @@ def to_pixels(frames: np.ndarray) -> Tensor:
 
 
 def draw_batch(pools: Sequence[Pool], config: CodecTrainConfig, step: int) -> tuple[Tensor, Tensor]:
-    """Pixels (B, 3, T, H, W) and loss weights (B, 1, T, H, W): a pure function of (pools, config, step)."""
+    """Pixels (B, 3, T, H, W) and loss weights (B, 1, T, H, W): a pure function of (pools, config,
+    step)."""
     rng = np.random.default_rng([config.seed, 1, step])
     sizes = np.array([len(pool) for pool in pools], dtype=float)
     pool = pools[rng.choice(len(pools), p=sizes / sizes.sum())]
@@ -175,6 +183,8 @@ def draw_batch(pools: Sequence[Pool], config: CodecTrainConfig, step: int) -> tu
     for _ in range(max(1, round(config.batch / cost))):
         clip = rng.integers(len(pool))
         t, y, x = (int(rng.integers(n + 1)) for n in (whole - length, height - high, width - wide))
+        if pool.ids is not None and rng.random() < config.focus:
+            y, x = over_motion(pool.ids[clip, t : t + length], (high, wide), (y, x), rng)
         window = (clip, slice(t, t + length), slice(y, y + high), slice(x, x + wide))
         mirror = int(rng.choice((-1, 1)))
         frames.append(pool.frames[window][:, :, ::mirror])
@@ -184,6 +194,22 @@ def draw_batch(pools: Sequence[Pool], config: CodecTrainConfig, step: int) -> tu
     if ids:
         return pixels, object_weights(torch.from_numpy(np.stack(ids)), config.objects)
     return pixels, change_weights(pixels, config.objects)
+
+
+def over_motion(
+    ids: np.ndarray, crop: tuple[int, int], otherwise: tuple[int, int], rng: np.random.Generator
+) -> tuple[int, int]:
+    """Top left corner of a crop around a random place where the masks (T, H, W) change over time."""
+    moving = np.flatnonzero((ids[1:] != ids[:-1]).any(0))
+    if not len(moving):
+        return otherwise
+    place = divmod(int(moving[rng.integers(len(moving))]), ids.shape[2])
+    limits = (ids.shape[1] - crop[0], ids.shape[2] - crop[1])
+    y, x = (
+        min(max(at - int(rng.integers(side)), 0), limit)
+        for at, side, limit in zip(place, crop, limits, strict=True)
+    )
+    return y, x
 
 
 def draw_patches(
@@ -235,11 +261,14 @@ def train_codec(
     progress: Progress | None = None,
     until: Callable[[], bool] = lambda: False,
 ) -> VideoCodec:
-    """Train a codec in `folder`, going on from the checkpoint there if there is one; returns the averaged weights.
+    """Train a codec in `folder`, going on from the checkpoint there if there is one; returns the
+    averaged weights.
 
-    Leaves `codec.safetensors` (the averaged weights, float32), `run.jsonl`, `checkpoint.pt` and `samples/`.
-    start: begin from this codec instead of the linear optimum. until: asked after each step whether to stop here and go
-    on another time. Ctrl-C also leaves a checkpoint. Raises WorldtubeError after five steps in a row that are not finite.
+    Leaves `codec.safetensors` (the averaged weights, float32), `run.jsonl`, `checkpoint.pt` and
+    `samples/`.
+    start: begin from this codec instead of the linear optimum. until: asked after each step whether
+    to stop here and go on another time. Ctrl-C also leaves a checkpoint. Raises WorldtubeError
+    after five steps in a row that are not finite.
     """
     (folder / "samples").mkdir(parents=True, exist_ok=True)
     if config.freeze_encoder and start is None:
@@ -334,7 +363,8 @@ def train_codec(
 
 
 def validate(codec: VideoCodec, clips: Sequence[Clip], folder: Path, step: int) -> dict[str, float]:
-    """Scores on the validation clips; leaves a sheet with rows of frames above rows of their reconstructions."""
+    """Scores on the validation clips; leaves a sheet with rows of frames above rows of their
+    reconstructions."""
     if not clips:
         return {}
     scores = reconstruction.measure(codec, clips)
@@ -379,7 +409,7 @@ def load_codec(path: Path) -> VideoCodec:
     try:
         with safe_open(path, "pt") as file:
             config = CodecConfig.from_dict(json.loads((file.metadata() or {})["codec"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise DataError(f"{path} is not a whole codec file ({error!r})") from error
     codec = VideoCodec(config)
