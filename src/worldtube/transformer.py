@@ -22,8 +22,8 @@ from worldtube.tokens import TRACKS, Layout, Words
 class TransformerConfig:
     """Sizes of the network."""
 
-    token_width: int = 64
-    """Numbers in a token: codec channels times patch area."""
+    token_width: int = 96
+    """Numbers in a token: codec channels times patch area; training sets it from the codec."""
     text_width: int = 1280
     """Numbers in a text token state."""
     width: int = 256

@@ -149,12 +149,13 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     network, version = models.load_codec(codec)
+    card = Card(name=out.name, width=config.size, height=config.size)
+    sizes = replace(config.model, token_width=network.channels * card.patch**2)
     torch.manual_seed(config.seed)  # the only use of the global generator: initial weights
-    transformer = Transformer(config.model)
+    transformer = Transformer(sizes)
     if start is not None:
         transformer.load_state_dict(models.load(start, dtype=torch.float32).transformer.state_dict())
     transformer.to(config.device, getattr(torch, config.dtype)).train()
-    card = Card(name=out.name, width=config.size, height=config.size)
     model = LocalModel(card, network, transformer)
     model.bank = caption_bank(model, data)
     batches = Batches(
@@ -176,7 +177,7 @@ def train(
     saved = checkpoint.load(out)
     step = 0
     if saved is not None:
-        if saved["model"] != asdict(config.model):
+        if saved["model"] != asdict(sizes):
             raise DataError(f"{out} holds a checkpoint of another network ({saved['model']}); choose another folder")
         optimizer.load_state_dict(saved["optimizer"])
         step = saved["step"]
@@ -184,7 +185,7 @@ def train(
     run = Run.resume(record, step) if record.exists() else Run(record, config)
 
     def keep() -> None:
-        state = {"step": step, "model": asdict(config.model), "optimizer": optimizer.state_dict()}
+        state = {"step": step, "model": asdict(sizes), "optimizer": optimizer.state_dict()}
         checkpoint.save(state, out)
         export(model, optimizer, out / "model.safetensors", clips_seen=step * config.rows)
 

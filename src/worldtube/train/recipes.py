@@ -17,7 +17,12 @@ RECIPES: dict[str, tuple[str, TrainConfig]] = {
     ),
     "laptop": (
         "the model that ships: 64x64, 2 s, 12 fps, on two CPU cores over one or more sittings",
-        TrainConfig(model=TransformerConfig(), rows=32, steps=20_000),
+        TrainConfig(
+            model=TransformerConfig(width=192, depth=6, hidden=512, truth_width=56),
+            rows=32,
+            steps=20_000,
+            rate=3e-3,
+        ),
     ),
     "gpu": (
         "128x128 on one GPU of 24 GB or more, a few hours",
