@@ -37,7 +37,7 @@ def test_a_killed_recording_is_completed(tmp_path: Path):
     out = tmp_path / "set"
     recording = subprocess.Popen([sys.executable, "-c", COMMAND, str(out)], start_new_session=True)
     try:
-        for _ in range(1200):
+        for _ in range(6000):
             time.sleep(0.05)
             if (out / "catalog.sqlite").exists():
                 with Catalog(out, mode="a") as catalog:
