@@ -98,7 +98,11 @@ class View:
         elif self.kind == "dolly":
             shift = sign * self.amount * (s - 0.5)
         across = (math.cos(azimuth), math.sin(azimuth))
-        target = (self.target[0] + shift * across[0], self.target[1] + shift * across[1], self.target[2])
+        target = (
+            self.target[0] + shift * across[0],
+            self.target[1] + shift * across[1],
+            self.target[2],
+        )
         back = distance * math.cos(self.pitch)
         return Camera(
             position=(
@@ -155,7 +159,9 @@ def plan(seed: int) -> Plan:
         amount, azimuth = math.radians(float(rng.uniform(12.0, 25.0))), 0.5 * azimuth
     elif kind == "dolly":
         direction = ("in", "out", "left", "right")[int(rng.integers(4))]
-        amount = float(rng.uniform(0.6, 0.9) if direction in ("in", "out") else rng.uniform(0.28, 0.42))
+        amount = float(
+            rng.uniform(0.6, 0.9) if direction in ("in", "out") else rng.uniform(0.28, 0.42)
+        )
     brightness = float(rng.uniform(0.86, 1.1))
     tint = tuple(float(v) for v in brightness * rng.uniform(0.96, 1.04, 3))
     side, lift = math.radians(float(rng.uniform(-80, 80))), math.radians(float(rng.uniform(38, 62)))
@@ -203,7 +209,9 @@ def _apart(things: list[Thing]) -> bool:
     return True
 
 
-def turned(yaw: float, tilt: float = 0.0, heading: float = 0.0) -> tuple[float, float, float, float]:
+def turned(
+    yaw: float, tilt: float = 0.0, heading: float = 0.0
+) -> tuple[float, float, float, float]:
     """The quaternion (w, x, y, z) that yaws about z, then tilts about the horizontal axis at `heading`."""
     c, s = math.cos(yaw / 2), math.sin(yaw / 2)
     a, b = math.cos(tilt / 2), math.sin(tilt / 2)
@@ -377,7 +385,9 @@ class _Draw:
             if thing.group == 1:
                 out.append(self.stand(thing, x, y))
             elif late:  # enters from the top
-                out.append(self.falling(thing, x, y, self.uniform(1.45, 1.65), self.uniform(0.3, 1.5)))
+                out.append(
+                    self.falling(thing, x, y, self.uniform(1.45, 1.65), self.uniform(0.3, 1.5))
+                )
             else:
                 top = 1.42 - 0.5 * METRES[thing.size]
                 out.append(self.falling(thing, x, y, self.uniform(top - 0.3, top + 0.05)))
@@ -444,7 +454,8 @@ class _Draw:
         if count == 1 or (count < 4 and self.chance(0.35)) or (count == 4 and self.chance(0.5)):
             things = [first] * count
             return [
-                self.stand(thing, *at) for thing, at in zip(things, self.spread(things), strict=True)
+                self.stand(thing, *at)
+                for thing, at in zip(things, self.spread(things), strict=True)
             ]
         second = self.group(shapes)
         if count == 2 and self.chance(0.3):

@@ -226,11 +226,15 @@ class Tabletop:
         row: list[list[float] | None] = []
         for k in range(len(self.plan.things)):
             y, x = np.nonzero(self._ids == k + 1)
-            seen = [
-                round((float(x.mean()) + 0.5) / width, 4),
-                round((float(y.mean()) + 0.5) / height, 4),
-                len(x),
-            ] if len(x) else None
+            seen = (
+                [
+                    round((float(x.mean()) + 0.5) / width, 4),
+                    round((float(y.mean()) + 0.5) / height, 4),
+                    len(x),
+                ]
+                if len(x)
+                else None
+            )
             row.append(seen)
         self._screen.append(row)
         return rgb

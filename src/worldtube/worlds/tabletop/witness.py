@@ -68,7 +68,11 @@ class Witness:
             self._first_touch[[i, j]] = np.minimum(self._first_touch[[i, j]], now)
             speed = np.linalg.norm(self._velocities[[i, j]], axis=1)
             gap = np.linalg.norm(self._velocities[i] - self._velocities[j])
-            if gap > HIT_SPEED and ("hit", i, j) not in self._seen and ("hit", j, i) not in self._seen:
+            if (
+                gap > HIT_SPEED
+                and ("hit", i, j) not in self._seen
+                and ("hit", j, i) not in self._seen
+            ):
                 a, b = (i, j) if speed[0] >= speed[1] else (j, i)
                 self._happened("hit", a, b)
         for k, thing in enumerate(self.plan.things):
@@ -159,7 +163,7 @@ class Witness:
         if self.plan.things[k].airborne and abs(across) < 0.5 * down:
             return "fall", None
         # A slide that ends before the second is over is as fast as it was while it lasted.
-        moved = np.abs(path[1 : last + 1, 0] - path[: last, 0]) > 0.008
+        moved = np.abs(path[1 : last + 1, 0] - path[:last, 0]) > 0.008
         speed = abs(across) / max(1, int(moved.sum())) * fps if seconds else 0.0
         return (
             "right" if across > 0 else "left",
