@@ -227,7 +227,7 @@ def _bounds(scene: Scene) -> np.ndarray:
 _MISS, _TOP, _SIDE, _FLOOR, _WALL = -1, -2, -3, -4, -5
 _FAR = 1e9
 _WALL_Y = 3.4
-_SCATTER = 9.0
+_SCATTER = 15.0
 """Share of light that a metre of water scatters, as an exponent."""
 _WATER = linear((0.42, 0.66, 0.88))
 _LUT_SIZE = 4096
@@ -716,7 +716,7 @@ def _shade(
             sx,
             sy,
             sz,
-            what == _FLOOR or what == _SIDE or pz < -1e-3,
+            what in (_FLOOR, _SIDE) or pz < -1e-3,
             kinds,
             positions,
             rotations,
@@ -838,14 +838,14 @@ def _draw(
                     if has_water:
                         t_water = _water(ox, oy, oz, dx, dy, dz, t, density, density_info, held, False)
                         if t_water < t:
-                            seen, distance = 200, t_water
+                            seen, distance = WATER_ID, t_water
                         elif what >= 0 and materials[what] == 4:
                             # Water seen through its glass is water.
                             t_water = _water(
                                 ox, oy, oz, dx, dy, dz, t + 2 * bounds[what, 0], density, density_info, held, False
                             )
                             if t_water < _FAR:
-                                seen, distance = 200, t_water
+                                seen, distance = WATER_ID, t_water
                     if seen == 0:
                         if what >= 0:
                             seen = object_ids[what]
@@ -853,7 +853,7 @@ def _draw(
                             i = int(round((ox + t * dx - wet_info[0]) / wet_info[2]))
                             j = int(round((oy + t * dy - wet_info[1]) / wet_info[2]))
                             if 0 <= i < wet.shape[0] and 0 <= j < wet.shape[1] and wet[i, j] > 0.3:
-                                seen = 201
+                                seen = STAIN_ID
                     ids[row, column] = seen
                     depth[row, column] = distance
                     continue
