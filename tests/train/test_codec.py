@@ -121,20 +121,18 @@ def start_run(folder: Path) -> subprocess.Popen:
 
 
 def test_after_a_kill_it_goes_on_to_the_bit(tmp_path: Path) -> None:
-    whole = start_run(tmp_path / "whole")
-    killed = start_run(tmp_path / "killed")
-    assert killed.stdout is not None
-    for line in killed.stdout:
-        if line.strip() == "7":  # a checkpoint is written after every step
-            killed.send_signal(signal.SIGKILL)
-            break
-    killed.wait()
+    with start_run(tmp_path / "killed") as killed:
+        assert killed.stdout is not None
+        for line in killed.stdout:
+            if line.strip() == "7":  # a checkpoint is written after every step
+                killed.send_signal(signal.SIGKILL)
+                break
     stopped = checkpoint.load(tmp_path / "killed")
     assert stopped is not None
     assert 6 <= stopped["step"] < CONFIG.steps
-    again = start_run(tmp_path / "killed")
-    assert again.communicate()[0].split()[0] == str(stopped["step"] + 1)
-    whole.communicate()
+    with start_run(tmp_path / "whole") as whole, start_run(tmp_path / "killed") as again:
+        assert again.communicate()[0].split()[0] == str(stopped["step"] + 1)
+        whole.communicate()
     assert whole.returncode == again.returncode == 0
 
     first, second = (checkpoint.load(tmp_path / name) for name in ("whole", "killed"))
