@@ -74,7 +74,6 @@ class Catalog:
             raise DataError(f"{file} cannot be used as a catalog: {error}") from error
 
     def _create(self) -> None:
-        self._db.execute("PRAGMA page_size = 16384")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
