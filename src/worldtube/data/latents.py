@@ -3,7 +3,6 @@
 Owns their byte format. Knows nothing of batches or training.
 """
 
-import json
 from collections.abc import Callable
 
 import numpy as np
@@ -98,7 +97,7 @@ def cache_truth(catalog: Catalog, stride: tuple[int, int, int], *, group: int = 
     for start in range(0, len(todo), group):
         rows = catalog.take(todo[start : start + group], ["id", "ids", "truth"])
         made = {
-            row["id"]: _pack(truth_map(unpack_ids(row["ids"]), json.loads(row["truth"])["objects"], stride))
+            row["id"]: _pack(truth_map(unpack_ids(row["ids"]), row["truth"]["objects"], stride))
             for row in rows
             if row["ids"] is not None
         }
