@@ -12,16 +12,17 @@ import pytest
 import torch
 
 from worldtube import records
-from worldtube.codec import CodecConfig, VideoCodec
-from worldtube.errors import DataError, NotFound, RequestError, WorldtubeError
+from worldtube.codec import CodecConfig
+from worldtube.data.catalog import Catalog, row
+from worldtube.errors import RequestError, WorldtubeError
 from worldtube.evaluate import reconstruction
+from worldtube.models.local import load_codec
 from worldtube.train import checkpoint
 from worldtube.train.codec import (
     CodecTrainConfig,
     Pool,
+    command,
     draw_batch,
-    load_codec,
-    save_codec,
     train_codec,
 )
 from worldtube.video import Clip
@@ -84,12 +85,12 @@ def test_it_learns_beyond_the_linear_start(tmp_path: Path) -> None:
     )
     torch.manual_seed(0)
     train_codec(CodecTrainConfig(**{**vars(config), "steps": 0}), [pool], tmp_path / "linear")
-    linear = load_codec(tmp_path / "linear" / "codec.safetensors")
+    linear = load_codec(tmp_path / "linear" / "codec.safetensors")[0]
     codec = train_codec(config, [pool], tmp_path / "trained", validation=clips)
     before, after = (reconstruction.measure(c, clips)["psnr"] for c in (linear, codec))
     assert before > 15
     assert after > before + 0.7
-    saved = load_codec(tmp_path / "trained" / "codec.safetensors")
+    saved = load_codec(tmp_path / "trained" / "codec.safetensors")[0]
     assert reconstruction.measure(saved, clips)["psnr"] == pytest.approx(after)
     header, rows = records.read(tmp_path / "trained" / "run.jsonl")
     assert header["config"]["codec"]["channels"] == 4
@@ -107,7 +108,7 @@ sys.path.insert(0, sys.argv[1])
 from test_codec import CONFIG, discs
 from worldtube.train.codec import train_codec
 train_codec(CONFIG, [discs(16), discs(8, side=24)], Path(sys.argv[2]),
-            progress=lambda step, steps, left, numbers: print(step, flush=True))
+            progress=lambda step, steps, numbers: print(step, flush=True))
 """
 
 
@@ -221,21 +222,41 @@ def test_steps_that_are_not_finite_are_skipped_and_then_stop_it(
         train_codec(CONFIG, [discs(8)], tmp_path / "always")
 
 
-def test_weights_survive_the_file(tmp_path: Path) -> None:
-    codec = VideoCodec(TINY)
-    codec.scale.fill_(1.5)
-    path = save_codec(codec, tmp_path / "codec.safetensors")
-    loaded = load_codec(path)
-    assert loaded.config == TINY
-    equal(dict(codec.state_dict()), dict(loaded.state_dict()))
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(DataError, match="not a whole codec file"):
-        load_codec(path)
-    with pytest.raises(NotFound):
-        load_codec(tmp_path / "none.safetensors")
-
-
 @pytest.mark.parametrize(("field", "value"), [("frames", (12,)), ("sides", (16, 20))])
 def test_what_cannot_be_trained_on_is_said(field: str, value: object) -> None:
     with pytest.raises(RequestError, match=field):
         CodecTrainConfig(**{field: value})
+
+
+def test_the_command_trains_from_catalogs(tmp_path: Path) -> None:
+    class Bar(list):
+        def __init__(self, what: str):
+            assert what == "training codec"
+            bars.append(self)
+
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda self, *_: None  # noqa: E731
+        __call__ = lambda self, step, steps, numbers: self.append((step, steps))  # noqa: E731
+
+    bars: list[Bar] = []
+    pool = discs(4)
+    with Catalog(tmp_path / "clips", mode="a") as catalog:
+        for seed, (frames, ids) in enumerate(zip(pool.frames, pool.ids, strict=True)):
+            clip = Clip(frames=frames, fps=12, caption="a disc", tracks={"ids": ids})
+            captions = dict.fromkeys(("short", "medium", "long"), "a disc")
+            catalog.append([row("discs", 1, seed, clip, captions, {"world": "discs"})])
+    words = f"--data {tmp_path}/clips --validation {tmp_path}/clips --out {tmp_path}/run --steps 2"
+    sizes = "--batch 2 --frames 5 --sides 16 --validate-every 2 --codec.channels 4"
+    widths = "--codec.encoder-widths 8 8 --codec.decoder-widths 8 8 --codec.decoder-blocks 1 1"
+    assert command([*words.split(), *sizes.split(), *widths.split()], bar=Bar) == 0
+    assert bars == [[(1, 2), (2, 2)]]
+    codec, _ = load_codec(tmp_path / "run" / "codec.safetensors")
+    assert codec.channels == 4
+    assert "psnr" in records.read(tmp_path / "run" / "run.jsonl")[1][-1]
+
+    deeper = f"--start {tmp_path}/run/codec.safetensors --freeze-encoder --codec.decoder-blocks 2 1"
+    words = words.replace("/run", "/second")
+    assert command([*words.split(), *sizes.split(), *deeper.split()], bar=Bar) == 0
+    assert load_codec(tmp_path / "second" / "codec.safetensors")[0].config.decoder_blocks == (2, 1)
+    with pytest.raises(RequestError, match="does not exist"):
+        command(["--data", f"{tmp_path}/clips", "--out", f"{tmp_path}/no/where"], bar=Bar)

@@ -7,30 +7,37 @@ Two phases: first encoder and decoder together; then, with `freeze_encoder`, the
 while others train on the latents of the frozen encoder already.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from worldtube.codec import CodecConfig, VideoCodec
-from worldtube.codec.autoencoder import FRAMES, PATCH, PATCH_NUMBERS, fold, group_frames, patchify
+from worldtube.codec.autoencoder import (
+    FRAMES,
+    PATCH,
+    PATCH_NUMBERS,
+    deepen,
+    fold,
+    group_frames,
+    patchify,
+)
 from worldtube.codec.losses import (
     change_weights,
     object_weights,
     reconstruction_loss,
     variance_bound,
 )
-from worldtube.errors import DataError, NotFound, RequestError, WorldtubeError
+from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.evaluate import reconstruction
+from worldtube.models.local import load_codec, save_codec
 from worldtube.records import Run
 from worldtube.train import checkpoint
 from worldtube.train.optimizer import Optimizer, learning_rate
@@ -45,8 +52,8 @@ WEIGHTS = "codec.safetensors"
 RECORD = "run.jsonl"
 MAX_SKIPPED = 5
 
-Progress = Callable[[int, int, float, dict[str, float]], None]
-"""Called with (step, steps, seconds left, newest numbers)."""
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called with (step, steps, newest numbers)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,7 +316,7 @@ def train_codec(
     run = Run.resume(record, first) if state is not None else Run(record, asdict(config))
     step = first
     with run:
-        begun = saved = time.monotonic()
+        saved = time.monotonic()
         try:
             while step < config.steps and not until():
                 pixels, weights = draw_batch(pools, config, step)
@@ -347,8 +354,7 @@ def train_codec(
                 if step % config.log_every == 0 or step == config.steps or "psnr" in numbers:
                     run.log(step=step, **numbers)
                 if progress is not None:
-                    left = (time.monotonic() - begun) / (step - first) * (config.steps - step)
-                    progress(step, config.steps, left, numbers)
+                    progress(step, config.steps, numbers)
                 if time.monotonic() - saved > 60 * config.checkpoint_minutes:
                     keep(step)
                     saved = time.monotonic()
@@ -393,25 +399,66 @@ def calibrate(codec: VideoCodec, pools: Sequence[Pool], seed: int, count: int = 
     codec.set_scale(torch.cat(latents))
 
 
-def save_codec(codec: VideoCodec, path: Path) -> Path:
-    """One safetensors file with the configuration in its metadata; whole or not at all."""
-    partial = path.with_suffix(".partial")
-    tensors = {name: value.contiguous() for name, value in codec.state_dict().items()}
-    save_file(tensors, partial, metadata={"codec": json.dumps(codec.config.to_dict())})
-    partial.replace(path)
-    return path
+def command(rest: list[str], *, bar: Callable[[str], Any]) -> int:
+    """`worldtube train codec`: the arguments after it, and what makes a progress bar from a name."""
+    import tyro
 
+    def options(
+        *,
+        data: list[Path],
+        out: Path,
+        validation: list[Path] | None = None,
+        num_validation: int = 50,
+        start: Path | None = None,
+        megabytes: int = 4000,
+        threads: int | None = None,
+        config: Annotated[CodecTrainConfig, tyro.conf.arg(name="")] = CodecTrainConfig(),
+    ) -> Any:
+        """Train the video compression network; goes on where it stopped, to the bit.
 
-def load_codec(path: Path) -> VideoCodec:
-    """What `save_codec` wrote."""
-    if not path.is_file():
-        raise NotFound(f"no codec {path}")
-    try:
-        with safe_open(path, "pt") as file:
-            config = CodecConfig.from_dict(json.loads((file.metadata() or {})["codec"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is not a whole codec file ({error!r})") from error
-    codec = VideoCodec(config)
-    codec.load_state_dict(tensors)
-    return codec.eval().requires_grad_(False)
+        Args:
+            data: folders of catalogs to learn from
+            out: folder of the run: checkpoint, record, sample sheets, codec.safetensors
+            validation: folders of catalogs to measure on; none when not said
+            num_validation: clips to measure on, as many from each
+            start: begin from the codec in this model file, its decoder made deeper if asked for
+            megabytes: bound on the memory for clips
+            threads: torch threads; torch's own choice when not said
+        """
+        return data, out, validation, num_validation, start, megabytes, threads, config
+
+    data, out, validation, num_validation, start, megabytes, threads, config = tyro.cli(
+        options,
+        prog="worldtube train codec",
+        description=(options.__doc__ or "").split("\n")[0],
+        args=rest,
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+    from worldtube.data.catalog import Catalog
+
+    if not out.absolute().parent.is_dir():
+        raise RequestError(
+            f"the output folder {out.absolute().parent} does not exist; name one that does"
+        )
+    if threads:
+        torch.set_num_threads(threads)
+    with ExitStack() as stack:
+        catalogs = [stack.enter_context(Catalog(path)) for path in data]
+        pools = read_pools(catalogs, megabytes=megabytes)
+        clips = []
+        for path in validation or ():
+            with Catalog(path) as catalog:
+                names = catalog.ids("problem IS NULL")
+                clips += [
+                    catalog.clip(name)
+                    for name in names[: max(1, num_validation // len(validation or ()))]
+                ]
+    codec = None
+    if start is not None:
+        codec, _ = load_codec(start)
+        fine, coarse = map(max, codec.config.decoder_blocks, config.codec.decoder_blocks)
+        codec = deepen(codec, (fine, coarse))
+    with bar("training codec") as progress:
+        train_codec(config, pools, out, validation=clips, start=codec, progress=progress)
+    logger.info("the codec is in %s", out / WEIGHTS)
+    return 0
