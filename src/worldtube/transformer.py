@@ -70,6 +70,10 @@ def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], None if weight is None else weight.to(x.dtype), 1e-6)
 
 
+SHORT = 256
+"""Up to this many keys, plain matrix products beat the fused kernel on a CPU (its backward above all)."""
+
+
 def attend(
     q: Tensor, k: Tensor, v: Tensor, q_bounds: Sequence[int], k_bounds: Sequence[int]
 ) -> Tensor:
@@ -77,36 +81,57 @@ def attend(
 
     A run of neighbouring rows with one length of q goes in one batched call (with k padded under a mask
     where its lengths differ, as with words); so no dense mask over the pack is ever made, which on a CPU
-    is three times faster.
+    is three times faster. Many short rows of different lengths, as words have, are padded together.
     """
     q_lengths = [b - a for a, b in zip(q_bounds[:-1], q_bounds[1:], strict=True)]
+    runs = [(length, len(list(run))) for length, run in itertools.groupby(q_lengths)]
+    if len(runs) > 4 and max(q_lengths) <= 64:
+        index, seen = _slots(q_bounds, q.device)
+        batch = rearrange(q[index], "(b n) h d -> b h n d", b=len(q_lengths))
+        out = _attention(batch, *_rows(k, v, k_bounds))
+        return rearrange(out, "b h n d -> (b n) h d")[seen.reshape(-1)]
     pieces, first = [], 0
-    for length, run in itertools.groupby(q_lengths):
-        last = first + len(list(run))
+    for length, count in runs:
+        last = first + count
         a, b = q_bounds[first], q_bounds[last]
         batch = rearrange(q[a:b], "(b n) h d -> b h n d", n=length)
-        keys, values, seen = _rows(k, v, k_bounds[first : last + 1])
-        out = F.scaled_dot_product_attention(batch, keys, values, attn_mask=seen)
+        out = _attention(batch, *_rows(k, v, k_bounds[first : last + 1]))
         pieces.append(rearrange(out, "b h n d -> (b n) h d"))
         first = last
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
+def _attention(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v on (b, H, n, d), keys where `seen`."""
+    if k.shape[-2] > SHORT or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (b, H, n, m)
+    if seen is not None:
+        scores = scores.masked_fill(~seen, float("-inf"))
+    return scores.softmax(-1) @ v
+
+
+def _slots(bounds: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Which token stands at each place of (rows, longest), flat, and which places are real."""
+    lengths = [b - a for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    length = torch.tensor(lengths, device=device)[:, None]
+    slot = torch.arange(max(lengths), device=device)[None]
+    start = torch.tensor(bounds[:-1], device=device)[:, None]
+    return (start + slot.minimum(length - 1)).reshape(-1), slot < length
+
+
 def _rows(k: Tensor, v: Tensor, bounds: Sequence[int]) -> tuple[Tensor, Tensor, Tensor | None]:
     """Rows of k and v as (b, H, longest, d), and which places are real (None: all of them)."""
     lengths = [b - a for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-    longest = max(lengths)
-    if min(lengths) == longest:
+    if min(lengths) == max(lengths):
         k, v = (
-            rearrange(z[bounds[0] : bounds[-1]], "(b m) h d -> b h m d", m=longest) for z in (k, v)
+            rearrange(z[bounds[0] : bounds[-1]], "(b m) h d -> b h m d", m=lengths[0])
+            for z in (k, v)
         )
         return k, v, None
-    length = torch.tensor(lengths, device=k.device)[:, None]
-    slot = torch.arange(longest, device=k.device)[None]
-    start = torch.tensor(bounds[:-1], device=k.device)[:, None]
-    index = (start + slot.minimum(length - 1)).reshape(-1)
-    k, v = (rearrange(z[index], "(b m) h d -> b h m d", m=longest) for z in (k, v))
-    return k, v, (slot < length)[:, None, None, :]
+    index, seen = _slots(bounds, k.device)
+    k, v = (rearrange(z[index], "(b m) h d -> b h m d", b=len(lengths)) for z in (k, v))
+    return k, v, seen[:, None, None, :]
 
 
 def attend_causal(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
