@@ -8,7 +8,9 @@ import torch
 from worldtube.tokens import Grid, Layout, Words, layout, pack
 from worldtube.transformer import Transformer, TransformerConfig
 
-CONFIG = TransformerConfig(token_width=8, text_width=12, width=64, depth=3, head_width=16, hidden=96, text_depth=1)
+CONFIG = TransformerConfig(
+    token_width=8, text_width=12, width=64, depth=3, head_width=16, hidden=96, text_depth=1
+)
 SHAPES = [(3, 4, 4), (3, 4, 4), (1, 4, 6), (2, 2, 2)]
 
 
@@ -16,7 +18,9 @@ SHAPES = [(3, 4, 4), (3, 4, 4), (1, 4, 6), (2, 2, 2)]
 def network():
     torch.manual_seed(0)
     net = Transformer(CONFIG)
-    with torch.no_grad():  # open what starts closed, or every law would hold for a network that says 0
+    with (
+        torch.no_grad()
+    ):  # open what starts closed, or every law would hold for a network that says 0
         for p in net.parameters():
             p.add_(0.05 * torch.randn_like(p))
     return net.eval()
@@ -54,21 +58,30 @@ def test_packed_equals_separate_forward_and_gradients(network, causal):
         network.zero_grad()
         out = run(network, items)
         out.square().sum().backward()
-        results.append((out.detach(), {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}))
+        results.append(
+            (
+                out.detach(),
+                {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None},
+            )
+        )
     (out, grads), (out2, grads2) = results
     torch.testing.assert_close(out, out2, rtol=1e-5, atol=1e-5)
     assert out.abs().mean() > 0.1
     assert grads.keys() == grads2.keys() and len(grads) > 30
     for name in grads:
         scale = grads[name].abs().max()
-        torch.testing.assert_close(grads[name] / scale, grads2[name] / scale, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(
+            grads[name] / scale, grads2[name] / scale, rtol=1e-4, atol=1e-5, msg=name
+        )
 
 
 def test_neighbours_do_not_matter(network):
     items = rows()
     one = together(network, items[:1])
     torch.testing.assert_close(together(network, items)[: len(one)], one, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(together(network, items[::-1])[-len(one) :], one, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        together(network, items[::-1])[-len(one) :], one, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_uniform_levels_equal_a_scalar(network):
@@ -95,10 +108,16 @@ def test_order_does_not_matter_beyond_positions(network):
     reading = network.read(Words.of([words]))
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(3))
     moved = Layout(
-        positions=lay.positions[order], frames=lay.frames[order], kinds=lay.kinds[order], bounds=lay.bounds, causal=lay.causal
+        positions=lay.positions[order],
+        frames=lay.frames[order],
+        kinds=lay.kinds[order],
+        bounds=lay.bounds,
+        causal=lay.causal,
     )
     out = network(x, sigma, lay, reading)[0]
-    torch.testing.assert_close(network(x[order], sigma[order], moved, reading)[0], out[order], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        network(x[order], sigma[order], moved, reading)[0], out[order], rtol=1e-4, atol=1e-5
+    )
     still = dataclasses.replace(moved, positions=lay.positions)
     assert (network(x[order], sigma[order], still, reading)[0] - out[order]).abs().max() > 1e-2
 
