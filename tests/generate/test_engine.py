@@ -51,11 +51,12 @@ def test_every_task_has_a_case():
     assert set(TASKS) <= set(CASES)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("name", CASES)
+# Every task with every sampler; the further cases are about placing what is given, which one sampler shows.
+PAIRS = [(name, sampler) for name in CASES for sampler in SAMPLERS if name in TASKS or sampler == "heun"]
+
+
+@pytest.mark.parametrize(("name", "sampler"), PAIRS)
 def test_exact_mean_and_covariance(name, sampler):
-    if sampler == "euler" and name not in TASKS:
-        pytest.skip("the further cases are about placing what is given; one sampler shows it")
     requests = [case(name, sampler, seed) for seed in range(COUNT)]
     plans, tokens = engine.sample(MODEL, requests)
     one = plans[0]
