@@ -155,6 +155,16 @@ def test_a_deeper_decoder_begins_as_the_same_function() -> None:
         deepen(codec, (3, 0))
 
 
+def test_the_decoder_alone_may_compute_in_bfloat16(codec: VideoCodec) -> None:
+    x = pixels()
+    latents, whole = codec.encode(x), codec.decode(codec.encode(x))
+    codec.decoder.bfloat16()
+    assert torch.equal(codec.encode(x), latents)
+    made = codec.decode(latents)
+    assert made.dtype == torch.float32
+    assert 0 < (made - whole).abs().mean() < 0.02
+
+
 def test_configuration_survives_json() -> None:
     assert CodecConfig.from_dict(TINY.to_dict()) == TINY
     with pytest.raises(DataError, match="colour"):
