@@ -4,23 +4,29 @@ import numpy as np
 import pytest
 import torch
 
+from worldtube.codec import CodecConfig, VideoCodec
 from worldtube.diffusion.samplers import SAMPLERS
 from worldtube.errors import RequestError
 from worldtube.generate import engine
 from worldtube.generate.request import Given, Request
 from worldtube.generate.tasks import TASKS
 from worldtube.models.gaussian import GaussianModel
+from worldtube.models.local import Card, LocalModel
+from worldtube.transformer import Transformer, TransformerConfig
 from worldtube.video import Clip, Size
 
+PIXEL = Size(1, 1)
 COUNT = 2000
 MODEL = GaussianModel()
 STEPS = {"euler": 128, "heun": 24}
 
 
-def grey(levels, size=Size(1, 1)):
+def grey(levels, size=PIXEL):
     """A clip whose frames are flat greys."""
     frames = np.array(levels, np.uint8)[:, None, None, None]
-    return Clip(frames=np.broadcast_to(frames, (len(levels), size.height, size.width, 3)).copy(), fps=4)
+    return Clip(
+        frames=np.broadcast_to(frames, (len(levels), size.height, size.width, 3)).copy(), fps=4
+    )
 
 
 def case(name, sampler, seed):
@@ -30,15 +36,28 @@ def case(name, sampler, seed):
         "generate": lambda: TASKS["generate"]("four", seconds=1.25, **common),
         "image": lambda: TASKS["image"]("four", size=Size(2, 2), **common),
         # What the engine must already do for the tasks that come: any known piece, anywhere.
-        "prefix": lambda: Request(prompt="four", seconds=1.25, given=(Given(clip=grey([160, 150])),), **common),
-        "middle": lambda: Request(prompt="four", seconds=1.25, given=(Given(clip=grey([100, 110]), at=2),), **common),
-        "last": lambda: Request(prompt="four", seconds=1.25, given=(Given(clip=grey([170]), at=-1),), **common),
+        "prefix": lambda: Request(
+            prompt="four", seconds=1.25, given=(Given(clip=grey([160, 150])),), **common
+        ),
+        "middle": lambda: Request(
+            prompt="four", seconds=1.25, given=(Given(clip=grey([100, 110]), at=2),), **common
+        ),
+        "last": lambda: Request(
+            prompt="four", seconds=1.25, given=(Given(clip=grey([170]), at=-1),), **common
+        ),
         "both": lambda: Request(
-            prompt="four", seconds=1.25, given=(Given(clip=grey([100])), Given(clip=grey([170]), at=-1)), **common
+            prompt="four",
+            seconds=1.25,
+            given=(Given(clip=grey([100])), Given(clip=grey([170]), at=-1)),
+            **common,
         ),
         "staircase": lambda: Request(prompt="four", seconds=1.25, lag=2, **common),
         "rollout": lambda: Request(
-            prompt="four", seconds=1.25, lag=STEPS[sampler], given=(Given(clip=grey([160])),), **common
+            prompt="four",
+            seconds=1.25,
+            lag=STEPS[sampler],
+            given=(Given(clip=grey([160])),),
+            **common,
         ),
     }
     return cases[name]()
@@ -52,7 +71,9 @@ def test_every_task_has_a_case():
 
 
 # Every task with every sampler; the further cases are about placing what is given, which one sampler shows.
-PAIRS = [(name, sampler) for name in CASES for sampler in SAMPLERS if name in TASKS or sampler == "heun"]
+PAIRS = [
+    (name, sampler) for name in CASES for sampler in SAMPLERS if name in TASKS or sampler == "heun"
+]
 
 
 @pytest.mark.parametrize(("name", "sampler"), PAIRS)
@@ -87,11 +108,16 @@ def test_exact_within_two_hundredths(name):
     """The bar of the design: errors of at most 0.02 at enough samples (here 120,000 colours)."""
     total, seeds = [], range(40_000)
     for first in range(0, len(seeds), 4000):
-        plans, tokens = engine.sample(MODEL, [case(name, "heun", s) for s in seeds[first : first + 4000]])
+        plans, tokens = engine.sample(
+            MODEL, [case(name, "heun", s) for s in seeds[first : first + 4000]]
+        )
         total += tokens
     made, one = torch.stack(total).double(), plans[0]
     known = one.start == 0
-    prior, mean = MODEL.covariance(one.layout.positions), torch.full((len(known), 3), 0.4, dtype=torch.float64)
+    prior, mean = (
+        MODEL.covariance(one.layout.positions),
+        torch.full((len(known), 3), 0.4, dtype=torch.float64),
+    )
     if known.any():
         k_known = prior[known][:, known]
         gain = torch.linalg.solve(k_known, prior[known]).T
@@ -111,6 +137,29 @@ def test_a_sample_does_not_depend_on_its_neighbours():
     assert not torch.equal(three[0], three[1])
 
 
+def test_bytes_do_not_depend_on_the_batch():
+    """Law 6 on a real network, where matrix products round by their shape."""
+    torch.manual_seed(0)
+    codec = VideoCodec(CodecConfig(channels=16, encoder_widths=(8, 8), decoder_widths=(8, 8)))
+    sizes = TransformerConfig(
+        token_width=64, width=64, depth=2, head_width=32, hidden=128, text_depth=1
+    )
+    model = LocalModel(Card(), codec, Transformer(sizes), torch.bfloat16)
+    with torch.no_grad():
+        for p in model.transformer.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    requests = [TASKS["generate"](f"{n} red balls", seconds=1, seed=n, steps=3) for n in range(3)]
+    together = engine.generate(model, requests)
+    alone = [engine.generate(model, [request])[0] for request in requests[::-1]][::-1]
+    for a, b in zip(together, alone, strict=True):
+        assert np.array_equal(a.frames, b.frames)
+    packed = engine.generate(model, requests, batch=3)
+    difference = [
+        np.abs(a.frames.astype(int) - b.frames).mean() for a, b in zip(packed, alone, strict=True)
+    ]
+    assert max(difference) < 2, "packed in one row the clips are the same up to rounding"
+
+
 def test_same_seed_same_clip():
     first, second = (engine.generate(MODEL, [case("generate", "heun", 3)])[0] for _ in range(2))
     assert np.array_equal(first.frames, second.frames)
@@ -125,7 +174,8 @@ def test_given_frames_come_back_in_the_clip():
 def test_guidance_moves_the_mean_linearly():
     """Told 'four' (mean 0.4) against none (0): scale w must give mean 0.4 w with the spread unchanged."""
     requests = [
-        Request(prompt="four", seconds=None, steps=24, sampler="heun", guidance=3.0, seed=seed) for seed in range(2000)
+        Request(prompt="four", seconds=None, steps=24, sampler="heun", guidance=3.0, seed=seed)
+        for seed in range(2000)
     ]
     _, tokens = engine.sample(MODEL, requests)
     made = torch.stack(tokens)
@@ -135,7 +185,11 @@ def test_guidance_moves_the_mean_linearly():
 
 def test_progress_counts_every_evaluation():
     seen = []
-    engine.generate(MODEL, [case("generate", "heun", 0)], progress=lambda done, total: seen.append((done, total)))
+    engine.generate(
+        MODEL,
+        [case("generate", "heun", 0)],
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert seen == [(i, 48) for i in range(1, 49)]
 
 

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from worldtube.data.catalog import Catalog
-from worldtube.data.latents import CAPTIONS, TRUTH_CHANNELS, unpack_latents, unpack_text, unpack_truth
+from worldtube.data.latents import (
+    CAPTIONS,
+    TRUTH_CHANNELS,
+    unpack_latents,
+    unpack_text,
+    unpack_truth,
+)
 from worldtube.errors import DataError
 from worldtube.tokens import Grid, Layout, Words, layout, pack, patchify
 
@@ -66,11 +72,15 @@ class Batches:
         for folder, catalog in zip(folders, self.catalogs, strict=True):
             found = catalog.columns().get("latents")
             if version is not None and found not in (version, None):
-                raise DataError(f"{folder} has latents of codec {found}, this one makes {version} (run `worldtube cache`)")
+                raise DataError(
+                    f"{folder} has latents of codec {found}, this one makes {version} (run `worldtube cache`)"
+                )
         self.ids = [catalog.ids(ready) for catalog in self.catalogs]
         for folder, ids in zip(folders, self.ids, strict=True):
             if not ids:
-                raise DataError(f"{folder} has no clips with latents and text (run `worldtube cache`)")
+                raise DataError(
+                    f"{folder} has no clips with latents and text (run `worldtube cache`)"
+                )
         share = np.array(weights if weights is not None else [len(ids) for ids in self.ids], float)
         self.share = share / share.sum()
         self.rows, self.patch, self.seed = rows, patch, seed
@@ -95,7 +105,9 @@ class Batches:
         out, upto = [], np.cumsum(self.share)
         for count in range(step * self.rows, (step + 1) * self.rows):
             # The golden-ratio sequence spreads the choice evenly, so a catalog's share holds on every stretch.
-            which = min(int(np.searchsorted(upto, count * GOLDEN % 1.0, side="right")), len(upto) - 1)
+            which = min(
+                int(np.searchsorted(upto, count * GOLDEN % 1.0, side="right")), len(upto) - 1
+            )
             epoch, index = divmod(int(count * self.share[which]), len(self.ids[which]))
             out.append((which, self.ids[which][self._order(which, epoch)[index]]))
         return out
@@ -103,7 +115,9 @@ class Batches:
     def batch(self, step: int) -> Batch:
         """Batch number `step`; images (one-frame clips) come last, so that rows of one length are neighbours."""
         rng = draw(self.seed, 2, step)
-        columns = ["id", "latents", "fps", *(f"text_{c}" for c in CAPTIONS)] + ["truth_map"] * self.truth
+        columns = ["id", "latents", "fps", *(f"text_{c}" for c in CAPTIONS)] + [
+            "truth_map"
+        ] * self.truth
         picks = self.picks(step)
         rows = {}
         for which, catalog in enumerate(self.catalogs):
@@ -123,7 +137,11 @@ class Batches:
             layouts.append(layout(grid, self.patch))
             if self.truth:
                 known = row["truth_map"]
-                map_ = unpack_truth(known)[:, :frames] if known else torch.full((TRUTH_CHANNELS, frames, height, width), torch.nan)
+                map_ = (
+                    unpack_truth(known)[:, :frames]
+                    if known
+                    else torch.full((TRUTH_CHANNELS, frames, height, width), torch.nan)
+                )
                 truths.append(patchify(map_, self.patch))
             caption = CAPTIONS[rng.integers(len(CAPTIONS))]
             dropped = rng.random() < self.drop_words

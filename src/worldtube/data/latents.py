@@ -38,7 +38,12 @@ unpack_latents = unpack_text = unpack_truth = _unpack
 
 
 def cache_latents(
-    catalog: Catalog, codec: Codec, *, version: str, group: int = 16, progress: Progress | None = None
+    catalog: Catalog,
+    codec: Codec,
+    *,
+    version: str,
+    group: int = 16,
+    progress: Progress | None = None,
 ) -> int:
     """Fill the `latents` column, (C, t, h, w), of the clips that lack it; returns how many were made."""
     catalog.add_column("latents", version)
@@ -68,14 +73,18 @@ def cache_text(
         for start in range(0, len(todo), group):
             rows = catalog.take(todo[start : start + group], ["id", f"caption_{length}"])
             states = encoder.encode([row[f"caption_{length}"] for row in rows])
-            catalog.set(column, {row["id"]: pack_text(s) for row, s in zip(rows, states, strict=True)})
+            catalog.set(
+                column, {row["id"]: pack_text(s) for row, s in zip(rows, states, strict=True)}
+            )
             if progress is not None:
                 progress(min(start + group, len(todo)), len(todo))
         most = max(most, len(todo))
     return most
 
 
-def truth_map(ids: np.ndarray, objects: list[dict[str, str]], stride: tuple[int, int, int]) -> Tensor:
+def truth_map(
+    ids: np.ndarray, objects: list[dict[str, str]], stride: tuple[int, int, int]
+) -> Tensor:
     """Masks (T, H, W) -> (TRUTH_CHANNELS, t, h, w): what covers each latent cell, as shares of its pixels."""
     frames, rows, columns = stride
     table = np.zeros((256, TRUTH_CHANNELS), np.float32)
@@ -90,7 +99,13 @@ def truth_map(ids: np.ndarray, objects: list[dict[str, str]], stride: tuple[int,
     return torch.from_numpy(shares).permute(3, 0, 1, 2)
 
 
-def cache_truth(catalog: Catalog, stride: tuple[int, int, int], *, group: int = 64, progress: Progress | None = None) -> int:
+def cache_truth(
+    catalog: Catalog,
+    stride: tuple[int, int, int],
+    *,
+    group: int = 64,
+    progress: Progress | None = None,
+) -> int:
     """Fill the `truth_map` column of clips whose world told which pixel is what; returns how many were made."""
     catalog.add_column("truth_map", "1")
     todo = catalog.missing("truth_map")

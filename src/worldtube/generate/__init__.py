@@ -17,12 +17,14 @@ _HOME = {
     "Request": "worldtube.generate.request",
     "Session": "worldtube.generate.session",
 }
-__all__ = ["TASKS", "Generated", "Given", "Request", "Session"]  # noqa: F822
+__all__ = ["TASKS", "Generated", "Given", "Request", "Session"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r} (it has {', '.join(_HOME)})")
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r} (it has {', '.join(_HOME)})"
+        )
     return getattr(importlib.import_module(_HOME[name]), name)
 
 

@@ -62,7 +62,11 @@ def plan(model: VideoModel, request: Request) -> Plan:
     """Lay a request out for a model. Raises RequestError for what does not fit."""
     fps = request.fps or model.fps
     stride = model.stride[0]
-    num_frames = 1 if request.seconds is None else 1 + stride * max(1, round((request.seconds * fps - 1) / stride))
+    num_frames = (
+        1
+        if request.seconds is None
+        else 1 + stride * max(1, round((request.seconds * fps - 1) / stride))
+    )
     size = request.size or model.size
     grid = model.grid(size, num_frames, fps)
     layout = model.layout(grid, causal=request.causal)
@@ -83,7 +87,13 @@ def plan(model: VideoModel, request: Request) -> Plan:
 
 
 def _placed(
-    model: VideoModel, given: Given, grid: Grid, fps: float, known: Tensor, start: Tensor, causal: bool
+    model: VideoModel,
+    given: Given,
+    grid: Grid,
+    fps: float,
+    known: Tensor,
+    start: Tensor,
+    causal: bool,
 ) -> list[tuple[Layout, Tensor, Tensor]]:
     """Put a known clip in. At the first frame its latents are those of the whole clip, so they take the
     clip's own tokens; anywhere else they are further tokens of the row, placed in seconds (DESIGN, trap 1).
@@ -99,7 +109,9 @@ def _placed(
         start[: len(tokens)] = given.strength
         return []
     piece = model.grid(given.clip.size, given.clip.num_frames, fps, start=at / fps)
-    return [(model.layout(piece, causal=causal), tokens, torch.full((len(tokens),), given.strength))]
+    return [
+        (model.layout(piece, causal=causal), tokens, torch.full((len(tokens),), given.strength))
+    ]
 
 
 def _levels(one: Plan, request: Request) -> Tensor:
@@ -118,14 +130,17 @@ def sample(
         for shared in ("steps", "sampler", "guidance", "lag", "shift"):
             if getattr(other, shared) != getattr(first, shared):
                 raise RequestError(
-                    f"requests of one batch must share {shared}, got {getattr(first, shared)} and {getattr(other, shared)}"
+                    f"requests of one batch must share {shared}, "
+                    f"got {getattr(first, shared)} and {getattr(other, shared)}"
                 )
     plans = [plan(model, request) for request in requests]
     layout = pack([one.layout for one in plans])
     matrices = [_levels(one, request) for one, request in zip(plans, requests, strict=True)]
     rows = max(len(one) for one in matrices)
     levels = torch.cat([torch.cat([m, m[-1:].expand(rows - len(m), -1)]) for m in matrices], dim=1)
-    x = torch.cat([_first_value(one, request) for one, request in zip(plans, requests, strict=True)])
+    x = torch.cat(
+        [_first_value(one, request) for one, request in zip(plans, requests, strict=True)]
+    )
 
     told = model.read(model.embed([request.prompt for request in requests]))
     untold = (
@@ -170,19 +185,49 @@ def _counted(velocity, total: int, progress: Progress | None):
 
 
 def generate(
-    model: VideoModel, requests: Sequence[Request], *, progress: Progress | None = None
+    model: VideoModel,
+    requests: Sequence[Request],
+    *,
+    batch: int = 1,
+    progress: Progress | None = None,
 ) -> list[Generated]:
-    """Make every request's clip."""
-    began = time.perf_counter()
-    plans, tokens = sample(model, requests, progress=progress)
+    """Make every request's clip.
+
+    One after the other, a request's bytes depend on nothing but itself. `batch` > 1 packs that many into
+    one row, which a GPU needs to be busy; matrix products then round differently, so a clip is the same
+    up to that.
+    """
     clips = []
-    for request, one, values in zip(requests, plans, tokens, strict=True):
-        clip = model.decode(values, one.grid, one.fps)
-        seconds = round(time.perf_counter() - began, 3)
-        told = asdict(replace(request, given=()))
-        told |= {"size": str(clip.size), "fps": clip.fps, "num_frames": clip.num_frames}
-        details = {"generator": "worldtube", "model": model.name, "made_in_seconds": seconds, **told}
-        clips.append(
-            Generated(frames=clip.frames, fps=clip.fps, caption=request.prompt, request=request, details=details)
+    for first in range(0, len(requests), batch):
+        group = requests[first : first + batch]
+        began = time.perf_counter()
+        plans, tokens = sample(
+            model, group, progress=_share(progress, first, len(requests), len(group))
         )
+        for request, one, values in zip(group, plans, tokens, strict=True):
+            clip = model.decode(values, one.grid, one.fps)
+            told = asdict(replace(request, given=()))
+            told |= {"size": str(clip.size), "fps": clip.fps, "num_frames": clip.num_frames}
+            seconds = round(time.perf_counter() - began, 3)
+            details = {
+                "generator": "worldtube",
+                "model": model.name,
+                "made_in_seconds": seconds,
+            } | told
+            clips.append(
+                Generated(
+                    frames=clip.frames,
+                    fps=clip.fps,
+                    caption=request.prompt,
+                    request=request,
+                    details=details,
+                )
+            )
     return clips
+
+
+def _share(progress: Progress | None, first: int, total: int, size: int) -> Progress | None:
+    """Progress of one group of requests, told as part of all of them."""
+    if progress is None:
+        return None
+    return lambda done, steps: progress(first * steps + done * size, total * steps)

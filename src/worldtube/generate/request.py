@@ -82,7 +82,11 @@ class Request:
         if not (math.isfinite(self.shift) and 0 < self.shift <= 100):
             raise RequestError(f"shift {self.shift} is not accepted; above 0 and at most 100 is")
         if not 0 <= self.lag <= self.steps:
-            raise RequestError(f"lag {self.lag} is not accepted; 0 to the number of steps, {self.steps}, is")
+            raise RequestError(
+                f"lag {self.lag} is not accepted; 0 to the number of steps, {self.steps}, is"
+            )
         for given in self.given:
             if not 0 <= given.strength <= 1:
-                raise RequestError(f"strength {given.strength} is not accepted; 0 (keep) to 1 (make anew) is")
+                raise RequestError(
+                    f"strength {given.strength} is not accepted; 0 (keep) to 1 (make anew) is"
+                )

@@ -28,7 +28,9 @@ class Session:
         """Carry out one request."""
         return engine.generate(self.model, [request], progress=progress)[0]
 
-    def _task(self, name: str, *args: Any, progress: engine.Progress | None = None, **kwargs: Any) -> Generated:
+    def _task(
+        self, name: str, *args: Any, progress: engine.Progress | None = None, **kwargs: Any
+    ) -> Generated:
         return self.run(TASKS[name](*args, **kwargs), progress=progress)
 
     def __getattr__(self, name: str) -> Callable[..., Generated]:

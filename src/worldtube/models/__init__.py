@@ -7,4 +7,13 @@ from worldtube.models.model import VideoModel
 MODELS = {"local": LocalModel, "gaussian": GaussianModel}
 """Kinds of model by the name that their saved configuration carries."""
 
-__all__ = ["MODELS", "GaussianModel", "LocalModel", "VideoModel", "load", "load_codec", "save", "save_codec"]
+__all__ = [
+    "MODELS",
+    "GaussianModel",
+    "LocalModel",
+    "VideoModel",
+    "load",
+    "load_codec",
+    "save",
+    "save_codec",
+]

@@ -40,7 +40,9 @@ class GaussianModel:
 
     def __init__(self, *, token_width: int = 3, tau: float = 1.0, radius: float = 0.5):
         if token_width % 3:
-            raise RequestError(f"token_width {token_width} is not a multiple of 3 (one for each colour)")
+            raise RequestError(
+                f"token_width {token_width} is not a multiple of 3 (one for each colour)"
+            )
         self.token_width = token_width
         self.tau, self.radius = tau, radius
 

@@ -95,7 +95,9 @@ class LocalModel:
                 f"at most {MAX_PIXELS} pixels together"
             )
         if (num_frames - 1) % frames:
-            raise RequestError(f"{num_frames} frames do not fit: the number must be 1 + a multiple of {frames}")
+            raise RequestError(
+                f"{num_frames} frames do not fit: the number must be 1 + a multiple of {frames}"
+            )
         cell = side // self.card.patch
         return Grid(
             frames=1 + (num_frames - 1) // frames,
@@ -167,7 +169,9 @@ def _write(
     bank: Tensor | None = None,
 ) -> None:
     tensors = {
-        f"{part}.{name}": value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
+        f"{part}.{name}": value.detach()
+        .to("cpu", dtype if value.is_floating_point() else value.dtype)
+        .contiguous()
         for part, module in parts.items()
         for name, value in module.state_dict().items()
     }
@@ -182,7 +186,9 @@ def _write(
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and tensors of a weight file. Raises NotFound, DataError."""
     if not path.is_file():
-        raise NotFound(f"no weights at {path} (a .safetensors file that `worldtube train` wrote is accepted)")
+        raise NotFound(
+            f"no weights at {path} (a .safetensors file that `worldtube train` wrote is accepted)"
+        )
     try:
         with safe_open(str(path), framework="pt") as file:
             config = json.loads((file.metadata() or {}).get("worldtube", "null"))
@@ -204,7 +210,9 @@ def _fill(module: torch.nn.Module, part: str, tensors: dict[str, Tensor], path: 
         module.load_state_dict(state)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise DataError(f"{path}: the {part}'s weights do not fit its configuration ({reason})") from error
+        raise DataError(
+            f"{path}: the {part}'s weights do not fit its configuration ({reason})"
+        ) from error
     module.eval().requires_grad_(False)
 
 
@@ -214,7 +222,9 @@ def load_codec(path: Path | str) -> tuple[VideoCodec, str]:
     Two codecs with the same encoder make the same latents and have the same version, whatever their decoders.
     """
     config, tensors = _read(Path(path))
-    codec = CODECS[config.get("card", {}).get("codec", "causal")](CodecConfig.from_dict(config["codec"]))
+    codec = CODECS[config.get("card", {}).get("codec", "causal")](
+        CodecConfig.from_dict(config["codec"])
+    )
     _fill(codec, "codec", tensors, Path(path))
     return codec, latents_version(codec)
 
@@ -224,12 +234,17 @@ def latents_version(codec: VideoCodec) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(codec.state_dict().items()):
         if not name.startswith("decoder."):
-            digest.update(name.encode() + value.to(torch.bfloat16).view(torch.int16).numpy().tobytes())
+            digest.update(
+                name.encode() + value.to(torch.bfloat16).view(torch.int16).numpy().tobytes()
+            )
     return digest.hexdigest()[:12]
 
 
 def load(
-    path: Path | str | None = None, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.bfloat16
+    path: Path | str | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.bfloat16,
 ) -> LocalModel:
     """The model in a safetensors file; without a path, the one that ships inside the package.
 

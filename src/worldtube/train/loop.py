@@ -97,7 +97,9 @@ Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (step, steps, newest numbers)."""
 
 
-def loss_of(transformer: Transformer, batch: Batch, *, config: TrainConfig, step: int) -> tuple[Tensor, dict[str, float]]:
+def loss_of(
+    transformer: Transformer, batch: Batch, *, config: TrainConfig, step: int
+) -> tuple[Tensor, dict[str, float]]:
     """Mean squared error of the velocity over unknown tokens, every row with the same weight per token.
 
     The noise is keyed by (seed, step), so it does not depend on what ran before.
@@ -119,7 +121,9 @@ def loss_of(transformer: Transformer, batch: Batch, *, config: TrainConfig, step
     if told is not None and batch.truth is not None:
         truth = batch.truth.to(device)
         known = truth.isfinite()
-        each = F.binary_cross_entropy_with_logits(told.float(), truth.nan_to_num(), reduction="none")
+        each = F.binary_cross_entropy_with_logits(
+            told.float(), truth.nan_to_num(), reduction="none"
+        )
         told_loss = (each * known).sum(-1).mean()
         numbers["loss_truth"] = float(told_loss.detach())
         loss = loss + config.truth_weight * told_loss
@@ -154,7 +158,9 @@ def train(
     torch.manual_seed(config.seed)  # the only use of the global generator: initial weights
     transformer = Transformer(sizes)
     if start is not None:
-        transformer.load_state_dict(models.load(start, dtype=torch.float32).transformer.state_dict())
+        transformer.load_state_dict(
+            models.load(start, dtype=torch.float32).transformer.state_dict()
+        )
     transformer.to(config.device, getattr(torch, config.dtype)).train()
     model = LocalModel(card, network, transformer)
     model.bank = caption_bank(model, data)
@@ -178,7 +184,9 @@ def train(
     step = 0
     if saved is not None:
         if saved["model"] != asdict(sizes):
-            raise DataError(f"{out} holds a checkpoint of another network ({saved['model']}); choose another folder")
+            raise DataError(
+                f"{out} holds a checkpoint of another network ({saved['model']}); choose another folder"
+            )
         optimizer.load_state_dict(saved["optimizer"])
         step = saved["step"]
     record = out / "record.jsonl"
@@ -194,7 +202,11 @@ def train(
         try:
             while step < config.steps and not until():
                 rate = learning_rate(
-                    step, peak=config.rate, warmup=config.warmup, steps=config.steps, decay=config.decay
+                    step,
+                    peak=config.rate,
+                    warmup=config.warmup,
+                    steps=config.steps,
+                    decay=config.decay,
                 )
                 batch = batches.batch(step)
                 loss, numbers = loss_of(transformer, batch, config=config, step=step)
@@ -202,9 +214,13 @@ def train(
                 norm = optimizer.step(rate)
                 bad = 0 if norm == norm and norm != float("inf") else bad + 1
                 if bad:
-                    logger.warning("step %d: gradient norm %s, nothing learned from %s", step, norm, batch.ids)
+                    logger.warning(
+                        "step %d: gradient norm %s, nothing learned from %s", step, norm, batch.ids
+                    )
                 if bad >= 5:
-                    raise WorldtubeError(f"five steps in a row without a finite gradient, last at step {step}")
+                    raise WorldtubeError(
+                        f"five steps in a row without a finite gradient, last at step {step}"
+                    )
                 step += 1
                 if step % config.log_every == 0 or step == config.steps:
                     speed = (step - first) * config.rows / (time.monotonic() - began)
@@ -212,7 +228,9 @@ def train(
                 if progress is not None:
                     progress(step, config.steps, numbers)
                 if config.sample_every and step % config.sample_every == 0:
-                    sample_sheet(model, optimizer, out / f"samples-{step:06d}.png", steps=config.sample_steps)
+                    sample_sheet(
+                        model, optimizer, out / f"samples-{step:06d}.png", steps=config.sample_steps
+                    )
                 if time.monotonic() - last_saved > 60 * config.checkpoint_minutes:
                     keep()
                     last_saved = time.monotonic()
@@ -254,7 +272,12 @@ def export(model: LocalModel, optimizer: Optimizer, path: Path, *, clips_seen: i
     """Write the averaged weights as a model file."""
     notes = model.card.notes | {"clips_seen": clips_seen}
     with _Averaged(model, optimizer):
-        models.save(LocalModel(replace(model.card, notes=notes), model.codec, model.transformer, bank=model.bank), path)
+        models.save(
+            LocalModel(
+                replace(model.card, notes=notes), model.codec, model.transformer, bank=model.bank
+            ),
+            path,
+        )
 
 
 def sample_sheet(model: LocalModel, optimizer: Optimizer, path: Path, *, steps: int) -> None:
