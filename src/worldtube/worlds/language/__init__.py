@@ -9,7 +9,7 @@ first group.
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from worldtube.worlds.language.words import LENGTHS, STOP, TEMPLATES, Length
 __all__ = ["LENGTHS", "Length", "caption", "invent", "vocabulary"]
 
 
-def caption(truth: Mapping[str, Any], length: Length, rng: np.random.Generator) -> str:
+def caption(truth: Mapping[str, Any], length: str, rng: np.random.Generator) -> str:
     """Tell the facts of a clip in English.
 
     `short` is about 4-10 words, `medium` 10-25, `long` 25-42; facts that hold little may stay
@@ -36,7 +36,11 @@ def caption(truth: Mapping[str, Any], length: Length, rng: np.random.Generator) 
     for _ in range(40):
         terse = bool(rng.random() < {"short": 0.35, "medium": 0.12, "long": 0.0}[length])
         teller = Teller(
-            facts, length, rng, terse=terse, digits=bool(rng.random() < (0.25 if terse else 0.04))
+            facts,
+            cast(Length, length),
+            rng,
+            terse=terse,
+            digits=bool(rng.random() < (0.25 if terse else 0.04)),
         )
         draft = teller.tell()
         words = len(draft.split())

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -89,6 +90,23 @@ class Plan:
     sky: int
     sun: tuple[float, float, float]
 
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """As the truth lists them: the ball, if there is one, then the cups."""
+        items: list[tuple[BallPlan | CupPlan, str]] = [(cup, "cup") for cup in self.cups]
+        if self.ball is not None:
+            items.insert(0, (self.ball, "ball"))
+        return [
+            {
+                "colour": item.colour,
+                "shape": shape,
+                "size": item.size,
+                "material": item.material,
+                "group": i,
+            }
+            for i, (item, shape) in enumerate(items)
+        ]
+
 
 def plan(seed: int) -> Plan:
     """Draw a scene; cheap, nothing is simulated."""
@@ -149,7 +167,7 @@ def plan(seed: int) -> Plan:
         lip = np.array((x, y, under + height + rng.uniform(0.03, 0.12)))
         toward = np.array((math.cos(heading), math.sin(heading), 0.0))
         base = lip - radius * toward - np.array((0.0, 0.0, height))
-        first = cup(size, tuple(float(v) for v in base), full=True)
+        first = cup(size, (float(base[0]), float(base[1]), float(base[2])), full=True)
         cups = (first,)
         if target != "none":
             reach = _REACH + (0.3 if rng.random() < 0.15 else 0.0)
@@ -168,19 +186,23 @@ def plan(seed: int) -> Plan:
         direction = ways[int(rng.integers(len(ways)))]
     azimuth = float(rng.uniform(-0.12, 0.12))
     around, up = rng.uniform(0, 2 * math.pi), rng.uniform(0.75, 1.15)
+    ground = int(rng.integers(len(render.GROUNDS)))
+    red, green, blue = (float(v) for v in rng.uniform(0.93, 1.07, 3))
+    across, away = (float(v) for v in rng.uniform(-3, 3, 2))
+    x0, x1, y0, y1 = (float(v) for v in table)
     return Plan(
         seed=seed,
         template=template,
         cups=cups,
         ball=ball,
         tilt=tilt,
-        table=tuple(float(v) for v in table),
+        table=(x0, x1, y0, y1),
         camera=kind,
         camera_direction=direction,
         azimuth=azimuth,
-        ground=int(rng.integers(len(render.GROUNDS))),
-        ground_tint=tuple(float(v) for v in rng.uniform(0.93, 1.07, 3)),
-        ground_offset=tuple(float(v) for v in rng.uniform(-3, 3, 2)),
+        ground=ground,
+        ground_tint=(red, green, blue),
+        ground_offset=(across, away),
         sky=int(rng.integers(len(render.SKIES))),
         sun=(
             math.cos(around) * math.cos(up),

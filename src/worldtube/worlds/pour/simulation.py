@@ -1,11 +1,10 @@
-"""The pour world itself: steps the solids and the water, finds what happened in the state, and shows it.
+"""The pour world itself: steps the solids and the water and shows them; `witness` finds what happened.
 
 The coupling is one way: moving cups and the ball push the water; the water only weighs the cup
 down, as a lump, until it has left it.
 """
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -17,6 +16,7 @@ from worldtube.worlds import fluid, render
 from worldtube.worlds.language import caption as tell
 from worldtube.worlds.pour.plan import VERSION, Plan, plan
 from worldtube.worlds.pour.solids import held_pose, lump, model
+from worldtube.worlds.pour.witness import Witness
 from worldtube.worlds.world import Camera, Event
 
 FPS = 12.0
@@ -66,22 +66,20 @@ class Pour:
                 qvel[start + 3 : start + 6] = np.cross((0, 0, 1), p.ball.velocity) / p.ball.radius
         mujoco.mj_forward(self._model, self._data)
         self._start_water()
-        self._events: list[Event] = []
-        self._path = [self._object_positions()]
-        self._passed: float | None = None
+        self._witness = Witness(p, self.water)
         picture = self._picture()
         self._look()
         return picture, {"state": self.state}
 
     def step(self, action: Any = None) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One frame. `action` is None or a push: {"object": index, "velocity": (vx, vy, vz)}, metres per second."""
-        if self.plan is None:
+        p = self.plan
+        if p is None:
             raise RequestError("step was called before reset")
         if action is not None:
             self._push(action)
-        self._simulate()
+        self._simulate(p)
         self.frame += 1
-        self._path.append(self._object_positions())
         picture = self._picture()
         self._look()
         return picture, 0.0, False, False, {"state": self.state}
@@ -99,7 +97,7 @@ class Pour:
             raise RequestError(
                 f"the action {action!r} is not a push (accepted: None or {{'object': i, 'velocity': (x, y, z)}})"
             ) from error
-        movable = [i for i in range(len(self.truth_objects)) if self._joint(i) is not None]
+        movable = [i for i in range(len(self.plan.objects)) if self._joint(i) is not None]
         if index not in movable:
             raise RequestError(f"object {index} cannot be pushed (accepted: {movable})")
         start = self._model.joint(self._joint(index)).dofadr[0]
@@ -117,10 +115,9 @@ class Pour:
         cell = _CELL[size]
         rng = np.random.default_rng((0x776174, VERSION, p.seed))
         vessel, depth = self._vessels[0], p.cups[0].depth
-        low = tuple(-cell * round(v / cell) for v in (2.0, 1.1, 0.9))
         domain = fluid.Domain(
-            low=low,
-            cells=tuple(round(v / cell) for v in (4.0, 2.3, 2.9)),
+            low=(-cell * round(2.0 / cell), -cell * round(1.1 / cell), -cell * round(0.9 / cell)),
+            cells=(round(4.0 / cell), round(2.3 / cell), round(2.9 / cell)),
             cell=cell,
             table=p.table,
         )
@@ -146,9 +143,9 @@ class Pour:
         )
         self._wet = np.zeros(shape, np.float32)
 
-    def _simulate(self) -> None:
+    def _simulate(self, p: Plan) -> None:
         """One frame: first the solids, then the water among them."""
-        p, m, d, count = self.plan, self._model, self._data, self._substeps
+        m, d, count = self._model, self._data, self._substeps
         cups, balls = len(p.cups), self._shift
         pos, rot = np.zeros((count, cups, 3)), np.zeros((count, cups, 3, 3))
         vel, spin = np.zeros((count, cups, 3)), np.zeros((count, cups, 3))
@@ -220,181 +217,67 @@ class Pour:
     # --- what happened -----------------------------------------------------------------------------------
 
     def _watch_ball(self, now: float) -> None:
-        if any(event.kind == "hit" for event in self._events):
+        if self._witness.hit is not None:
             return
-        d, m, p = self._data, self._model, self.plan
+        d, m = self._data, self._model
         ball, body = m.body("ball").id, self._cup_body[0]
-        if d.ncon:
-            owners = m.geom_bodyid[d.contact.geom]
-            if ((owners == ball).any(1) & (owners == body).any(1)).any():
-                self._events.append(Event(kind="hit", seconds=now, a=0, b=1))
-                return
-        if self._passed is None:
-            velocity = np.array(p.ball.velocity[:2])
-            gap = (d.xpos[ball, :2] - d.xpos[body, :2]) @ velocity / np.linalg.norm(velocity)
-            if gap > 0:
-                self._passed = now
-
-    def _once(self, kind: str, a: int, b: int | None = None) -> None:
-        if not any(event.kind == kind and event.a == a for event in self._events):
-            self._events.append(Event(kind=kind, seconds=self.frame / FPS, a=a, b=b))
+        owners = m.geom_bodyid[d.contact.geom] if d.ncon else np.empty((0, 2))
+        touches = ((owners == ball).any(1) & (owners == body).any(1)).any()
+        self._witness.ball(now, bool(touches), d.xpos[ball, :2] - d.xpos[body, :2])
 
     def _look(self) -> None:
-        """Find this frame's events in the state."""
-        p, positions = self.plan, self._object_positions()
-        rotations = self._object_rotations()
-        for i, item in enumerate(self.truth_objects):
-            # Only what a witness can see: a ball that drops behind the table is just gone.
-            if positions[i, 2] < -0.15 and (self._ids == 1 + i).any():
-                self._once("fell_off", i)
-            if p.tilt is None and item["shape"] == "cup" and rotations[i, 2, 2] < 0.5:
-                self._once("tipped", i)
-        cup = self._shift
-        if p.tilt is not None and self._held_share(0) <= 0.5:
-            self._once("poured", cup)
-        if (p.tilt is None or len(p.cups) > 1) and self._landed() >= 0.5:
-            self._once("spilled", cup)
-
-    def _held_share(self, cup: int) -> float:
-        return float((self.water.side[:, cup] == fluid.INSIDE).mean())
-
-    def _landed(self) -> float:
-        """Share of the water that is in no cup and no longer in the air."""
-        water = self.water
-        down = ~water.alive | (water.x[:, 2] < 2 * water.spacing)
-        return float((down & ~(water.side == fluid.INSIDE).any(1)).mean())
+        self._witness.frame(
+            self.frame / FPS, self._object_positions(), self._object_rotations(), self._ids
+        )
 
     @property
     def spilled_fraction(self) -> float:
         """Share of the water that is in no cup."""
-        return float(1.0 - (self.water.side == fluid.INSIDE).any(1).mean())
+        return self._witness.spilled_fraction
 
     @property
     def events(self) -> tuple[Event, ...]:
-        p, found = self.plan, list(self._events)
-        kinds = {event.kind for event in found}
-        if p.tilt is None:
-            if "hit" not in kinds and self._passed is not None:
-                found.append(Event(kind="missed", seconds=self._passed, a=0, b=1))
-            up = float(self._object_rotations()[1, 2, 2])
-            if (
-                "hit" in kinds
-                and not kinds & {"tipped", "spilled"}
-                and up > 0.95
-                and self.spilled_fraction < 0.1
-            ):
-                found.append(Event(kind="upright", seconds=self.frame / FPS, a=1))
-        elif len(p.cups) > 1:
-            # What was poured went into the other cup if most of it is there now.
-            into = 1 if self._held_share(1) >= 0.5 * (1.0 - self._held_share(0)) else None
-            found = [replace(event, b=into) if event.kind == "poured" else event for event in found]
-        return tuple(sorted(found, key=lambda event: event.seconds))
+        return self._witness.events
 
     @property
     def event(self) -> str | None:
         """The headline."""
-        kinds = [event.kind for event in self.events]
-        for kind in (
-            "poured",
-            "tipped",
-            "spilled",
-            "fell_off",
-            "upright",
-            "missed",
-            "hit",
-        ):
-            if kind in kinds and (
-                kind != "fell_off"
-                or any(e.kind == kind and e.a == self._shift for e in self.events)
-            ):
-                return kind
-        return None
+        return self._witness.event
 
     @property
     def truth(self) -> dict[str, Any]:
-        p, objects = self.plan, self.truth_objects
-        path, screen = np.array(self._path), self._screen()
-        # A motion is what a thing does by itself: until the hit.
-        hit = next((event.seconds for event in self.events if event.kind == "hit"), None)
-        until = None if hit is None else max(2, math.ceil(hit * FPS))
-        groups = [
-            {
-                "count": 1,
-                **{key: item[key] for key in ("colour", "size", "shape", "material")},
-                "motion": "rest" if item["shape"] == "cup" else _motion(path[:until, i]),
-                "speed": self._speed(i),
-                "objects": [i],
-            }
-            for i, item in enumerate(objects)
-        ]
-        events = self.events
-        relations = []
-        if p.ball is not None:
-            relations = [{"a": 0, "relation": "into" if hit is not None else "towards", "b": 1}]
-        elif len(p.cups) > 1:
-            relations = [
-                {
-                    "a": 0,
-                    "relation": "left of" if screen[0, 0, 0] < screen[0, 1, 0] else "right of",
-                    "b": 1,
-                }
-            ]
+        p = self.plan
+        aspect = self.size.width / self.size.height
+        across = render.project(self.camera(0), self._witness.path[0], aspect)[:, 0]
         return {
             "world": self.name,
             "version": self.version,
             "seed": p.seed,
             "template": p.template,
-            "groups": groups,
-            "relations": relations,
+            "groups": self._witness.groups(FPS),
+            "relations": self._witness.relations(across),
             "event": self.event,
             "events": [
-                {"kind": e.kind, "seconds": round(e.seconds, 3), "a": e.a, "b": e.b} for e in events
+                {"kind": e.kind, "seconds": round(e.seconds, 3), "a": e.a, "b": e.b}
+                for e in self.events
             ],
-            "objects": objects,
+            "objects": p.objects,
             "camera": {"kind": p.camera, "direction": p.camera_direction},
             "ground": render.GROUNDS[p.ground],
             "sky": render.SKIES[p.sky],
             "spilled_fraction": round(self.spilled_fraction, 4),
         }
 
-    def _speed(self, index: int) -> str | None:
-        """As fast as other worlds call fast; nothing in between."""
-        if self.plan.ball is None or index != 0:
-            return None
-        return "fast" if abs(self.plan.ball.velocity[0]) > 1.8 else None
-
     def caption(self, length: str = "medium") -> str:
         seed = (0x63617074, VERSION, self.plan.seed, len(length))
         return tell(self.truth, length, np.random.default_rng(seed))
 
-    def _screen(self) -> np.ndarray:
-        """(T, K, 2): where the objects' middles were seen, x and y in [0, 1] from the top left."""
-        aspect = self.size.width / self.size.height
-        return np.array(
-            [render.project(self.camera(t), at, aspect)[:, :2] for t, at in enumerate(self._path)]
-        )
-
-    @property
-    def truth_objects(self) -> list[dict[str, Any]]:
-        p = self.plan
-        items = [] if p.ball is None else [(p.ball, "ball")]
-        items += [(cup, "cup") for cup in p.cups]
-        return [
-            {
-                "colour": item.colour,
-                "shape": shape,
-                "size": item.size,
-                "material": item.material,
-                "group": i,
-            }
-            for i, (item, shape) in enumerate(items)
-        ]
-
     # --- poses ---------------------------------------------------------------------------------------------
 
     def _cup_pose(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        if self.plan.tilt is not None and k == 0:
-            return held_pose(self.plan, self.frame / FPS)
+        p = self.plan
+        if p is not None and p.tilt is not None and k == 0:
+            return held_pose(p, self.frame / FPS)
         body = self._cup_body[k]
         return self._data.xpos[body].copy(), self._data.xmat[body].reshape(3, 3).copy()
 
@@ -457,7 +340,7 @@ class Pour:
         )
 
     def _scene(self) -> render.Scene:
-        p, items = self.plan, self.truth_objects
+        p, items = self.plan, self.plan.objects
         sizes, kinds = [], []
         if p.ball is not None:
             kinds.append(render.SPHERE)
@@ -501,7 +384,7 @@ class Pour:
         if not near.any():
             return None
         low = np.floor(water.x[near].min(0) / cell - 4) * cell
-        shape = tuple(int(v) + 5 for v in np.ceil((water.x[near].max(0) - low) / cell))
+        wide, deep, tall = (int(v) + 5 for v in np.ceil((water.x[near].max(0) - low) / cell))
         density = fluid.surface(
             water.x,
             near,
@@ -511,11 +394,11 @@ class Pour:
             cell,
             2.1 * water.spacing,
             0.62 * water.spacing,
-            shape,
+            (wide, deep, tall),
         )
         return render.Water(
             density=density,
-            origin=tuple(float(v) for v in low),
+            origin=(float(low[0]), float(low[1]), float(low[2])),
             spacing=cell,
             level=0.0,
             cups=tuple(range(self._shift, self._shift + len(self._vessels))),
@@ -544,13 +427,3 @@ class Pour:
         if size is None and camera is None:
             return self._ids.copy()
         return self._draw(size, camera)[1]
-
-
-def _motion(path: np.ndarray) -> str:
-    """The word for how a ball's middle moved along path (T, 3)."""
-    shift = path[-1] - path[0]
-    if np.abs(shift).max() < 0.04:
-        return "rest"
-    if shift[2] < -0.15 and -shift[2] > abs(shift[0]):
-        return "fall"
-    return "right" if shift[0] > 0 else "left"

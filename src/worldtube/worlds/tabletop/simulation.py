@@ -14,7 +14,9 @@ from worldtube.errors import RequestError
 from worldtube.video import Size
 from worldtube.worlds import render
 from worldtube.worlds.language import caption as tell
-from worldtube.worlds.tabletop.plan import GRAVITY, VERSION, Plan, Thing, plan
+from worldtube.worlds.tabletop.plan import VERSION, Plan, plan
+from worldtube.worlds.tabletop.templates import GRAVITY
+from worldtube.worlds.tabletop.things import Thing
 from worldtube.worlds.tabletop.witness import Witness
 from worldtube.worlds.world import Camera, Event
 
