@@ -49,8 +49,8 @@ class Request:
     """How strongly the words pull; 1 is none."""
     negative_prompt: str = ""
     """What guidance pushes away from; nothing in particular when empty."""
-    shift: float = 1.0
-    """Above 1 spends more steps at high noise."""
+    shift: float = 3.0
+    """Above 1 spends more steps at high noise, where it is decided what stands where."""
     lag: int = 0
     """Steps that each latent frame starts after the one before; 0 denoises all together."""
     causal: bool = False

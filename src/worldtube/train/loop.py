@@ -64,9 +64,10 @@ class TrainConfig:
     """Of the matrices of the blocks."""
     ema_steps: float = 500
     """The average of the weights looks back over about this many steps."""
-    level_mean: float = 0.4
-    """Mean of the logit of the noise level."""
-    level_spread: float = 1.2
+    level_mean: float = 1.3
+    """Mean of the logit of the noise level: high, since a clip's tokens tell so much about each other
+    that what stands where is decided above 0.9."""
+    level_spread: float = 1.3
     """Spread of the logit of the noise level."""
     truth_weight: float = 0.1
     """Of the truth that a middle block also predicts, where the network has `truth_width`: supervision that
