@@ -141,7 +141,8 @@ class LocalModel:
 
     @torch.inference_mode()
     def velocity(self, x: Tensor, sigma: Tensor, layout: Layout, reading: Reading) -> Tensor:
-        return self.transformer(x, sigma, layout, reading)[0]
+        device = self.device
+        return self.transformer(x.to(device), sigma.to(device), layout.to(device), reading)[0].cpu()
 
 
 def embedded_path() -> Path:

@@ -1,0 +1,118 @@
+"""The protocol's conformance, for every entry of MODELS; weights there and back."""
+
+import numpy as np
+import pytest
+import torch
+
+from worldtube import models
+from worldtube.codec import CodecConfig, VideoCodec
+from worldtube.errors import DataError, RequestError
+from worldtube.models import MODELS, GaussianModel, VideoModel
+from worldtube.models.local import Card, LocalModel, latents_version
+from worldtube.tokens import pack
+from worldtube.transformer import Transformer, TransformerConfig
+from worldtube.video import Clip, Size
+
+SIZES = TransformerConfig(token_width=64, width=32, depth=1, head_width=16, hidden=32, text_depth=1)
+
+
+def local():
+    torch.manual_seed(0)
+    codec = VideoCodec(CodecConfig(channels=16, encoder_widths=(8, 8), decoder_widths=(8, 8)))
+    network = Transformer(SIZES)
+    with torch.no_grad():  # open what starts closed
+        for p in network.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    return LocalModel(Card(), codec, network, torch.bfloat16, bank=torch.eye(512)[:4])
+
+
+MAKE = {"local": local, "gaussian": GaussianModel}
+
+
+@pytest.fixture(params=sorted(MODELS))
+def model(request):
+    return MAKE[request.param]()
+
+
+def clip_for(model, frames=3, side=2):
+    frames = 1 + (frames - 1) * model.stride[0]
+    side = side * model.stride[1]
+    pixels = np.random.default_rng(0).integers(60, 200, (frames, side, side, 3), dtype=np.uint8)
+    pixels[:] = pixels[:, :1, :1]  # flat frames, which any codec can hold
+    return Clip(frames=pixels, fps=model.fps)
+
+
+def test_protocol(model):
+    assert isinstance(model, VideoModel)
+    clip = clip_for(model)
+    grid = model.grid(clip.size, clip.num_frames, clip.fps)
+    layout = model.layout(grid)
+    tokens = model.encode(clip)
+    assert tokens.shape == (layout.bounds[-1], model.token_width) and tokens.dtype == torch.float32
+    back = model.decode(tokens, grid, clip.fps)
+    assert back.frames.shape == clip.frames.shape and back.fps == clip.fps
+    both = pack([layout, layout])
+    reading = model.read(model.embed(["a red ball", ""]))
+    x = torch.randn(both.bounds[-1], model.token_width)
+    velocity = model.velocity(x, torch.full((len(x),), 0.5), both, reading)
+    assert velocity.shape == x.shape and velocity.isfinite().all()
+    n = len(x) // 2
+    assert not torch.allclose(velocity[:n] + x[:n], velocity[n:] + x[n:])
+    assert model.familiar("a red ball") in (True, False)
+
+
+def test_what_does_not_fit_is_refused():
+    model = local()
+    for size in (Size(70, 64), Size(64, 8), Size(4096, 4096)):
+        with pytest.raises(RequestError, match=str(size)):
+            model.grid(size, 5, 12.0)
+    with pytest.raises(RequestError, match="6 frames"):
+        model.grid(Size(64, 64), 6, 12.0)
+
+
+def test_there_and_back(tmp_path):
+    model, path = local(), tmp_path / "model.safetensors"
+    models.save(model, path)
+    again = models.load(path)
+    assert again.card == model.card and torch.equal(again.bank.float(), model.bank)
+    reading = model.read(model.embed(["a red ball"]))
+    layout = model.layout(model.grid(Size(32, 32), 5, 12.0))
+    x, sigma = torch.randn(layout.bounds[-1], 64), torch.full((layout.bounds[-1],), 0.7)
+    assert torch.equal(
+        model.velocity(x, sigma, layout, reading), again.velocity(x, sigma, layout, reading)
+    )
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_codec_file_and_version(tmp_path):
+    model = local()
+    models.save_codec(model.codec, tmp_path / "codec.safetensors")
+    models.save(model, tmp_path / "model.safetensors")
+    _, version = models.load_codec(tmp_path / "codec.safetensors")
+    assert (
+        models.load_codec(tmp_path / "model.safetensors")[1]
+        == version
+        == latents_version(model.codec)
+    )
+    with torch.no_grad():
+        model.codec.decoder.linear.weight.add_(1)
+    assert latents_version(model.codec) == version, "another decoder reads the same latents"
+    with torch.no_grad():
+        model.codec.encoder.linear.weight.add_(1)
+    assert latents_version(model.codec) != version
+    with pytest.raises(DataError, match="codec only"):
+        models.load(tmp_path / "codec.safetensors")
+
+
+def test_latents_shift_and_scale():
+    model = local()
+    card = Card(latent_scale=(2.0,) * 16, latent_shift=(0.5,) * 16)
+    scaled = LocalModel(card, model.codec, model.transformer)
+    clip = clip_for(model)
+    torch.testing.assert_close(scaled.encode(clip), (model.encode(clip) - 0.5) / 2)
+    grid = model.grid(clip.size, clip.num_frames, clip.fps)
+    difference = (
+        scaled.decode(scaled.encode(clip), grid, 12.0).frames.astype(int)
+        - model.decode(model.encode(clip), grid, 12.0).frames
+    )
+    assert np.abs(difference).max() <= 1
