@@ -7,13 +7,14 @@ PROMPT ?= a red ball rolls into a stack of blue boxes
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test check format docs bench clean
 
 help:
 	@echo "make demo    words to video: sets up $(VENV) and writes demo.mp4 and demo.png"
 	@echo "make setup   everything for development in $(VENV)"
 	@echo "make test    the tests          make check   lint, format, types, import contract"
-	@echo "make format  tidy the sources   make bench   the benchmarks   make clean   remove $(VENV)"
+	@echo "make format  tidy the sources   make bench   the benchmarks"
+	@echo "make docs    the help pages     make clean   remove $(VENV)"
 
 demo: $(VENV)/installed
 	$(BIN)/worldtube generate "$(PROMPT)" --seconds 2 --seed 7 --out demo.mp4 --strip demo.png
@@ -33,6 +34,9 @@ check: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/installed-dev
+	$(BIN)/python docs/regenerate.py
 
 bench: $(VENV)/installed-dev
 	@for script in $(filter-out %/text_scale.py,$(wildcard benchmarks/*.py)); do echo "$$script"; $(BIN)/python $$script || exit 1; done

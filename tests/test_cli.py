@@ -131,6 +131,16 @@ def test_help_comes_at_once():
     assert " torch" not in done.stderr and " numpy" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "--help"]])
+def test_nobody_reads_on(arguments):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worldtube", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 141
+    process.stderr.close()
+
+
 def test_help_of_generate_needs_no_torch():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "worldtube", "generate", "--help"], capture_output=True, text=True

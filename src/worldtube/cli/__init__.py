@@ -1,0 +1,95 @@
+"""The commands, one small function each; everything is imported where it is used, so help comes at once.
+
+Owns what is printed and the exit codes: 0 done, 1 failed, 2 the caller's fault, 130 interrupted, 141 nobody reads what
+is printed. Knows nothing of how anything is done.
+"""
+
+import logging
+import os
+import select
+import sys
+from collections.abc import Callable, Sequence
+
+from worldtube.cli.data import cache, record
+from worldtube.cli.make import generate, image
+from worldtube.cli.tell import evaluate, info
+from worldtube.cli.train import train
+
+COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
+    "generate": ("words to a clip", generate),
+    "image": ("words to a picture", image),
+    "record": ("simulate a world and record clips", record),
+    "cache": ("latents and words of recorded clips, once", cache),
+    "train": ("train the transformer (tiny, laptop, gpu) or the codec", train),
+    "evaluate": ("measure a model on held-out seeds and prompts", evaluate),
+    "info": ("the model, worlds, tasks, samplers, recipes, measures", info),
+}
+"""name -> (line of help, function of the remaining arguments)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; errors become one sentence on stderr."""
+    try:
+        try:
+            return _main(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not hasattr(select, "poll") or not _unread():
+            raise
+        return 141
+
+
+def _unread() -> bool:
+    """Whether stdout's reader has gone, as in `worldtube --help | head -1`; Python is kept from complaining at exit."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
+
+
+def _main(arguments: list[str]) -> int:
+    logging.basicConfig(level=logging.WARNING, format="worldtube: %(message)s")
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] in ("--version", "-V"):
+        from worldtube import __version__
+
+        print(f"worldtube {__version__}")
+        return 0
+    from worldtube.errors import RequestError, WorldtubeError, unknown
+
+    try:
+        name, rest = arguments[0], arguments[1:]
+        if name not in COMMANDS:
+            raise unknown("command", name, COMMANDS)
+        return COMMANDS[name][1](rest)
+    except RequestError as error:
+        print(f"worldtube: {error}", file=sys.stderr)
+        return 2
+    except WorldtubeError as error:
+        print(f"worldtube: {error}", file=sys.stderr)
+        return 2 if type(error).__name__ in ("DataError", "NotFound", "MissingExtra") else 1
+    except KeyboardInterrupt:
+        print("worldtube: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {line}" for name, (line, _) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: worldtube COMMAND ...",
+            "",
+            "An open Sora in Python: words to video on a laptop, and everything to train it.",
+            "",
+            *lines,
+            "",
+            "worldtube COMMAND --help tells about one. Try:",
+            '  worldtube generate "a red ball rolls into a stack of blue boxes" --seed 7 --out clip.mp4',
+        ]
+    )
