@@ -22,6 +22,7 @@ DICTS = {
     "worldtube.generate.tasks": "TASKS",
     "worldtube.evaluate": "MEASURES",
     "worldtube.train.recipes": "RECIPES",
+    "worldtube.train.patterns": "PATTERNS",
     "worldtube.video": "FORMATS",
 }
 

@@ -87,12 +87,10 @@ class CodecConfig:
             raise DataError(
                 f"codec configuration has unknown fields {strange} (accepted: {sorted(known)})"
             )
-        return cls(
-            **{
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in values.items()
-            }
-        )
+        frozen: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**frozen)
 
 
 def group_frames(pixels: torch.Tensor) -> torch.Tensor:
@@ -241,6 +239,8 @@ class VideoCodec(nn.Module):
     what training sees."""
 
     stride = (FRAMES, PATCH, PATCH)
+    shift: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self, config: CodecConfig | None = None):
         super().__init__()

@@ -6,7 +6,7 @@ Knows nothing of requests or training.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import resources
@@ -153,18 +153,22 @@ def embedded_path() -> Path:
 def save(model: LocalModel, path: Path | str, *, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write codec and transformer with their configuration; whole or not at all."""
     parts = {"codec": model.codec, "transformer": model.transformer}
-    config = {"card": asdict(model.card), "transformer": asdict(model.transformer.config)}
+    config = {
+        "card": asdict(model.card),
+        "transformer": asdict(model.transformer.config),
+        "codec": model.codec.config.to_dict(),
+    }
     _write(Path(path), parts, config, dtype, model.bank)
 
 
 def save_codec(codec: VideoCodec, path: Path | str, *, dtype: torch.dtype = torch.float32) -> None:
     """Write a codec alone, as `load_codec` reads it."""
-    _write(Path(path), {"codec": codec}, {}, dtype)
+    _write(Path(path), {"codec": codec}, {"codec": codec.config.to_dict()}, dtype)
 
 
 def _write(
     path: Path,
-    parts: dict[str, torch.nn.Module],
+    parts: Mapping[str, torch.nn.Module],
     config: dict[str, Any],
     dtype: torch.dtype,
     bank: Tensor | None = None,
@@ -178,7 +182,7 @@ def _write(
     }
     if bank is not None:
         tensors["bank"] = bank.to(torch.float16).contiguous()
-    config |= {"format": FORMAT, "model": "local", "codec": parts["codec"].config.to_dict()}
+    config |= {"format": FORMAT, "model": "local"}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata={"worldtube": json.dumps(config)})
     partial.replace(path)
@@ -255,7 +259,10 @@ def load(
     config, tensors = _read(path)
     if "transformer" not in config:
         raise DataError(f"{path} holds a codec only; a whole model is needed here")
-    card = Card(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["card"].items()})
+    fields: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in config["card"].items()
+    }
+    card = Card(**fields)
     if card.codec not in CODECS:
         raise unknown("codec", card.codec, CODECS)
     codec = CODECS[card.codec](CodecConfig.from_dict(config["codec"]))

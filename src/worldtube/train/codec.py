@@ -226,7 +226,7 @@ def draw_patches(
     rng = np.random.default_rng([seed, 2])
     patches = []
     for _ in range(clips):
-        pool = pools[rng.integers(len(pools))]
+        pool = pools[int(rng.integers(len(pools)))]
         frames = pool.frames[rng.integers(len(pool), size=1)]
         _, whole, height, width, _ = frames.shape
         frames = frames[:, : 1 + (whole - 1) // FRAMES * FRAMES]
@@ -391,7 +391,7 @@ def calibrate(codec: VideoCodec, pools: Sequence[Pool], seed: int, count: int = 
     rng = np.random.default_rng([seed, 3])
     latents = []
     for _ in range(count):
-        pool = pools[rng.integers(len(pools))]
+        pool = pools[int(rng.integers(len(pools)))]
         length = 1 + (pool.frames.shape[1] - 1) // FRAMES * FRAMES
         high, wide = (side // PATCH * PATCH for side in pool.frames.shape[2:4])
         clip = pool.frames[rng.integers(len(pool), size=1)][:, :length, :high, :wide]
