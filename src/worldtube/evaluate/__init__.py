@@ -1,0 +1,84 @@
+"""Measures: how good codec, model and reader are, on inputs that no training saw. Owns `MEASURES`.
+
+A measure is a function (model, *, seeds, prompts, count, progress) -> a JSON-able result.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from worldtube.errors import RequestError
+from worldtube.evaluate import adherence, motion
+from worldtube.models.model import VideoModel
+from worldtube.video import Size
+
+Progress = Callable[[int, int], None]
+
+
+def _reconstruction(
+    model: VideoModel,
+    *,
+    seeds: range | None = None,
+    prompts: Path | None = None,
+    count: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """PSNR, SSIM and a perceptual distance of the model's codec on clips of both worlds, in turn by seed."""
+    from worldtube.evaluate.reconstruction import measure
+    from worldtube.worlds import WORLDS
+    from worldtube.worlds.record import record
+
+    _no_prompts("reconstruction", prompts)
+    seeds = _some(seeds, count, 200)
+    names = sorted(WORLDS)
+    clips = []
+    for i, seed in enumerate(seeds):
+        clips.append(record(names[i % len(names)], seed, model.size)[0])
+        if progress is not None:
+            progress(i + 1, len(seeds))
+    return {"measure": "reconstruction", "model": model.name, "clips": len(clips)} | measure(
+        model.codec, clips
+    )
+
+
+def _reader(
+    model: VideoModel | None,
+    *,
+    seeds: range | None = None,
+    prompts: Path | None = None,
+    count: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The reader's accuracy on true clips of both worlds, in turn by seed; the model does not matter."""
+    from worldtube.evaluate import accuracy, reader
+
+    _no_prompts("reader", prompts)
+    seeds = _some(seeds, count, 200)
+    told = progress or (lambda done, total: None)
+    result = accuracy.accuracy(
+        reader.load(), accuracy.true_clips(seeds), lambda done: told(done, len(seeds))
+    )
+    return {"measure": "reader", "clips": len(seeds)} | result
+
+
+def _some(seeds: range | None, count: int | None, usual: int) -> range:
+    if count is not None and count < 1:
+        raise RequestError(f"count {count} is not accepted; 1 or more is")
+    seeds = range(8_000_000, 8_000_000 + (count or usual)) if seeds is None else seeds
+    return seeds[:count]
+
+
+def _no_prompts(name: str, prompts: Path | None) -> None:
+    if prompts is not None:
+        raise RequestError(
+            f"the measure {name} takes no prompts, got {prompts}; adherence and motion do"
+        )
+
+
+MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
+    "adherence": adherence.measure,
+    "motion": motion.measure,
+    "reader": _reader,
+    "reconstruction": _reconstruction,
+}
+"""Name -> measure."""
