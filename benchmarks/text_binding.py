@@ -193,7 +193,7 @@ def free_wording() -> list[Example]:
 class Probe(nn.Module):
     """One query per question over the states; `refine` puts one self-attention layer before it."""
 
-    def __init__(self, width: int, *, refine: bool):
+    def __init__(self, width: int, *, refine: bool, shared: bool):
         super().__init__()
         self.refine = refine
         hidden = 128 if refine else width
@@ -206,10 +206,15 @@ class Probe(nn.Module):
         self.key = nn.Linear(hidden, 64)
         self.query = nn.Parameter(torch.randn(len(QUESTIONS), 64) * 0.1)
         self.value = nn.Linear(hidden, 128)
-        # One head a kind of question, shared by the shapes: else a pair that was never seen could
-        # never be answered. The gate lets one state answer for several shapes.
-        self.gate = nn.Parameter(torch.ones(len(QUESTIONS), 128))
-        self.heads = nn.ModuleDict({w: nn.Linear(128, len(CLASSES[w])) for w in CLASSES})
+        # With shared heads an answer can carry over to a shape that it was never given for; a head
+        # of a question's own learns that such an answer never comes. The gate lets one state answer
+        # for several shapes.
+        self.gate = nn.Parameter(torch.ones(len(QUESTIONS), 128)) if shared else None
+        kinds = [what for what, _ in QUESTIONS]
+        heads = {what: nn.Linear(128, len(CLASSES[what])) for what in CLASSES}
+        self.heads = nn.ModuleList(
+            heads[what] if shared else nn.Linear(128, len(CLASSES[what])) for what in kinds
+        )
 
     def forward(self, states: Tensor, absent: Tensor) -> list[Tensor]:
         x = states  # (B, S, E)
@@ -217,8 +222,10 @@ class Probe(nn.Module):
             x = self.layer(self.inner(x) + self.place[: x.shape[1]], src_key_padding_mask=absent)
         scores = torch.einsum("qd,bsd->bqs", self.query, self.key(x)) / 8
         weights = scores.masked_fill(absent[:, None], -torch.inf).softmax(-1)
-        pooled = (weights @ self.value(x)) * self.gate  # (B, Q, 128)
-        return [self.heads[what](pooled[:, i]) for i, (what, _) in enumerate(QUESTIONS)]
+        pooled = weights @ self.value(x)  # (B, Q, 128)
+        if self.gate is not None:
+            pooled = pooled * self.gate
+        return [head(pooled[:, i]) for i, head in enumerate(self.heads)]
 
 
 def pack(states: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -235,10 +242,12 @@ def targets(examples: list[Example]) -> Tensor:
     return out
 
 
-def fit(states: list[Tensor], wanted: Tensor, *, refine: bool, steps: int, seed: int) -> Probe:
+def fit(
+    states: list[Tensor], wanted: Tensor, *, refine: bool, shared: bool, steps: int, seed: int
+) -> Probe:
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    probe = Probe(states[0].shape[1], refine=refine)
+    probe = Probe(states[0].shape[1], refine=refine, shared=shared)
     optimizer = torch.optim.AdamW(probe.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps)
     for _ in range(steps):
@@ -284,6 +293,8 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=2400, help="captions to train on")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--heads", choices=("shared", "own"), default="shared")
+    parser.add_argument("--only", nargs="*", help="candidates to probe; all of them by default")
     options = parser.parse_args()
     torch.set_num_threads(1)
     encoder, started = TextEncoder(), time.perf_counter()
@@ -327,6 +338,8 @@ def main() -> None:
     }
     results = {}
     for candidate, take in candidates.items():
+        if options.only and candidate not in options.only:
+            continue
         for refine in (False, True):
             if refine and candidate == "sentence_512":
                 continue  # one state has nothing to attend to
@@ -335,6 +348,7 @@ def main() -> None:
                 take("train"),
                 wanted["train"],
                 refine=refine,
+                shared=options.heads == "shared",
                 steps=options.steps,
                 seed=options.seed,
             )
@@ -356,6 +370,7 @@ def main() -> None:
         "encode_ms_per_text": round(encode_ms, 2),
         "train": options.train,
         "steps": options.steps,
+        "heads": options.heads,
         "seed": options.seed,
         "texts": {name: len(rows) for name, rows in sets.items()},
         "results": results,
