@@ -1,11 +1,10 @@
 """The network: packed tokens with a noise level each, and words, to velocity.
 
-Owns attention, the block and the initialisation. Knows nothing of pixels, of the codec, of schedules
-or of where its weights come from. Shapes: N tokens in the pack, S text tokens, D width, H heads,
-d = D / H, U distinct noise levels.
+Owns the block, the order of the parts and the initialisation. Knows nothing of pixels, of the codec,
+of schedules or of where its weights come from. Shapes: N tokens in the pack, S text tokens, D width,
+H heads, d = D / H, U distinct noise levels.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from worldtube.tokens import TRACKS, Layout, Words
+from worldtube.transformer.attention import Run, attend, plan, plan_self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,88 +70,6 @@ def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], None if weight is None else weight.to(x.dtype), 1e-6)
 
 
-SHORT = 256
-"""Up to this many keys, plain matrix products beat the fused kernel on a CPU (its backward above all)."""
-
-
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, q_bounds: Sequence[int], k_bounds: Sequence[int]
-) -> Tensor:
-    """Attention within rows. q (N, H, d), k and v (M, H, d); row b of q sees row b of k.
-
-    A run of neighbouring rows with one length of q goes in one batched call (with k padded under a mask
-    where its lengths differ, as with words); so no dense mask over the pack is ever made, which on a CPU
-    is three times faster. Many short rows of different lengths, as words have, are padded together.
-    """
-    q_lengths = [b - a for a, b in zip(q_bounds[:-1], q_bounds[1:], strict=True)]
-    runs = [(length, len(list(run))) for length, run in itertools.groupby(q_lengths)]
-    if len(runs) > 4 and max(q_lengths) <= 64:
-        index, seen = _slots(q_bounds, q.device)
-        batch = rearrange(q[index], "(b n) h d -> b h n d", b=len(q_lengths))
-        out = _attention(batch, *_rows(k, v, k_bounds))
-        return rearrange(out, "b h n d -> (b n) h d")[seen.reshape(-1)]
-    pieces, first = [], 0
-    for length, count in runs:
-        last = first + count
-        a, b = q_bounds[first], q_bounds[last]
-        batch = rearrange(q[a:b], "(b n) h d -> b h n d", n=length)
-        out = _attention(batch, *_rows(k, v, k_bounds[first : last + 1]))
-        pieces.append(rearrange(out, "b h n d -> (b n) h d"))
-        first = last
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
-
-def _attention(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v on (b, H, n, d), keys where `seen`."""
-    if k.shape[-2] > SHORT or q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (b, H, n, m)
-    if seen is not None:
-        scores = scores.masked_fill(~seen, float("-inf"))
-    return scores.softmax(-1) @ v
-
-
-def _slots(bounds: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Which token stands at each place of (rows, longest), flat, and which places are real."""
-    lengths = [b - a for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-    length = torch.tensor(lengths, device=device)[:, None]
-    slot = torch.arange(max(lengths), device=device)[None]
-    start = torch.tensor(bounds[:-1], device=device)[:, None]
-    return (start + slot.minimum(length - 1)).reshape(-1), slot < length
-
-
-def _rows(k: Tensor, v: Tensor, bounds: Sequence[int]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Rows of k and v as (b, H, longest, d), and which places are real (None: all of them)."""
-    lengths = [b - a for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-    if min(lengths) == max(lengths):
-        k, v = (
-            rearrange(z[bounds[0] : bounds[-1]], "(b m) h d -> b h m d", m=lengths[0])
-            for z in (k, v)
-        )
-        return k, v, None
-    index, seen = _slots(bounds, k.device)
-    k, v = (rearrange(z[index], "(b m) h d -> b h m d", b=len(lengths)) for z in (k, v))
-    return k, v, seen[:, None, None, :]
-
-
-def attend_causal(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
-    """As `attend` on one packing, but rows marked causal see no later frame of their own row."""
-    if not any(layout.causal):
-        return attend(q, k, v, layout.bounds, layout.bounds)
-    pieces = []
-    for a, b, causal in zip(layout.bounds[:-1], layout.bounds[1:], layout.causal, strict=True):
-        if not causal:
-            pieces.append(attend(q[a:b], k[a:b], v[a:b], (0, b - a), (0, b - a)))
-            continue
-        frames = layout.frames[a:b]
-        mask = frames[:, None] >= frames[None, :]
-        piece = F.scaled_dot_product_attention(
-            *(rearrange(z[a:b], "n h d -> 1 h n d") for z in (q, k, v)), attn_mask=mask
-        )
-        pieces.append(rearrange(piece, "1 h n d -> n h d"))
-    return torch.cat(pieces)
-
-
 class SwiGLU(nn.Module):
     """(silu(x W1) * x W2) W3 (Shazeer 2020)."""
 
@@ -176,11 +94,11 @@ class Attention(nn.Module):
         self.q_norm = nn.Parameter(torch.ones(head_width))
         self.k_norm = nn.Parameter(torch.ones(head_width))
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], layout: Layout) -> Tensor:
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], runs: Sequence[Run]) -> Tensor:
         q, k, v = rearrange(self.qkv(x), "n (three h d) -> three n h d", three=3, d=self.head_width)
         q = rotate(rms_norm(q, self.q_norm), *rope)  # (N, H, d)
         k = rotate(rms_norm(k, self.k_norm), *rope)  # (N, H, d)
-        return self.out(attend_causal(q, k, v, layout).flatten(1))  # (N, D)
+        return self.out(attend(q, k, v, runs))  # (N, D)
 
 
 class CrossAttention(nn.Module):
@@ -200,11 +118,9 @@ class CrossAttention(nn.Module):
         k, v = rearrange(self.kv(words), "s (two h d) -> two s h d", two=2, d=self.head_width)
         return rms_norm(k, self.k_norm), v
 
-    def forward(
-        self, x: Tensor, kv: tuple[Tensor, Tensor], layout: Layout, word_bounds: Sequence[int]
-    ) -> Tensor:
+    def forward(self, x: Tensor, kv: tuple[Tensor, Tensor], runs: Sequence[Run]) -> Tensor:
         q = rms_norm(rearrange(self.q(x), "n (h d) -> n h d", d=self.head_width), self.q_norm)
-        return self.out(attend(q, *kv, layout.bounds, word_bounds).flatten(1))  # (N, D)
+        return self.out(attend(q, *kv, runs))  # (N, D)
 
 
 class TextBlock(nn.Module):
@@ -215,8 +131,8 @@ class TextBlock(nn.Module):
         self.attention = Attention(config.width, config.head_width)
         self.mlp = SwiGLU(config.width, config.hidden)
 
-    def forward(self, words: Tensor, rope: tuple[Tensor, Tensor], layout: Layout) -> Tensor:
-        words = words + self.attention(rms_norm(words), rope, layout)  # (S, D)
+    def forward(self, words: Tensor, rope: tuple[Tensor, Tensor], runs: Sequence[Run]) -> Tensor:
+        words = words + self.attention(rms_norm(words), rope, runs)  # (S, D)
         return words + self.mlp(rms_norm(words))  # (S, D)
 
 
@@ -241,15 +157,15 @@ class Block(nn.Module):
         level: Tensor | None,
         rope: tuple[Tensor, Tensor],
         kv: tuple[Tensor, Tensor],
-        layout: Layout,
-        word_bounds: Sequence[int],
+        runs: Sequence[Run],
+        word_runs: Sequence[Run],
     ) -> Tensor:
         parts = (modulation + self.table).to(x.dtype).unbind(1)  # 6 x (U, D)
         if level is not None:
             parts = [part[level] for part in parts]  # 6 x (N, D)
         shift1, scale1, gate1, shift2, scale2, gate2 = parts
-        x = x + gate1 * self.attention(rms_norm(x) * (1 + scale1) + shift1, rope, layout)
-        x = x + self.words(rms_norm(x), kv, layout, word_bounds)
+        x = x + gate1 * self.attention(rms_norm(x) * (1 + scale1) + shift1, rope, runs)
+        x = x + self.words(rms_norm(x), kv, word_runs)
         return x + gate2 * self.mlp(rms_norm(x) * (1 + scale2) + shift2)  # (N, D)
 
 
@@ -301,17 +217,11 @@ class Transformer(nn.Module):
         place = torch.cat([
             torch.arange(b - a) for a, b in zip(words.bounds[:-1], words.bounds[1:], strict=True)
         ]).to(x.device)
-        zeros = torch.zeros_like(place)
-        line = Layout(
-            positions=torch.stack([place, zeros, zeros], dim=-1).float(),
-            frames=zeros,
-            kinds=zeros,
-            bounds=words.bounds,
-            causal=(False,) * (len(words.bounds) - 1),
-        )
-        rope = self._rope(line.positions * 0.25, x.dtype)  # a word is a quarter of a second apart
+        line = torch.stack([place, *[torch.zeros_like(place)] * 2], dim=-1)
+        rope = self._rope(line * 0.25, x.dtype)  # a word is a quarter of a second apart
+        runs = plan(words.bounds, words.bounds, x.device)
         for block in self.text_blocks:
-            x = block(x, rope, line)  # (S, D)
+            x = block(x, rope, runs)  # (S, D)
         x = rms_norm(x)
         return Reading(tuple(block.words.read(x) for block in self.blocks), words.bounds)
 
@@ -331,10 +241,12 @@ class Transformer(nn.Module):
         modulation = rearrange(self.modulation(F.silu(c)), "u (six d) -> u six d", six=6)
         final = self.final_modulation(F.silu(c))  # (U, 2D)
         rope = self._rope(layout.positions, dtype)
+        runs = plan_self(layout)
+        word_runs = plan(layout.bounds, reading.bounds, x.device)
         h = self.token_in(x.to(dtype)) + self.kind(layout.kinds)  # (N, D)
         truth = None
         for i, (block, kv) in enumerate(zip(self.blocks, reading.kv, strict=True), start=1):
-            h = block(h, modulation, level, rope, kv, layout, reading.bounds)  # (N, D)
+            h = block(h, modulation, level, rope, kv, runs, word_runs)  # (N, D)
             if self.truth_out is not None and i == self.config.truth_block and self.training:
                 truth = self.truth_out(rms_norm(h))  # (N, truth_width)
         shift, scale = (final if level is None else final[level]).chunk(2, dim=-1)

@@ -1,0 +1,24 @@
+"""The network that turns packed noisy tokens and words into a velocity.
+
+`network` holds its parts in the order of reading, `attention` the batched calls and their kernels.
+"""
+
+from worldtube.transformer.network import (
+    Reading,
+    Transformer,
+    TransformerConfig,
+    level_features,
+    rms_norm,
+    rope_angles,
+    rotate,
+)
+
+__all__ = [
+    "Reading",
+    "Transformer",
+    "TransformerConfig",
+    "level_features",
+    "rms_norm",
+    "rope_angles",
+    "rotate",
+]
