@@ -49,13 +49,37 @@ def test_generate_writes_a_clip(weights, tmp_path, capsys):
 @pytest.mark.parametrize("ending", ["webm", "gif", "webp"])
 def test_formats(weights, tmp_path, capsys, ending):
     out = tmp_path / f"a.{ending}"
-    code, *_ = run("generate", "a", "--model", weights, "--seconds", 0.5, "--steps", 1, "--out", out, capsys=capsys)
+    code, *_ = run(
+        "generate",
+        "a",
+        "--model",
+        weights,
+        "--seconds",
+        0.5,
+        "--steps",
+        1,
+        "--out",
+        out,
+        capsys=capsys,
+    )
     assert code == 0 and video.read(out).num_frames == 5
 
 
 def test_image_writes_one_frame(weights, tmp_path, capsys):
     out = tmp_path / "a.png"
-    code, *_ = run("image", "a red ball", "--model", weights, "--size", "96x64", "--steps", 2, "--out", out, capsys=capsys)
+    code, *_ = run(
+        "image",
+        "a red ball",
+        "--model",
+        weights,
+        "--size",
+        "96x64",
+        "--steps",
+        2,
+        "--out",
+        out,
+        capsys=capsys,
+    )
     clip = video.read(out)
     assert code == 0 and clip.num_frames == 1 and str(clip.size) == "96x64"
 
@@ -75,12 +99,24 @@ def test_same_seed_same_bytes(weights, tmp_path, capsys):
         (["generate", "a", "--seconds", "0", "--out", "{out}/a.mp4"], "seconds 0"),
         (["generate", "a", "--seconds", "-2", "--out", "{out}/a.mp4"], "seconds -2"),
         (["generate", "a", "--seconds", "1e6", "--out", "{out}/a.mp4"], "at most 60"),
-        (["generate", "a", "--size", "70x64", "--model", "{weights}", "--out", "{out}/a.mp4"], "multiples of 16"),
-        (["generate", "a", "--size", "80000x64", "--model", "{weights}", "--out", "{out}/a.mp4"], "80000x64"),
+        (
+            ["generate", "a", "--size", "70x64", "--model", "{weights}", "--out", "{out}/a.mp4"],
+            "multiples of 16",
+        ),
+        (
+            ["generate", "a", "--size", "80000x64", "--model", "{weights}", "--out", "{out}/a.mp4"],
+            "80000x64",
+        ),
         (["generate", "a", "--size", "big", "--out", "{out}/a.mp4"], "big"),
         (["generate", "a", "--sampler", "euller", "--out", "{out}/a.mp4"], "did you mean 'euler'"),
-        (["generate", "a", "--model", "{out}/none.safetensors", "--out", "{out}/a.mp4"], "none.safetensors"),
-        (["generate", "a", "--model", "{truncated}", "--out", "{out}/a.mp4"], "not a whole safetensors"),
+        (
+            ["generate", "a", "--model", "{out}/none.safetensors", "--out", "{out}/a.mp4"],
+            "none.safetensors",
+        ),
+        (
+            ["generate", "a", "--model", "{truncated}", "--out", "{out}/a.mp4"],
+            "not a whole safetensors",
+        ),
         (["generate", "a", "--model", "{strange}", "--out", "{out}/a.mp4"], "worldtube"),
         (["generate", "a", "--model", "{weights}", "--out", "{out}/none/a.mp4"], "does not exist"),
         (["generate", "a", "--model", "{weights}", "--out", "{out}/a.xyz"], "xyz"),
@@ -124,7 +160,9 @@ def test_a_foreign_prompt_is_told_and_made(weights, tmp_path, capsys, monkeypatc
 def test_help_comes_at_once():
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "worldtube", "--help"], capture_output=True, text=True
+        [sys.executable, "-X", "importtime", "-m", "worldtube", "--help"],
+        capture_output=True,
+        text=True,
     )
     assert time.perf_counter() - began < 5
     assert all(name in done.stdout for name in COMMANDS)
@@ -134,7 +172,9 @@ def test_help_comes_at_once():
 @pytest.mark.parametrize("arguments", [["--help"], ["info", "--help"]])
 def test_nobody_reads_on(arguments):
     process = subprocess.Popen(
-        [sys.executable, "-m", "worldtube", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "worldtube", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     process.stdout.close()
     assert process.stderr.read() == b"" and process.wait() == 141
@@ -143,7 +183,9 @@ def test_nobody_reads_on(arguments):
 
 def test_help_of_generate_needs_no_torch():
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "worldtube", "generate", "--help"], capture_output=True, text=True
+        [sys.executable, "-X", "importtime", "-m", "worldtube", "generate", "--help"],
+        capture_output=True,
+        text=True,
     )
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "--guidance" in done.stdout and "tyro" in imported and "torch" not in imported
@@ -158,7 +200,15 @@ def test_info_tells_of_the_model(weights, capsys):
 def test_the_public_face():
     import worldtube
 
-    assert set(worldtube.__all__) == {"load", "generate", "Request", "Given", "Clip", "Size", "World"}
+    assert set(worldtube.__all__) == {
+        "load",
+        "generate",
+        "Request",
+        "Given",
+        "Clip",
+        "Size",
+        "World",
+    }
     for name in worldtube.__all__:
         assert callable(getattr(worldtube, name))
     with pytest.raises(AttributeError, match="no attribute 'Pipeline'"):

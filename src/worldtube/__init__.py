@@ -17,13 +17,15 @@ _HOME = {
     "Size": "worldtube.video",
     "World": "worldtube.worlds.world",
 }
-__all__ = ["Clip", "Given", "Request", "Size", "World", "generate", "load"]  # noqa: F822
+__all__ = ["Clip", "Given", "Request", "Size", "World", "generate", "load"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
     if name not in _HOME:
-        raise AttributeError(f"module 'worldtube' has no attribute {name!r} (it has {', '.join(__all__)})")
+        raise AttributeError(
+            f"module 'worldtube' has no attribute {name!r} (it has {', '.join(__all__)})"
+        )
     if name == "generate":  # a callable room, see its __init__
         return importlib.import_module("worldtube.generate")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -35,7 +35,9 @@ def test_ends_are_data_and_noise(corner):
 def test_velocity_is_the_slope_of_the_path(corner):
     data, eps, sigma = corner
     step = 1e-6
-    slope = (noise.corrupt(data, eps, sigma + step) - noise.corrupt(data, eps, sigma - step)) / (2 * step)
+    slope = (noise.corrupt(data, eps, sigma + step) - noise.corrupt(data, eps, sigma - step)) / (
+        2 * step
+    )
     torch.testing.assert_close(slope, noise.velocity_target(data, eps), rtol=1e-6, atol=1e-6)
 
 

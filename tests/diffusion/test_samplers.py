@@ -1,5 +1,6 @@
 """Order of convergence of every sampler on the exact model, and guidance as algebra."""
 
+import itertools
 import math
 
 import pytest
@@ -44,14 +45,16 @@ def test_order_of_convergence(name, exact):
 
     truth = run("heun", 2048)
     errors = [float((run(name, steps) - truth).norm()) for steps in (32, 64, 128)]
-    orders = [math.log2(a / b) for a, b in zip(errors[:-1], errors[1:], strict=True)]
+    orders = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
     assert orders[-1] == pytest.approx(ORDERS[name], abs=0.2), orders
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_known_tokens_keep_their_bits(name, exact):
     velocity, x, start = exact
-    out = SAMPLERS[name](velocity, x, schedule.from_start(schedule.uniform(7).double(), start), None)
+    out = SAMPLERS[name](
+        velocity, x, schedule.from_start(schedule.uniform(7).double(), start), None
+    )
     assert torch.equal(out[1], x[1])
     assert not torch.equal(out[0], x[0])
 

@@ -27,5 +27,6 @@ def test_staircase_starts_each_frame_later():
     assert torch.equal(levels[:5, 0], path) and (levels[5:, 0] == 0).all()
     assert (levels[:5, 3] == 1).all() and torch.equal(levels[4:, 3], path)
     assert torch.equal(
-        schedule.staircase(path, torch.ones(4), frame, lag=0), schedule.from_start(path, torch.ones(4))
+        schedule.staircase(path, torch.ones(4), frame, lag=0),
+        schedule.from_start(path, torch.ones(4)),
     )

@@ -48,7 +48,10 @@ def prepared(tmp_path_factory):
     """A codec file and a catalog of twelve clips with latents and words."""
     folder = tmp_path_factory.mktemp("prepared")
     torch.manual_seed(0)
-    save_codec(VideoCodec(CodecConfig(encoder_widths=(8, 8), decoder_widths=(8, 8))), folder / "codec.safetensors")
+    save_codec(
+        VideoCodec(CodecConfig(encoder_widths=(8, 8), decoder_widths=(8, 8))),
+        folder / "codec.safetensors",
+    )
     codec, version = load_codec(folder / "codec.safetensors")
     with Catalog(folder / "data", mode="a") as catalog:
         catalog.append([row(i) for i in range(12)])
@@ -74,7 +77,9 @@ def same(a, b):
 
 
 def run(prepared, out, config=CONFIG, **more):
-    return train(config, data=[prepared / "data"], codec=prepared / "codec.safetensors", out=out, **more)
+    return train(
+        config, data=[prepared / "data"], codec=prepared / "codec.safetensors", out=out, **more
+    )
 
 
 def test_the_loss_falls(prepared, tmp_path):
@@ -106,7 +111,10 @@ def test_killed_and_resumed_equals_uninterrupted(prepared, tmp_path):
         "p = Path(sys.argv[1]); train(config, data=[p / 'data'], codec=p / 'codec.safetensors', out=Path(sys.argv[2]))"
     )
     out = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", program, str(prepared), str(out)], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(prepared), str(out)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         record = out / "record.jsonl"
@@ -149,7 +157,11 @@ def test_a_bad_sample_is_skipped_and_named(prepared, tmp_path, monkeypatch, capl
     state = weights(tmp_path / "run")
     assert all(torch.isfinite(m).all() for m in state["masters"].values()) and state["updates"] == 5
     monkeypatch.setattr(
-        Batches, "batch", lambda self, step: replace(honest(self, step), tokens=honest(self, step).tokens * float("nan"))
+        Batches,
+        "batch",
+        lambda self, step: replace(
+            honest(self, step), tokens=honest(self, step).tokens * float("nan")
+        ),
     )
     with pytest.raises(WorldtubeError, match="five steps in a row"):
         run(prepared, tmp_path / "bad")
@@ -160,9 +172,17 @@ def test_what_does_not_fit_is_said(prepared, tmp_path):
     with pytest.raises(DataError, match="another network"):
         run(prepared, tmp_path / "run", replace(CONFIG, model=replace(CONFIG.model, depth=3)))
     torch.manual_seed(1)
-    save_codec(VideoCodec(CodecConfig(encoder_widths=(8, 8), decoder_widths=(8, 8))), tmp_path / "other.safetensors")
+    save_codec(
+        VideoCodec(CodecConfig(encoder_widths=(8, 8), decoder_widths=(8, 8))),
+        tmp_path / "other.safetensors",
+    )
     with pytest.raises(DataError, match="latents"):
-        train(CONFIG, data=[prepared / "data"], codec=tmp_path / "other.safetensors", out=tmp_path / "x")
+        train(
+            CONFIG,
+            data=[prepared / "data"],
+            codec=tmp_path / "other.safetensors",
+            out=tmp_path / "x",
+        )
 
 
 def test_half_of_the_rows_have_a_level_per_token():

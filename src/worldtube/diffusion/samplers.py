@@ -9,6 +9,7 @@ samplers are needed where a request is checked, long before anything is computed
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def euler(
     velocity: Velocity, x: Tensor, levels: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
     """First order: one evaluation a step."""
-    for now, after in zip(levels[:-1], levels[1:], strict=True):
+    for now, after in pairwise(levels):
         x = _moved(x, now, after, velocity(x, now))
     return x
 
@@ -38,7 +39,7 @@ def heun(
     velocity: Velocity, x: Tensor, levels: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
     """Second order: two evaluations a step, the mean of the slopes at both ends (Karras et al. 2022, alg. 1)."""
-    for now, after in zip(levels[:-1], levels[1:], strict=True):
+    for now, after in pairwise(levels):
         slope = velocity(x, now)
         guess = _moved(x, now, after, slope)
         x = _moved(x, now, after, (slope + velocity(guess, after)) / 2)

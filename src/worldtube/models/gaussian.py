@@ -28,7 +28,7 @@ class Prompted:
 
 
 class GaussianModel:
-    """Tokens x ~ N(mean(prompt), K) with K(a, b) = exp(-|dt| / tau - |dy, dx|^2 / 2 r^2), the same for each of P numbers.
+    """Tokens x ~ N(mean(prompt), K), K(a, b) = exp(-|dt| / tau - |dy, dx|^2 / 2 r^2), the same for each of P numbers.
 
     A prompt of n letters has the mean n / 10 (none: 0), so that guidance can be checked as well.
     """

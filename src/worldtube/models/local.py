@@ -204,7 +204,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
     if config is None or config.get("format") != FORMAT:
         raise DataError(
-            f"{path} carries no worldtube configuration of format {FORMAT}; a file that `worldtube train` wrote is accepted"
+            f"{path} carries no worldtube configuration of format {FORMAT}; "
+            "a file that `worldtube train` wrote is accepted"
         )
     return config, tensors
 

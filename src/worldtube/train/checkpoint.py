@@ -35,4 +35,6 @@ def load(folder: Path) -> dict[str, Any] | None:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError) as error:
-        raise DataError(f"{path} is not a whole checkpoint ({error}); delete it to begin anew") from error
+        raise DataError(
+            f"{path} is not a whole checkpoint ({error}); delete it to begin anew"
+        ) from error

@@ -30,7 +30,14 @@ class Optimizer:
     ema_steps: the average looks back over about this many steps (less at the start).
     """
 
-    def __init__(self, module: nn.Module, *, muon: bool = True, weight_decay: float = 0.01, ema_steps: float = 500):
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        muon: bool = True,
+        weight_decay: float = 0.01,
+        ema_steps: float = 500,
+    ):
         self.module = module
         self.names = [name for name, p in module.named_parameters() if p.requires_grad]
         self.working = [p for p in module.parameters() if p.requires_grad]
@@ -50,7 +57,9 @@ class Optimizer:
         if matrices:
             # match_rms_adamw scales Muon's update to AdamW's usual size, so both share one learning rate.
             self.parts.append(
-                torch.optim.Muon(matrices, lr=1.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+                torch.optim.Muon(
+                    matrices, lr=1.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+                )
             )
 
     def step(self, rate: float, *, clip: float = 1.0) -> float:
