@@ -10,7 +10,6 @@ from typing import Any
 from worldtube.errors import RequestError
 from worldtube.evaluate import adherence, motion
 from worldtube.models.model import VideoModel
-from worldtube.video import Size
 
 Progress = Callable[[int, int], None]
 
@@ -29,6 +28,9 @@ def _reconstruction(
     from worldtube.worlds.record import record
 
     _no_prompts("reconstruction", prompts)
+    codec = getattr(model, "codec", None)
+    if codec is None:
+        raise RequestError(f"the model {model.name} has no codec to measure; a local model has one")
     seeds = _some(seeds, count, 200)
     names = sorted(WORLDS)
     clips = []
@@ -36,9 +38,8 @@ def _reconstruction(
         clips.append(record(names[i % len(names)], seed, model.size)[0])
         if progress is not None:
             progress(i + 1, len(seeds))
-    return {"measure": "reconstruction", "model": model.name, "clips": len(clips)} | measure(
-        model.codec, clips
-    )
+    told = {"measure": "reconstruction", "model": model.name, "clips": len(clips)}
+    return told | measure(codec, clips)
 
 
 def _reader(

@@ -25,7 +25,12 @@ TRUE_SEEDS = range(8_000_000, 8_001_000)
 TEMPLATES = {"drop": "fall", "throw": "fall", "rest": "rest"}
 """Template of the table top -> what is measured on it."""
 
-_CAMERA = {"distance": 3.2, "up": 0.393, "target": (0.0, 0.05, 0.5), "field_of_view": 35.0}
+_CAMERA: dict[str, Any] = {
+    "distance": 3.2,
+    "up": 0.393,
+    "target": (0.0, 0.05, 0.5),
+    "field_of_view": 35.0,
+}
 """The middle of where the table top's camera stands for falls; its draw moves scales by about 5 %."""
 _DEPTH = 0.0
 """Where a falling thing is taken to be, metres behind the table's middle; another 5 %."""

@@ -205,10 +205,8 @@ def load(path: Path | str | None = None) -> Reader:
         raise DataError(f"{path} is not a whole safetensors file ({error})") from error
     if not config or config.get("format") != FORMAT or config.get("model") != "reader":
         raise DataError(f"{path} holds no reader of format {FORMAT}")
-    parts = []
-    for part, module in zip(
-        PARTS, (Pixels(), Shapes(), Witness(tracking.NUM_FEATURES)), strict=True
-    ):
+    pixels, shapes, witness = Pixels(), Shapes(), Witness(tracking.NUM_FEATURES)
+    for part, module in zip(PARTS, (pixels, shapes, witness), strict=True):
         state = {
             k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")
         }
@@ -216,8 +214,7 @@ def load(path: Path | str | None = None) -> Reader:
             module.load_state_dict(state)
         except RuntimeError as error:
             raise DataError(f"{path}: the {part} network's weights do not fit") from error
-        parts.append(module)
-    return Reader(*parts, config["accuracy"])
+    return Reader(pixels, shapes, witness, config["accuracy"])
 
 
 def to_input(frames: np.ndarray) -> Tensor:

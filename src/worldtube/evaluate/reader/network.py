@@ -3,6 +3,8 @@
 Owns their shapes and weights. Knows nothing of clips, of files or of how tracks are found.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -70,8 +72,9 @@ class Pixels(nn.Module):
         self.out_fine = _Block(a)
         self.head = nn.Conv2d(a, 4 * sum(MAPS.values()), 1)
         before = sum(list(MAPS.values())[: list(MAPS).index("centre")])
+        bias = cast(Tensor, self.head.bias)
         with torch.no_grad():  # centres are rare
-            self.head.bias[4 * before : 4 * before + 4] = -4.0
+            bias[4 * before : 4 * before + 4] = -4.0
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         x = self.fine(F.relu(self.inward(F.pixel_unshuffle(pixels, 2))))  # (B, a, 32, 32)
