@@ -218,7 +218,8 @@ def _(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     dense = torch.contiguous_format
-    return tuple(torch.empty_like(z, memory_format=dense) for z in (q, k, v))  # type: ignore[return-value]
+    of_q, of_k, of_v = (torch.empty_like(z, memory_format=dense) for z in (q, k, v))
+    return of_q, of_k, of_v
 
 
 def _keep(ctx, inputs, output) -> None:  # the names are PyTorch's
