@@ -17,6 +17,7 @@ from torch import Tensor
 from worldtube import models
 from worldtube.data.batches import Batch, Batches, draw
 from worldtube.data.catalog import Catalog
+from worldtube.data.latents import CAPTIONS
 from worldtube.diffusion import noise as noising
 from worldtube.errors import DataError, WorldtubeError
 from worldtube.generate import engine
@@ -240,13 +241,14 @@ def train(
     return model
 
 
-def caption_bank(model: LocalModel, data: list[Path], count: int = 512) -> Tensor:
-    """(K, 512) sentence vectors of training captions: what the model is at home with."""
+def caption_bank(model: LocalModel, data: list[Path], count: int = 1024) -> Tensor:
+    """(K, 512) sentence vectors of training captions of all lengths: what the model is at home with."""
     captions = []
     for folder in data:
         catalog = Catalog(folder)
-        rows = catalog.take(catalog.ids()[: count // len(data)], ["caption_medium"])
-        captions += [row["caption_medium"] for row in rows if row["caption_medium"]]
+        columns = [f"caption_{length}" for length in CAPTIONS]
+        rows = catalog.take(catalog.ids("problem IS NULL")[: count // len(data)], columns)
+        captions += [row[columns[i % len(columns)]] for i, row in enumerate(rows)]
     return model.text.sentence(captions)
 
 
