@@ -33,7 +33,9 @@ def main(weights: str | None = None) -> None:
     model = models.load(weights)
     FOLDER.mkdir(exist_ok=True)
     for name, prompt in SHEETS.items():
-        clips = engine.generate(model, [TASKS["generate"](prompt, seed=seed) for seed in range(32)], batch=8)
+        clips = engine.generate(
+            model, [TASKS["generate"](prompt, seed=seed) for seed in range(32)], batch=8
+        )
         save_image(sheet(clips, frames=5, columns=4, captions=False), FOLDER / f"{name}.webp")
     clips = engine.generate(model, [TASKS["generate"](prompt) for prompt in STRIP])
     save_image(sheet(clips, frames=7, columns=2, scale=2), FOLDER / "strip.png")
