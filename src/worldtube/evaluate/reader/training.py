@@ -17,14 +17,17 @@ from torch import Tensor
 from worldtube import video
 from worldtube.data.catalog import Catalog, unpack_ids
 from worldtube.errors import DataError
+from worldtube.evaluate.accuracy import accuracy, true_clips
 from worldtube.evaluate.reader import Reader, crops, resized, to_input, tracks
 from worldtube.evaluate.reader.network import EVENTS, KINDS, OFFSET, SIDE, Pixels, Shapes, Witness
+from worldtube.evaluate.reader.worse import degraded, degraded_clip
 from worldtube.worlds.world import COLOURS, MOTIONS, SHAPES, SIZES
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 WATER, STAIN = 200, 201
+TEST_SEEDS = range(8_000_000, 8_000_200)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +45,21 @@ class Example:
 class ReaderConfig:
     """How long and how fast the reader learns."""
 
-    pixel_steps: int = 3500
+    pixel_steps: int = 4000
     """Steps of the pixel network."""
-    pixel_batch: int = 32
+    pixel_batch: int = 16
     """Pictures in a step."""
     shape_steps: int = 2500
     """Steps of the network for shapes."""
     shape_batch: int = 48
     """Things in a step."""
-    witness_clips: int = 3000
+    witness_clips: int = 1000
     """Clips whose tracks teach the witness."""
-    witness_steps: int = 4000
+    witness_steps: int = 1500
     """Steps of the witness."""
-    witness_batch: int = 32
+    witness_batch: int = 16
     """Clips in a step."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     seed: int = 0
 
 
@@ -78,6 +81,25 @@ def examples(data: Sequence[Path], *, limit: int | None = None) -> list[Example]
     if not out:
         raise DataError(f"no clips with masks in {', '.join(map(str, data))}")
     return out
+
+
+def train_file(
+    data: Sequence[Path],
+    out: Path,
+    *,
+    config: ReaderConfig | None = None,
+    seeds: range = TEST_SEEDS,
+    progress: Progress | None = None,
+) -> Reader:
+    """Train on the clips of catalogs, measure on true clips of `seeds`, write the weight file with what was measured.
+
+    `data` should hold clips of training seeds and some of 8,500,000 and up, which show all colours on all shapes.
+    """
+    reader = train_reader(examples(data), config=config, progress=progress)
+    measured = accuracy(reader, true_clips(seeds))
+    reader.accuracy = measured | {"clips": len(seeds), "seeds": [seeds.start, seeds.stop]}
+    reader.save(out)
+    return reader
 
 
 def train_reader(
@@ -282,70 +304,6 @@ def _ragged(on: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         rim = around.any(0) != around.all(0)
         return np.where(rim & (rng.random(on.shape) < 0.35), ~on, on)
     return on
-
-
-# --- pictures made worse -----------------------------------------------------------------------------------
-
-
-def degraded(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """(B, 3, 64, 64) with what codecs and generators do to pictures, each by its own draw; a third stay clean."""
-    out = [_worse(one[None], rng) if rng.random() < 0.67 else one[None] for one in pixels]
-    return torch.cat(out)
-
-
-def degraded_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (T, 64, 64, 3), all frames by one draw."""
-    pixels = _worse(to_input(frames), rng)
-    return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-
-def _worse(x: Tensor, rng: np.random.Generator) -> Tensor:
-    kind = rng.integers(4)
-    if kind == 0:
-        x = _blur(x, float(rng.uniform(0.4, 1.2)))
-    elif kind == 1:
-        side = int(rng.integers(28, 56))
-        small = F.interpolate(x, (side, side), mode="area")
-        x = F.interpolate(small, (SIDE, SIDE), mode="bilinear", align_corners=False)
-    elif kind == 2:
-        x = _blocks(x, float(rng.uniform(0.05, 0.25)))
-    else:
-        x = _blocks(_blur(x, float(rng.uniform(0.3, 0.8))), float(rng.uniform(0.03, 0.15)))
-    if rng.random() < 0.5:
-        shape = (len(x), 3, SIDE, SIDE)
-        noise = torch.from_numpy(rng.normal(0, rng.uniform(0.01, 0.05), shape).astype(np.float32))
-        x = x + (noise if rng.random() < 0.5 else _blur(noise, 1.0) * 2)
-    if rng.random() < 0.5:
-        gain = torch.from_numpy(rng.uniform(0.92, 1.08, (1, 3, 1, 1)).astype(np.float32))
-        x = x * gain * float(rng.uniform(0.9, 1.1)) + float(rng.uniform(-0.06, 0.06))
-    return x.clamp(-1, 1)
-
-
-def _blur(x: Tensor, sigma: float) -> Tensor:
-    line = torch.exp(-(torch.arange(-3.0, 4.0) ** 2) / (2 * sigma**2))
-    line = line / line.sum()
-    x = F.pad(x, (3, 3, 3, 3), mode="replicate")
-    x = F.conv2d(x, line.view(1, 1, 1, 7).expand(3, 1, 1, 7), groups=3)
-    return F.conv2d(x, line.view(1, 1, 7, 1).expand(3, 1, 7, 1), groups=3)
-
-
-_DCT = torch.tensor(
-    [
-        [np.sqrt((1 if i == 0 else 2) / 8) * np.cos(np.pi * (2 * j + 1) * i / 16) for j in range(8)]
-        for i in range(8)
-    ],
-    dtype=torch.float32,
-)
-_STEPS = 1 + torch.arange(8.0)[:, None] + torch.arange(8.0)[None]
-
-
-def _blocks(x: Tensor, step: float) -> Tensor:
-    """Quantise 8 x 8 blocks as JPEG does, coarser for finer detail."""
-    blocks = x.unfold(2, 8, 8).unfold(3, 8, 8)  # (B, 3, 8, 8, 8, 8)
-    values = _DCT @ blocks @ _DCT.T
-    coarse = step * _STEPS
-    blocks = _DCT.T @ ((values / coarse).round() * coarse) @ _DCT
-    return blocks.permute(0, 1, 2, 4, 3, 5).reshape(x.shape)
 
 
 # --- the witness -------------------------------------------------------------------------------------------
