@@ -185,6 +185,7 @@ def _write(
     config |= {"format": FORMAT, "model": "local"}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata={"worldtube": json.dumps(config)})
+    partial.chmod(0o644)  # safetensors makes it readable by its owner alone
     partial.replace(path)
 
 
