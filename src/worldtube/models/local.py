@@ -271,5 +271,7 @@ def load(
     transformer = Transformer(TransformerConfig(**config["transformer"]))
     _fill(codec, "codec", tensors, path)
     _fill(transformer, "transformer", tensors, path)
-    codec.decoder.to(dtype)  # in bf16 half the time for 0.002 dB; what the encoder makes stays exact
+    codec.decoder.to(
+        dtype
+    )  # in bf16 half the time for 0.002 dB; what the encoder makes stays exact
     return LocalModel(card, codec.to(device), transformer.to(device), dtype, tensors.get("bank"))
