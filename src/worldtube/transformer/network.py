@@ -8,6 +8,7 @@ H heads, d = D / H, U distinct noise levels.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -205,7 +206,7 @@ class Transformer(nn.Module):
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.kind.weight, std=0.02)
         for block in self.blocks:
-            nn.init.zeros_(block.words.out.weight)
+            nn.init.zeros_(cast(Block, block).words.out.weight)
         for closed in (self.modulation, self.final_modulation, self.token_out):
             nn.init.zeros_(closed.weight)
             nn.init.zeros_(closed.bias)
@@ -214,16 +215,17 @@ class Transformer(nn.Module):
         """Words -> keys and values for every block; once per prompt, not once per step."""
         dtype = self.text_in.weight.dtype
         x = self.text_in(words.states.to(dtype))  # (S, D)
-        place = torch.cat([
-            torch.arange(b - a) for a, b in zip(words.bounds[:-1], words.bounds[1:], strict=True)
-        ]).to(x.device)
+        place = torch.cat(
+            [torch.arange(b - a) for a, b in zip(words.bounds[:-1], words.bounds[1:], strict=True)]
+        ).to(x.device)
         line = torch.stack([place, *[torch.zeros_like(place)] * 2], dim=-1)
         rope = self._rope(line * 0.25, x.dtype)  # a word is a quarter of a second apart
         runs = plan(words.bounds, words.bounds, x.device)
         for block in self.text_blocks:
             x = block(x, rope, runs)  # (S, D)
         x = rms_norm(x)
-        return Reading(tuple(block.words.read(x) for block in self.blocks), words.bounds)
+        blocks = [cast(Block, block) for block in self.blocks]
+        return Reading(tuple(block.words.read(x) for block in blocks), words.bounds)
 
     def _rope(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         angles = rope_angles(positions.float(), self.config.head_width)[:, None]  # (N, 1, d/2)
