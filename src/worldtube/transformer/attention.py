@@ -134,7 +134,7 @@ def tiled(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
     """
     flat = (q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1))  # 3 x (b H, n or m, d)
     if seen is not None:
-        seen = seen.expand(-1, q.shape[1], -1, -1).flatten(0, 1)  # (b H, 1 or n, m)
+        seen = seen.expand(*q.shape[:2], -1, -1).flatten(0, 1)  # (b H, 1 or n, m)
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         out = _tiled(*flat, seen)
     else:

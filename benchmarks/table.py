@@ -1,0 +1,136 @@
+"""Fill the tables of docs/benchmarks.md from the newest records; run it after a benchmark.
+
+Owns what a record looks like as a table. Each table stands in the page between
+`<!-- table: NAME -->` and `<!-- end -->`.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from timing import RESULTS
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+Record = dict[str, Any]
+
+
+def newest(what: str, folder: Path = RESULTS) -> Record:
+    """The record of a benchmark with the latest day in its name."""
+    paths = sorted(folder.glob(f"{what}_cpu_*.json"))
+    if not paths:
+        raise FileNotFoundError(
+            f"no record {what}_cpu_*.json in {folder}; run benchmarks/{what}.py first"
+        )
+    return json.loads(paths[-1].read_text(encoding="utf-8"))
+
+
+def table(head: list[str], rows: list[list[Any]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
+
+
+def _times(one: Record, arm: str) -> str:
+    return f"{one['arms'][arm]['median_ms']:.0f} ms"
+
+
+def packing(record: Record) -> list[str]:
+    rows = [
+        [
+            one["dtype"],
+            *(f"{one['arms'][arm]['real_tokens_a_second']:,}" for arm in ("padded", "packed")),
+            f"**{one['ratios']['packed']:.2f}**",
+            f"{one['apart']['loss']:.0e}, {one['apart']['gradient']:.0e}",
+        ]
+        for one in record["results"]
+    ]
+    return table(
+        ["", "padded, tokens/s", "packed, tokens/s", "ratio", "loss, gradients apart"], rows
+    )
+
+
+def transformer_forward(record: Record) -> list[str]:
+    modes = [mode for mode in record["config"]["modes"] if mode in ("eager", "compiled")]
+    rows = []
+    for one in record["results"]:
+        cells = [one["tokens"], one["dtype"], *(one["gflops"][arm] for arm in ("wan", "ours"))]
+        for mode in modes:
+            cells += [
+                _times(one, f"wan_{mode}"),
+                _times(one, f"ours_{mode}"),
+                f"**{one['ratios'][mode]:.2f}**",
+            ]
+        rows.append(cells)
+    head = ["tokens", "", "GFLOP Wan", "ours"]
+    return table(
+        [*head, *(name for mode in modes for name in (f"Wan {mode}", "ours", "ratio"))], rows
+    )
+
+
+def codec_decode(record: Record) -> list[str]:
+    rows = [
+        [
+            one["dtype"],
+            *(one["gflops"][arm] for arm in ("wan", "ours")),
+            *(_times(one, arm) for arm in ("wan", "ours")),
+            f"**{one['ratios']['eager']:.2f}**",
+        ]
+        for one in record["results"]
+    ]
+    return table(["", "GFLOP Wan", "ours", "Wan", "ours", "ratio"], rows)
+
+
+def generate_time(record: Record) -> list[str]:
+    stages = list(record["results"][0]["stages_cpu_seconds"])
+    rows = [
+        [
+            "the model's" if one["size"] == "own" else one["size"],
+            f"**{one['cpu_seconds']:.1f} s**",
+            *(f"{one['stages_cpu_seconds'].get(stage, 0):.2f}" for stage in stages),
+            f"{one['wall_seconds']:.1f} s at load {one['load']}",
+        ]
+        for one in record["results"]
+    ]
+    return table(["size", "CPU time", *stages, "wall time"], rows)
+
+
+TABLES: dict[str, Callable[[Record], list[str]]] = {
+    "packing": packing,
+    "transformer_forward": transformer_forward,
+    "codec_decode": codec_decode,
+    "generate_time": generate_time,
+}
+
+
+def filled(page: str, folder: Path = RESULTS) -> str:
+    """The page with every table made anew."""
+
+    def section(match: re.Match[str]) -> str:
+        name = match[1]
+        record = newest(name, folder)
+        machine, torch = record["machine"]["processor"], record["versions"]["torch"]
+        made = f"{record['started'][:10]}, commit {record['commit']}, {machine}, torch {torch}"
+        return "\n".join(
+            [f"<!-- table: {name} -->", *TABLES[name](record), "", f"({made})", "<!-- end -->"]
+        )
+
+    return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", section, page, flags=re.DOTALL)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="fail where the page is not what the records say"
+    )
+    args = parser.parse_args(arguments)
+    page = PAGE.read_text(encoding="utf-8")
+    made = filled(page)
+    if args.check and made != page:
+        raise SystemExit(f"{PAGE} does not say what the records say; run benchmarks/table.py")
+    PAGE.write_text(made, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

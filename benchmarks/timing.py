@@ -1,0 +1,55 @@
+"""How the benchmarks time and write down: CPU time of one thread, arms in turn, medians.
+
+Owns the method. Wall time on a shared machine says little: two threads that wait for each other spin,
+so a busy neighbour makes the same forward six times slower. CPU time of one thread repeats within a
+few per cent, and a ratio of arms that ran in turn in one process repeats best.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from worldtube import records
+
+RESULTS = Path(__file__).with_name("results")
+
+
+def in_turn(arms: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:
+    """CPU seconds of every repeat of every arm, one arm after the other, after one run that is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for repeat in range(repeats + 1):
+        for name, run in arms.items():
+            began = time.process_time()
+            run()
+            if repeat > 0:
+                seconds[name].append(time.process_time() - began)
+    return seconds
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Median, least and most, in milliseconds."""
+    told = {"median": statistics.median(seconds), "least": min(seconds), "most": max(seconds)}
+    return {f"{name}_ms": round(1000 * value, 3) for name, value in told.items()}
+
+
+def ratio(seconds: Mapping[str, list[float]], slow: str, fast: str) -> float:
+    """How many times faster `fast` is, by medians."""
+    return round(statistics.median(seconds[slow]) / statistics.median(seconds[fast]), 3)
+
+
+def write(
+    what: str, config: Mapping[str, Any], results: list[dict[str, Any]], out: Path | None = None
+) -> Path:
+    """One JSON file: what made the numbers, and a line per result."""
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    path = out or RESULTS / f"{what}_cpu_{day}.json"
+    told = {name: value for name, value in config.items() if name != "out"}
+    header = records.header(told) | {"what": what}
+    head = json.dumps(header, ensure_ascii=False, indent=1)[:-2]
+    lines = ",\n".join("  " + json.dumps(one, ensure_ascii=False) for one in results)
+    path.write_text(f'{head},\n "results": [\n{lines}\n ]\n}}\n', encoding="utf-8")
+    return path

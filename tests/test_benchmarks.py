@@ -1,0 +1,186 @@
+"""The benchmarks run at tiny sizes, write whole records, and compare arms that do the same work."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch):
+    """As when a script is run: its own folder comes first, and torch's threads are left as they were."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    for name in (
+        "timing",
+        "packing",
+        "table",
+        "transformer_forward",
+        "codec_decode",
+        "generate_time",
+    ):
+        sys.modules.pop(name, None)
+
+
+def check(path):
+    """A record's header and results; every time is positive and every ratio is that of the medians."""
+    record = json.loads(path.read_text())
+    assert {
+        "config",
+        "commit",
+        "versions",
+        "machine",
+        "started",
+        "what",
+        "results",
+    } <= record.keys()
+    assert "out" not in record["config"]
+    for one in record["results"]:
+        for told in one.get("arms", {}).values():
+            assert 0 < told["least_ms"] <= told["median_ms"] <= told["most_ms"]
+    return record
+
+
+def test_packing_arms_are_equal(tmp_path):
+    import packing
+
+    path = packing.main(
+        [
+            "--count",
+            "4",
+            "--low",
+            "16",
+            "--high",
+            "70",
+            "--recipe",
+            "tiny",
+            "--repeats",
+            "1",
+            "--out",
+            str(tmp_path / "r.json"),
+        ]
+    )
+    record = check(path)
+    exact, rough = record["results"]
+    assert (exact["dtype"], rough["dtype"]) == ("f32", "bf16")
+    assert exact["apart"]["loss"] < 1e-5 and exact["apart"]["gradient"] < 1e-5
+    assert exact["padding"] > 1 and sum(record["config"]["tokens"]) == exact["real_tokens"]
+    arms = exact["arms"]
+    assert exact["ratios"]["packed"] == pytest.approx(
+        arms["padded"]["median_ms"] / arms["packed"]["median_ms"], rel=0.02
+    )
+
+
+def test_padding_changes_the_gradients_unless_it_is_masked():
+    from dataclasses import replace
+
+    import numpy as np
+    import packing
+
+    from worldtube.train.recipes import RECIPES
+    from worldtube.transformer import Transformer
+
+    rng = np.random.default_rng(0)
+    config = replace(RECIPES["tiny"][1].model, text_width=8)
+    work = packing.packed(config, packing.clips(3, 16, 70, rng), rng)
+    wide = packing.padded(work)
+    torch.manual_seed(0)
+    net = Transformer(config)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    losses = [packing.step(net, one) for one in (work, wide, replace(wide, runs=None))]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert abs(losses[2] - losses[0]) > 1e-4 * losses[0]
+
+
+def counted(run):
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def test_forward_at_equal_flops(tmp_path, monkeypatch):
+    pytest.importorskip("diffusers")
+    import transformer_forward as bench
+
+    arguments = [
+        "--tokens",
+        "16",
+        "--dtypes",
+        "f32",
+        "--modes",
+        "eager",
+        "--width",
+        "64",
+        "--depth",
+        "1",
+    ]
+    (one,) = check(bench.main([*arguments, "--repeats", "1", "--out", str(tmp_path / "r.json")]))[
+        "results"
+    ]
+    assert one["gflops"]["ours"] == pytest.approx(one["gflops"]["wan"], rel=0.02)
+    assert all(arm["relative_error"] < 1e-5 for arm in one["arms"].values())
+    parser = type("Args", (), {"width": 64, "depth": 2, "words": 8})
+    made = bench.build(16, parser)
+    for name, run in bench.forwards(made, torch.float32, "eager").items():
+        assert counted(run) == made["flops"][name]
+
+
+def test_decode_at_equal_flops(tmp_path):
+    pytest.importorskip("diffusers")
+    import codec_decode
+
+    arguments = ["--base", "4", "--frames", "1", "--side", "16", "--repeats", "1"]
+    for one in check(codec_decode.main([*arguments, "--out", str(tmp_path / "r.json")]))["results"]:
+        assert one["pixels"]["ours"] == one["pixels"]["wan"] == [1, 3, 1, 16, 16]
+        assert set(one["gflops"]) == {"wan", "ours"}
+
+
+def test_generate_time_splits_a_whole_process(tmp_path):
+    import generate_time
+
+    from worldtube import models
+    from worldtube.codec import CodecConfig, VideoCodec
+    from worldtube.models.local import Card, LocalModel
+    from worldtube.transformer import Transformer, TransformerConfig
+
+    codec = VideoCodec(CodecConfig(channels=4, encoder_widths=(8, 8), decoder_widths=(8, 8)))
+    net = Transformer(TransformerConfig(token_width=16, width=64, depth=1, hidden=64, text_depth=1))
+    models.save(
+        LocalModel(Card(name="tiny", width=16, height=16), codec, net), tmp_path / "m.safetensors"
+    )
+    path = generate_time.main(
+        [
+            "--model",
+            str(tmp_path / "m.safetensors"),
+            "--sizes",
+            "own",
+            "--repeats",
+            "1",
+            "--out",
+            str(tmp_path / "r.json"),
+        ]
+    )
+    (one,) = check(path)["results"]
+    stages = one["stages_cpu_seconds"]
+    assert {"import", "load", "text", "denoise", "decode", "write", "rest"} == stages.keys()
+    assert all(seconds > 0 for seconds in stages.values())
+    assert sum(stages.values()) <= one["cpu_seconds"]
+
+
+def test_the_page_says_what_the_records_say():
+    import table
+
+    page = table.PAGE.read_text(encoding="utf-8")
+    assert table.filled(page) == page
+    assert all(f"<!-- table: {name} -->" in page for name in table.TABLES)
