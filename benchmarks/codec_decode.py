@@ -1,7 +1,7 @@
 """Our codec's decoder against diffusers' AutoencoderKLWan at equal FLOPs: 17 frames of 128x128; one core.
 
 Both take 4 frames x 8 x 8 pixels to a latent. Wan's decoder has its own shape at a smaller base width;
-ours keeps the blocks of the codec that ships, and its two widths are set so that the products of one
+ours has the blocks of its default, and its two widths are set so that the products of one
 decode count the same. Needs the extra `bench`.
 """
 
@@ -35,17 +35,16 @@ def our_flops(config: CodecConfig, shape: tuple[int, int, int]) -> int:
 
 
 def equal_widths(target: int, config: CodecConfig, shape: tuple[int, int, int]) -> CodecConfig:
-    """Widths in steps of 16, about one to two as in the codec that ships, that come nearest to `target`."""
-    full = our_flops(config, shape)
-    middle = config.decoder_widths[0] * (target / full) ** 0.5
-    choices = []
-    for fine in range(16, int(1.3 * middle) + 32, 16):
-        if abs(fine / middle - 1) > 0.15:
-            continue
-        for coarse in range(16 * int(1.7 * fine / 16), int(2.3 * fine) + 1, 16):
-            one = replace(config, decoder_widths=(fine, max(16, coarse)))
-            choices.append((abs(our_flops(one, shape) / target - 1), one))
-    return min(choices, key=lambda pair: pair[0])[1]
+    """Widths about one to two, as in the codec that ships, that come nearest to `target`."""
+    middle = config.decoder_widths[0] * (target / our_flops(config, shape)) ** 0.5
+    step = 16 if middle > 100 else 2
+    fines = range(int(0.9 * middle / step) * step, int(1.1 * middle) + step, step)
+    choices = [
+        replace(config, decoder_widths=(fine, coarse))
+        for fine in fines
+        for coarse in range(int(1.8 * fine / step) * step, int(2.2 * fine) + 1, step)
+    ]
+    return min(choices, key=lambda one: abs(our_flops(one, shape) / target - 1))
 
 
 def main(arguments: list[str] | None = None) -> Path:

@@ -1,6 +1,6 @@
 """Training on clips of many sizes: our packed step against the same network on padded rows; one core.
 
-Twelve clips of 65 to 750 tokens, log-uniform. Packed: all tokens in one row, each clip attends to
+Twelve clips of 65 to 750 tokens, at equal steps of the logarithm. Packed: all tokens in one row, each clip attends to
 itself. Padded: every clip as long as the longest, with a mask over the keys. Both make the same loss
 and the same gradients; the record says how nearly.
 """
@@ -41,13 +41,12 @@ class Work:
     runs: tuple[Run, ...] | None = None
 
 
-def clips(count: int, low: int, high: int, rng: np.random.Generator) -> list[Layout]:
-    """Layouts with log-uniform numbers of tokens, each as near to its draw as frames, rows and columns allow."""
+def clips(count: int, low: int, high: int) -> list[Layout]:
+    """Layouts whose numbers of tokens stand at equal steps of the logarithm, as near as their shapes allow."""
     shapes = sorted(itertools.product(range(1, 14), range(4, 11), range(4, 11)), key=np.prod)
     sizes = np.array([np.prod(shape) for shape in shapes])
-    draws = np.exp(rng.uniform(np.log(low), np.log(high), count - 2))
     layouts = []
-    for tokens in (low, high, *draws):
+    for tokens in np.geomspace(low, high, count):
         t, h, w = shapes[int(np.abs(sizes - tokens).argmin())]
         grid = Grid(frames=t, height=PATCH * h, width=PATCH * w, seconds_per_frame=1 / 12)
         layouts.append(layout(grid, PATCH))
@@ -134,7 +133,7 @@ def main(arguments: list[str] | None = None) -> Path:
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     config = replace(RECIPES[args.recipe][1].model, truth_width=0)
-    layouts = clips(args.count, args.low, args.high, rng)
+    layouts = clips(args.count, args.low, args.high)
     work = packed(config, layouts, rng)
     wide = padded(work)
     torch.manual_seed(0)

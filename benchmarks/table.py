@@ -22,7 +22,7 @@ def newest(what: str, folder: Path = RESULTS) -> Record:
     paths = sorted(folder.glob(f"{what}_cpu_*.json"))
     if not paths:
         raise FileNotFoundError(
-            f"no record {what}_cpu_*.json in {folder}; run benchmarks/{what}.py first"
+            f"no record {what}_cpu_*.json, run benchmarks/{what}.py"
         )
     return json.loads(paths[-1].read_text(encoding="utf-8"))
 
@@ -109,7 +109,10 @@ def filled(page: str, folder: Path = RESULTS) -> str:
 
     def section(match: re.Match[str]) -> str:
         name = match[1]
-        record = newest(name, folder)
+        try:
+            record = newest(name, folder)
+        except FileNotFoundError as missing:
+            return f"<!-- table: {name} -->\nNot measured yet: {missing}.\n<!-- end -->"
         machine, torch = record["machine"]["processor"], record["versions"]["torch"]
         made = f"{record['started'][:10]}, commit {record['commit']}, {machine}, torch {torch}"
         return "\n".join(

@@ -88,7 +88,7 @@ def test_padding_changes_the_gradients_unless_it_is_masked():
 
     rng = np.random.default_rng(0)
     config = replace(RECIPES["tiny"][1].model, text_width=8)
-    work = packing.packed(config, packing.clips(3, 16, 70, rng), rng)
+    work = packing.packed(config, packing.clips(3, 16, 70), rng)
     wide = packing.padded(work)
     torch.manual_seed(0)
     net = Transformer(config)
@@ -97,7 +97,7 @@ def test_padding_changes_the_gradients_unless_it_is_masked():
             weight.add_(0.05 * torch.randn_like(weight))
     losses = [packing.step(net, one) for one in (work, wide, replace(wide, runs=None))]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
-    assert abs(losses[2] - losses[0]) > 1e-4 * losses[0]
+    assert abs(losses[2] - losses[0]) > 3e-5 * losses[0]
 
 
 def counted(run):
@@ -143,7 +143,7 @@ def test_decode_at_equal_flops(tmp_path):
     arguments = ["--base", "4", "--frames", "1", "--side", "16", "--repeats", "1"]
     for one in check(codec_decode.main([*arguments, "--out", str(tmp_path / "r.json")]))["results"]:
         assert one["pixels"]["ours"] == one["pixels"]["wan"] == [1, 3, 1, 16, 16]
-        assert set(one["gflops"]) == {"wan", "ours"}
+        assert one["gflops"]["ours"] == pytest.approx(one["gflops"]["wan"], rel=0.05, abs=0.02)
 
 
 def test_generate_time_splits_a_whole_process(tmp_path):

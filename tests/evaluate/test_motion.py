@@ -95,7 +95,14 @@ def test_a_thing_that_vanishes_or_appears_is_not() -> None:
 
 def test_a_thing_behind_another_is_hidden() -> None:
     near = _track({t: (36.0, 40.0) for t in range(25)})
-    assert permanent(_reading(near, _track({t: (18.0 + t, 38.0) for t in range(12)})))
+    hidden = _track({t: (18.0 + t, 38.0) for t in range(12)})
+    hidden.seen[11] = _instance(29.0, 38.0, side=4)  # less and less of it is seen
+    assert permanent(_reading(near, hidden))
+
+
+def test_a_thing_that_vanishes_beside_another_is_not_hidden_by_it() -> None:
+    near = _track({t: (39.0, 40.0) for t in range(25)})
+    assert not permanent(_reading(near, _track({t: (30.0, 40.0) for t in range(12)})))
 
 
 def test_flicker_is_no_thing() -> None:
