@@ -21,9 +21,7 @@ def newest(what: str, folder: Path = RESULTS) -> Record:
     """The record of a benchmark with the latest day in its name."""
     paths = sorted(folder.glob(f"{what}_cpu_*.json"))
     if not paths:
-        raise FileNotFoundError(
-            f"no record {what}_cpu_*.json, run benchmarks/{what}.py"
-        )
+        raise FileNotFoundError(f"no record {what}_cpu_*.json, run benchmarks/{what}.py")
     return json.loads(paths[-1].read_text(encoding="utf-8"))
 
 

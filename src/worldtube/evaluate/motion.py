@@ -131,23 +131,26 @@ def _vanishes(track: Track, reading: Reading, end: str) -> bool:
     t = getattr(track, end)
     if t == (0 if end == "first" else reading.num_frames - 1):
         return False
-    areas = [one.area for one in track.seen.values()]
-    if len(track.seen) < 3 or np.median(areas) < 12:
+    area = float(np.median([one.area for one in track.seen.values()]))
+    if len(track.seen) < 3 or area < 12:
         return False  # too little to be sure that it was a thing
     one = track.seen[t]
     times = sorted(track.seen, reverse=end == "last")
     other = track.seen[times[1]]
-    gap = abs(times[1] - t)
-    reach = 1.5 * max(abs(one.x - other.x), abs(one.y - other.y)) / gap + 1.5
+    speed = max(abs(one.x - other.x), abs(one.y - other.y)) / abs(times[1] - t)
+    reach = 1.5 * speed + 1.5
     left, top, right, bottom = one.box
-    if left < reach or top < reach or right > SIDE - 1 - reach or bottom > SIDE - 1 - reach:
+    if min(left, top, SIDE - 1 - right, SIDE - 1 - bottom) < reach:
         return False
-    for near in reading.tracks:
-        for when in (t - 1, t, t + 1):
-            cover = near.seen.get(when) if near is not track else None
-            if cover is not None and _apart(one.box, cover.box) <= reach:
-                return False
-    return True
+    if speed < 1.5 and one.area > 0.6 * area:
+        return True  # what goes behind another thing moves, or is mostly hidden already
+    covers = (
+        near.seen.get(when)
+        for near in reading.tracks
+        if near is not track
+        for when in (t - 1, t, t + 1)
+    )
+    return all(cover is None or _apart(one.box, cover.box) > reach for cover in covers)
 
 
 def _apart(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> int:
