@@ -105,7 +105,7 @@ def forwards(
     wan, ours = (copy.deepcopy(made[name]).to(dtype) for name in ("wan", "ours"))
     if mode != "eager":
         wan.compile_repeated_blocks(dynamic=False)
-        ours.compiled(freeze=mode == "frozen")
+        ours.compiled()
     latents, text = made["latents"].to(dtype), made["text"].to(dtype)
     step, sigma = torch.tensor([500]), torch.full(made["x"].shape[:1], 0.5)
     reading = ours.read(Words.of([made["text"][0]]))
@@ -129,8 +129,7 @@ def measure(tokens: int, dtype: str, args: argparse.Namespace) -> dict[str, Any]
     arms = {}
     for mode in args.modes:
         for name, run in forwards(made, DTYPES[dtype], mode).items():
-            if mode != "frozen" or name == "ours":
-                arms[f"{name}_{mode}"] = run
+            arms[f"{name}_{mode}"] = run
     errors = {arm: error(run(), exact[arm.split("_")[0]]) for arm, run in arms.items()}
     seconds = timing.in_turn(arms, args.repeats)
     gflops = {name: round(made["flops"][name] / 1e9, 3) for name in exact}
@@ -146,7 +145,6 @@ def measure(tokens: int, dtype: str, args: argparse.Namespace) -> dict[str, Any]
     }
     pairs = {"eager": ("wan_eager", "ours_eager"), "compiled": ("wan_compiled", "ours_compiled")}
     pairs |= {"compiled_to_their_eager": ("wan_eager", "ours_compiled")}
-    pairs |= {"frozen_to_compiled": ("wan_compiled", "ours_frozen")}
     return {
         "tokens": tokens,
         "dtype": dtype,
@@ -168,7 +166,7 @@ def main(arguments: list[str] | None = None) -> Path:
     )
     parser.add_argument("--dtypes", nargs="+", default=["bf16", "f32"], choices=list(DTYPES))
     parser.add_argument(
-        "--modes", nargs="+", default=["eager", "compiled"], choices=["eager", "compiled", "frozen"]
+        "--modes", nargs="+", default=["eager", "compiled"], choices=["eager", "compiled"]
     )
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--depth", type=int, default=12)

@@ -7,7 +7,6 @@ H heads, d = D / H, U distinct noise levels.
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Self, cast
 
@@ -190,7 +189,6 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         self.config = config
-        self._freeze = False
         width = config.width
         self.token_in = nn.Linear(config.token_width, width)
         self.kind = nn.Embedding(2 * len(TRACKS), width)
@@ -218,17 +216,14 @@ class Transformer(nn.Module):
             nn.init.zeros_(closed.weight)
             nn.init.zeros_(closed.bias)
 
-    def compiled(self, *, freeze: bool = False) -> Self:
+    def compiled(self) -> Self:
         """This network with its blocks compiled; returns itself.
 
         One program serves all blocks and is made when a pack of a new shape comes, in some seconds; so
-        it pays where many steps share few shapes. `freeze` makes the weights part of a program per block:
-        slower to make and, on a CPU, faster to run; only without gradients, and later changes of the
-        weights are not seen.
+        it pays where many steps share few shapes.
         """
-        self._freeze = freeze
         for block in self.blocks:
-            block.compile(dynamic=False, isolate_recompiles=freeze)
+            block.compile(dynamic=False)
         return self
 
     def read(self, words: Words) -> Reading:
@@ -268,19 +263,12 @@ class Transformer(nn.Module):
         h = self.token_in(x.to(dtype)) + self.kind(layout.kinds)  # (N, D)
         truth = None
         for i, (block, kv) in enumerate(zip(self.blocks, reading.kv, strict=True), start=1):
-            with _frozen() if self._freeze else nullcontext():
-                h = block(h, modulation, level, rope, kv, runs, word_runs)  # (N, D)
+            h = block(h, modulation, level, rope, kv, runs, word_runs)  # (N, D)
             if self.truth_out is not None and i == self.config.truth_block and self.training:
                 truth = self.truth_out(rms_norm(h))  # (N, truth_width)
         shift, scale = (final if level is None else final[level]).chunk(2, dim=-1)
         out = self.token_out(rms_norm(h) * (1 + scale) + shift)  # (N, P)
         return out.float(), truth
-
-
-def _frozen() -> AbstractContextManager[None]:
-    from torch._inductor import config  # takes a second, and few ask
-
-    return config.patch(freezing=True)
 
 
 def level_features(sigma: Tensor) -> Tensor:
