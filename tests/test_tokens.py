@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from worldtube.tokens import Grid, Words, join, layout, pack, patchify, unpatchify
+from worldtube.tokens import Grid, Words, join, layout, pack, patchify, take, unpatchify
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 4, 4), (2, 3, 4, 8), (1, 2, 8, 2)])
@@ -42,6 +42,16 @@ def test_pack_separates_and_join_connects():
     joined = join([one, two])
     assert joined.bounds == (0, 8) and joined.causal == (True,)
     assert torch.equal(joined.positions[2:], two.positions)
+    assert joined.spans == (0, 2, 8) and packed.spans == packed.bounds
+    assert joined.frames.tolist() == [0, 1, 2, 2, 3, 3, 4, 4]
+    assert pack([joined, one]).spans == (0, 2, 8, 10) and pack([joined, one]).bounds == (0, 8, 10)
+
+
+def test_taking_frames_keeps_their_places():
+    whole = layout(Grid(frames=5, height=2, width=4, seconds_per_frame=1), 2)
+    some = take(whole, torch.tensor([0, 3]))
+    assert some.bounds == (0, 4) and some.frames.tolist() == [0, 0, 3, 3]
+    assert torch.equal(some.positions[2:], whole.positions[6:8])
 
 
 def test_words():

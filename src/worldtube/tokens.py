@@ -1,9 +1,10 @@
 """Tokens: latents cut into patches, each with a place in spacetime, many clips packed in one row.
 
 Owns patchify, positions, tracks and packing, and with them the one awkward fact about a causal
-codec: its first latent frame holds one pixel frame, the others a whole stride. A clip that is known
-in the middle or at the end is therefore encoded from its own first frame and placed by its position
-in seconds; nobody else needs to know. Knows nothing of what makes latents or of what reads tokens.
+codec: its first latent frame holds one pixel frame, the others a whole stride. A clip is therefore a
+row of *pieces*: each is encoded and decoded from its own first frame and placed by its position in
+seconds. What is known in the middle or at the end begins a piece, and so does a shot after a cut.
+Knows nothing of what makes latents or of what reads tokens.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ from torch import Tensor
 
 TRACKS: tuple[str, ...] = ("rgb", "sound", "depth", "motion", "temperature", "action")
 """Names of the tracks on a clip's one clock. The order is part of every saved model: append only."""
+
+CUT = 4.0
+"""Seconds by which the clock of a row jumps at a cut between shots, so that a network can tell it from going on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,13 @@ class Layout:
     bounds: tuple[int, ...]
     """Row b is tokens bounds[b] : bounds[b + 1]."""
     causal: tuple[bool, ...]
-    """Per row: does a token see later frames of its row?"""
+    """Per row: are later frames of its row hidden from a token?"""
+    spans: tuple[int, ...] = ()
+    """Piece b is tokens spans[b] : spans[b + 1]; each reads words of its own. Rows, where none are said."""
+
+    def __post_init__(self) -> None:
+        if not self.spans:
+            object.__setattr__(self, "spans", self.bounds)
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -119,35 +129,62 @@ def layout(grid: Grid, patch: int, *, causal: bool = False) -> Layout:
     )
 
 
+def take(layout: Layout, wanted: Tensor) -> Layout:
+    """Some latent frames `wanted` (k,) of a clip in one piece; they keep their places and numbers."""
+    keep = torch.isin(layout.frames, wanted)
+    return replace(
+        layout,
+        positions=layout.positions[keep],
+        frames=layout.frames[keep],
+        kinds=layout.kinds[keep],
+        bounds=(0, int(keep.sum())),
+        spans=(),
+    )
+
+
 def join(layouts: Sequence[Layout]) -> Layout:
-    """Several tracks or pieces of one clip become one row: they attend to each other."""
+    """Pieces of one clip, in the order of time, become one row: they attend to each other.
+
+    Latent frames are counted on from piece to piece.
+    """
+    frames, first = [], 0
+    for one in layouts:
+        frames.append(one.frames + first)
+        first += int(one.frames.max()) + 1
     return Layout(
         positions=torch.cat([one.positions for one in layouts]),
-        frames=torch.cat([one.frames for one in layouts]),
+        frames=torch.cat(frames),
         kinds=torch.cat([one.kinds for one in layouts]),
         bounds=(0, sum(one.bounds[-1] for one in layouts)),
         causal=(any(one.causal[0] for one in layouts),),
+        spans=_bounds([one.spans for one in layouts]),
     )
+
+
+def _bounds(each: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Bounds within each of several stretches -> bounds within all of them, one after the other."""
+    bounds = [0]
+    for one in each:
+        offset = bounds[-1]
+        bounds += [offset + bound for bound in one[1:]]
+    return tuple(bounds)
 
 
 def pack(layouts: Sequence[Layout]) -> Layout:
     """Several clips become one packed row with boundaries: they do not see each other."""
-    bounds = [0]
-    for one in layouts:
-        offset = bounds[-1]
-        bounds += [offset + bound for bound in one.bounds[1:]]
     return Layout(
         positions=torch.cat([one.positions for one in layouts]),
         frames=torch.cat([one.frames for one in layouts]),
         kinds=torch.cat([one.kinds for one in layouts]),
-        bounds=tuple(bounds),
+        bounds=_bounds([one.bounds for one in layouts]),
         causal=tuple(flag for one in layouts for flag in one.causal),
+        spans=_bounds([one.spans for one in layouts]),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """Packed text: the token states of one prompt per row."""
+    """Packed text: the token states of one prompt per piece."""
 
     states: Tensor
     """(S, E) from the text encoder."""
@@ -155,7 +192,7 @@ class Words:
 
     @classmethod
     def of(cls, states: Sequence[Tensor]) -> "Words":
-        """Pack one (S_i, E) per row."""
+        """Pack one (S_i, E) per piece."""
         bounds = [0]
         for one in states:
             bounds.append(bounds[-1] + len(one))

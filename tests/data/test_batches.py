@@ -1,5 +1,6 @@
 """The order of training clips is a pure function of (seed, step); what is cached comes back."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -7,13 +8,21 @@ import pytest
 import torch
 
 from worldtube.codec import CodecConfig, VideoCodec
-from worldtube.data.batches import Batches
+from worldtube.data.batches import Batches, Mix
 from worldtube.data.catalog import Catalog
 from worldtube.data.catalog import row as catalog_row
-from worldtube.data.latents import TRUTH_CHANNELS, cache_latents, cache_text, cache_truth, truth_map
+from worldtube.data.latents import (
+    TRUTH_CHANNELS,
+    cache_latents,
+    cache_tails,
+    cache_text,
+    cache_truth,
+    split_frame,
+    truth_map,
+)
 from worldtube.errors import DataError
 from worldtube.text.encoder import TextEncoder
-from worldtube.tokens import patchify
+from worldtube.tokens import CUT, patchify
 from worldtube.video import Clip
 from worldtube.worlds.world import COLOURS, SHAPES, WATER_ID
 
@@ -63,9 +72,9 @@ def test_a_batch_depends_on_its_number_only(folders):
 
 def test_every_clip_comes_once_a_pass(folders):
     order = batches(folders[:1], rows=5)
-    seen = [name for step in range(2) for _, name in order.picks(step)]
+    seen = [name for step in range(2) for _, (name,) in order.picks(step)]
     assert len(set(seen)) == 10
-    assert [n for _, n in order.picks(2)] != seen[:5]
+    assert [n for _, (n,) in order.picks(2)] != seen[:5]
 
 
 def test_weights_are_kept(folders):
@@ -75,12 +84,91 @@ def test_weights_are_kept(folders):
 
 
 def test_rows(folders):
-    batch = batches(folders, truth=True, image_fraction=0.5, drop_words=0.5, rows=40).batch(0)
+    batch = batches(folders, truth=True, mix=Mix(images=0.5, drop_words=0.5), rows=40).batch(0)
     lengths = batch.layout.lengths
     assert sorted(lengths, reverse=True) == list(lengths) and set(lengths) == {1, 2}
     words = np.diff(batch.words.bounds)
     assert (words == 1).any() and (words > 1).any()
     assert batch.truth.shape == (len(batch.tokens), 4 * TRUTH_CHANNELS)
+
+
+@pytest.fixture(scope="module")
+def episodes(tmp_path_factory):
+    """Three episodes of nine frames from three cameras each, and two long clips."""
+    torch.manual_seed(0)
+    codec = VideoCodec(CodecConfig(channels=4, encoder_widths=(8, 8), decoder_widths=(8, 8))).eval()
+    out = []
+    for name, count, shots, frames in (("shots", 3, 3, 9), ("long", 2, 1, 57)):
+        out.append(tmp_path_factory.mktemp("data") / name)
+        with Catalog(out[-1], mode="a") as catalog:
+            for i in range(count):
+                for shot in range(shots):
+                    values = np.arange(frames, dtype=np.uint8) + 80 * i + 20 * shot
+                    pixels = np.broadcast_to(values[:, None, None, None], (frames, 16, 16, 3))
+                    captions = {c: f"shot {shot} of {i}" for c in ("short", "medium", "long")}
+                    clip = Clip(frames=pixels.copy(), fps=12.0)
+                    truth = {"objects": []}
+                    catalog.append([catalog_row(name, 1, i, clip, captions, truth, shot)])
+            cache_latents(catalog, codec, version="one")
+            cache_text(catalog, TextEncoder())
+            cache_tails(catalog, codec, version="one")
+    return out, codec
+
+
+def test_shots_of_an_episode_make_one_row_with_cuts(episodes):
+    (shots, _), _ = episodes
+    order = batches([shots], rows=12, mix=Mix(images=0, drop_words=0))
+    assert len(order) == 3
+    batch = order.batch(0)
+    each = [len(one.split("+")) for one in batch.ids]
+    assert set(each) == {1, 2, 3} and each == sorted(each, reverse=True)
+    assert batch.layout.lengths == tuple(3 * n for n in each)
+    assert len(batch.layout.spans) == len(batch.words.bounds) == sum(each) + 1
+    assert all(len({name.split(":")[2] for name in one.split("+")}) == 1 for one in batch.ids)
+    first = batch.layout.positions[:9, 0].view(3, 3)
+    assert first[1, 0] - first[0, 0] == pytest.approx(9 / 12 + CUT)
+
+
+def test_a_split_clip_begins_anew(episodes):
+    (shots, _), codec = episodes
+    order = batches([shots], rows=12, mix=Mix(images=0, splits=1, drop_words=0))
+    batch = order.batch(0)
+    catalog = Catalog(shots)
+    rows = zip(
+        batch.layout.bounds[:-1], batch.layout.bounds[1:], batch.ids, batch.tokens, strict=False
+    )
+    found = 0
+    for a, b, name, _ in rows:
+        if "+" in name:
+            continue
+        found += 1
+        at = split_frame(name, 9)
+        places = batch.layout.positions[a:b, 0]
+        middle = [s for s in batch.layout.spans if a < s < b]
+        assert len(middle) == 1, "two pieces"
+        assert places[middle[0] - a] == pytest.approx(at / 12)
+        tail = torch.from_numpy(catalog.clip(name).frames[at : at + 1].copy())
+        pixels = tail.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+        expected = patchify(codec.encode(pixels)[0], 2)
+        assert (batch.tokens[middle[0]] - expected[0]).abs().max() < 0.01
+    assert found
+
+
+def test_a_window_of_a_long_clip(episodes):
+    (_, long), _ = episodes
+    order = batches([long], rows=30, mix=Mix(images=0, drop_words=0, causal=0.5))
+    batch = order.batch(0)
+    assert 4 <= min(batch.layout.lengths) and max(batch.layout.lengths) <= 10
+    firsts = [batch.layout.frames[a:b].tolist() for a, b in itertools.pairwise(batch.layout.bounds)]
+    assert any(f[0] > 0 for f in firsts) and any(f[0] == 0 and f[1] > 1 for f in firsts)
+    assert 5 < sum(batch.layout.causal) < 25
+    neighbours = [
+        key
+        for key, _ in itertools.groupby(
+            zip(batch.layout.lengths, batch.layout.causal, strict=True)
+        )
+    ]
+    assert len(neighbours) == len(set(neighbours)), "rows that go in one call are neighbours"
 
 
 def test_latents_of_another_codec_are_refused(folders):

@@ -19,7 +19,7 @@ from worldtube.errors import DataError, WorldtubeError
 from worldtube.models import load, load_codec, save_codec
 from worldtube.records import read
 from worldtube.text.encoder import TextEncoder
-from worldtube.tokens import Grid, layout, pack
+from worldtube.tokens import Grid, join, layout, pack
 from worldtube.train import checkpoint, patterns
 from worldtube.train.loop import train
 from worldtube.train.optimizer import learning_rate
@@ -186,27 +186,66 @@ def test_what_does_not_fit_is_said(prepared, tmp_path):
 
 
 def test_half_of_the_rows_have_a_level_per_token():
-    assert sum(share for share, _ in patterns.PATTERNS.values()) == pytest.approx(1)
-    assert patterns.PATTERNS["together"][0] == 0.5
+    for table in (patterns.PATTERNS, patterns.PIECES):
+        assert sum(share for share, _ in table.values()) == pytest.approx(1)
+    assert patterns.PATTERNS["generate"][0] == 0.5
 
 
-@pytest.mark.parametrize("name", patterns.PATTERNS)
-@pytest.mark.parametrize("frames", [3, 7])
-def test_patterns(name, frames):
+def grid(frames, start=0.0):
+    return Grid(frames=frames, height=8, width=8, seconds_per_frame=0.1, start=start)
+
+
+ONE = layout(grid(5), 2)
+TWO = join([layout(grid(3), 2), layout(grid(2, start=1.0), 2)])
+
+
+def draws(name, table, row):
+    """Forty draws of one pattern, (40, frames, cells)."""
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        sigma = patterns.PATTERNS[name][1](rng, frames, 0.0, 1.0)
-        assert sigma.shape == (frames,) and (sigma >= 0).all() and (sigma <= 1).all()
-        assert (sigma > 0).any(), "a row must have something to learn"
-        assert (len(set(sigma)) == 1) == (name == "together")
+    frame = row.frames.numpy()
+    at = patterns.Place(
+        frame=frame,
+        piece=np.searchsorted(row.spans, np.arange(len(frame)), side="right") - 1,
+        y=row.positions[:, 1].numpy(),
+        x=row.positions[:, 2].numpy(),
+    )
+    draw = patterns.logit_normal(rng, 0.0, 1.0)
+    return np.stack([table[name][1](rng, at, draw) for _ in range(40)]).reshape(40, 5, 16)
 
 
-def test_levels_follow_frames():
-    lay = pack([layout(Grid(frames=5, height=4, width=4, seconds_per_frame=0.1), 2)] * 40)
-    sigma = patterns.levels(lay, np.random.default_rng(0), mean=0, spread=1).view(40, 5, 4)
-    assert (sigma == sigma[:, :, :1]).all()
-    together = (sigma == sigma[:, :1]).all(dim=(1, 2)).float().mean()
-    assert 0.25 < together < 0.75
+@pytest.mark.parametrize(
+    ("name", "table", "row"),
+    [
+        *[(name, patterns.PATTERNS, ONE) for name in patterns.PATTERNS],
+        *[(name, patterns.PIECES, TWO) for name in patterns.PIECES],
+    ],
+    ids=[*patterns.PATTERNS, *(f"{name} of pieces" for name in patterns.PIECES)],
+)
+def test_patterns(name, table, row):
+    sigma = draws(name, table, row)
+    assert (sigma >= 0).all() and (sigma <= 1).all()
+    assert (sigma > 0).any(axis=(1, 2)).all(), "a row must have something to learn"
+    whole_frames = (sigma == sigma[:, :, :1]).all(axis=(1, 2))
+    assert not whole_frames.all() if name == "paint" else whole_frames.all()
+    one_level = (sigma == sigma[:, :1, :1]).all(axis=(1, 2))
+    assert one_level.all() if name in ("generate", "storyboard") else not one_level.all()
+    known = (sigma == 0).all(axis=2)
+    if name in ("animate", "extend", "shots"):
+        assert known[:, 0].all() and not known[:, -1].any()
+    if name in ("backward", "connect"):
+        assert known[:, 3:].all() and not known[:, 2].any()
+    if name == "connect":
+        assert known[:, 0].any()
+    if name == "staircase":
+        assert (np.diff(sigma[:, :, 0]) >= 0).all()
+
+
+def test_levels_of_a_pack():
+    pack_of = pack([ONE, TWO] * 40)
+    sigma = patterns.levels(pack_of, np.random.default_rng(0), mean=0, spread=1).view(40, 2, 5, 16)
+    together = (sigma == sigma[:, :, :1, :1]).all(dim=(2, 3)).float().mean(0)
+    assert 0.3 < together[0] < 0.7 and 0.1 < together[1] < 0.5
+    assert (sigma[:, 1, 3:] == 0).all(dim=(1, 2)).float().mean() > 0.2
 
 
 def test_learning_rate():

@@ -15,6 +15,8 @@ def record(rest: list[str]) -> int:
         count: int = 1000,
         first_seed: int = 0,
         size: str = "64x64",
+        frames: int = 25,
+        shots: int = 1,
         processes: int | None = None,
     ) -> Any:
         """Simulate a world and record clips with captions and truth; goes on where it stopped.
@@ -25,11 +27,13 @@ def record(rest: list[str]) -> int:
             count: clips, seeds first_seed to first_seed + count - 1
             first_seed: 0 to 7,999,999 are for training, 8,000,000 to 8,999,999 for validation
             size: width x height in pixels
+            frames: of each clip, at 12 a second; 1 + a multiple of 4 wastes none
+            shots: cameras on each episode, a clip each (the first is the seed's own)
             processes: all cores when not said
         """
-        return world, out, count, first_seed, size, processes
+        return world, out, count, first_seed, size, frames, shots, processes
 
-    world, out, count, first_seed, size, processes = parse(
+    world, out, count, first_seed, size, frames, shots, processes = parse(
         positional(command, "world"), "record", rest
     )
     from worldtube.data.ingest import record_world
@@ -45,6 +49,8 @@ def record(rest: list[str]) -> int:
             seeds=range(first_seed, first_seed + count),
             size=Size.parse(size),
             out=out,
+            num_frames=frames,
+            shots=shots,
             processes=processes,
             progress=bar,
         )

@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import Catalog, episode
 from worldtube.data.latents import (
     CAPTIONS,
     TRUTH_CHANNELS,
+    split_frame,
     unpack_latents,
     unpack_text,
     unpack_truth,
 )
 from worldtube.errors import DataError
-from worldtube.tokens import Grid, Layout, Words, layout, pack, patchify
+from worldtube.tokens import CUT, Grid, Layout, Words, join, layout, pack, patchify, take
 
 GOLDEN = 0.6180339887498949
 
@@ -45,9 +46,26 @@ def draw(seed: int, *path: int) -> np.random.Generator:
     return np.random.default_rng([seed, *path])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """What is made of the clips: shares of the rows."""
+
+    images: float = 0.1
+    """One-frame clips."""
+    splits: float = 0.0
+    """Two pieces, of which the second is encoded from its own first frame: what precedes a known clip."""
+    causal: float = 0.0
+    """Rows whose tokens see no later frame."""
+    drop_words: float = 0.1
+    """Rows without words, for guidance."""
+    window: int = 9
+    """Latent frames of a longer clip that are shown at once."""
+
+
 class Batches:
     """Batches over the clips of some catalogs that have latents and text.
 
+    A catalog with several shots of an episode gives rows of one to three shots, with a cut between them.
     `weights`: how often each catalog is drawn, relative to the others (None: by size); its clips come
     in a fresh permutation each pass. `version`: of the latents; a catalog with others is refused.
     """
@@ -63,93 +81,180 @@ class Batches:
         no_words: Tensor,
         tokens_of: Callable[[Tensor], Tensor],
         version: str | None = None,
-        drop_words: float = 0.1,
-        image_fraction: float = 0.1,
+        mix: Mix | None = None,
         truth: bool = False,
     ):
         self.catalogs = [Catalog(folder) for folder in folders]
+        self.mix = mix or Mix()
         ready = "latents IS NOT NULL AND " + " AND ".join(f"text_{c} IS NOT NULL" for c in CAPTIONS)
         for folder, catalog in zip(folders, self.catalogs, strict=True):
-            found = catalog.columns().get("latents")
-            if version is not None and found not in (version, None):
-                raise DataError(
-                    f"{folder} has latents of codec {found}, this one makes {version} (run `worldtube cache`)"
-                )
-        self.ids = [catalog.ids(ready) for catalog in self.catalogs]
-        for folder, ids in zip(folders, self.ids, strict=True):
-            if not ids:
+            columns = catalog.columns()
+            for column in ("latents", *["tail"] * (self.mix.splits > 0)):
+                if version is not None and columns.get(column) not in (version, None):
+                    raise DataError(
+                        f"{folder} has {column} of codec {columns[column]}, this one makes {version} "
+                        "(run `worldtube cache`)"
+                    )
+        self.groups = [_episodes(catalog.ids(ready)) for catalog in self.catalogs]
+        for folder, groups in zip(folders, self.groups, strict=True):
+            if not groups:
                 raise DataError(
                     f"{folder} has no clips with latents and text (run `worldtube cache`)"
                 )
-        share = np.array(weights if weights is not None else [len(ids) for ids in self.ids], float)
+        share = np.array(weights if weights is not None else [len(g) for g in self.groups], float)
         self.share = share / share.sum()
         self.rows, self.patch, self.seed = rows, patch, seed
-        self.no_words, self.drop_words, self.image_fraction = no_words, drop_words, image_fraction
-        self.tokens_of, self.truth = tokens_of, truth
+        self.no_words, self.tokens_of, self.truth = no_words, tokens_of, truth
         self._orders: dict[tuple[int, int], np.ndarray] = {}
 
     def __len__(self) -> int:
-        return sum(len(ids) for ids in self.ids)
+        return sum(len(groups) for groups in self.groups)
 
     def _order(self, which: int, epoch: int) -> np.ndarray:
         """The permutation of catalog `which` in pass `epoch`; only the newest few are kept."""
         key = (which, epoch)
         if key not in self._orders:
-            if len(self._orders) > 8:
+            if len(self._orders) > 4 * len(self.groups):
                 self._orders.clear()
-            self._orders[key] = draw(self.seed, 1, which, epoch).permutation(len(self.ids[which]))
+            count = len(self.groups[which])
+            self._orders[key] = draw(self.seed, 1, which, epoch).permutation(count)
         return self._orders[key]
 
-    def picks(self, step: int) -> list[tuple[int, str]]:
-        """(catalog, id) of each row of batch `step`."""
+    def picks(self, step: int) -> list[tuple[int, tuple[str, ...]]]:
+        """(catalog, ids of one episode) of each row of batch `step`."""
         out, upto = [], np.cumsum(self.share)
         for count in range(step * self.rows, (step + 1) * self.rows):
             # The golden-ratio sequence spreads the choice evenly, so a catalog's share holds on every stretch.
             which = min(
                 int(np.searchsorted(upto, count * GOLDEN % 1.0, side="right")), len(upto) - 1
             )
-            epoch, index = divmod(int(count * self.share[which]), len(self.ids[which]))
-            out.append((which, self.ids[which][self._order(which, epoch)[index]]))
+            epoch, index = divmod(int(count * self.share[which]), len(self.groups[which]))
+            out.append((which, self.groups[which][self._order(which, epoch)[index]]))
         return out
 
     def batch(self, step: int) -> Batch:
-        """Batch number `step`; images (one-frame clips) come last, so that rows of one length are neighbours."""
+        """Batch number `step`; rows of one length and kind of attention are neighbours."""
         rng = draw(self.seed, 2, step)
-        columns = ["id", "latents", "fps", *(f"text_{c}" for c in CAPTIONS)] + [
-            "truth_map"
-        ] * self.truth
-        picks = self.picks(step)
-        rows = {}
-        for which, catalog in enumerate(self.catalogs):
-            wanted = sorted({name for w, name in picks if w == which})
-            rows |= {(which, row["id"]): row for row in catalog.take(wanted, columns)}
-        tokens, layouts, words, truths = [], [], [], []
-        images = rng.random(len(picks)) < self.image_fraction
-        order = np.argsort(images, kind="stable")
-        for i in order:
-            row = rows[picks[i]]
-            latents = unpack_latents(row["latents"])  # (C, t, h, w)
-            if images[i]:
-                latents = latents[:, :1]
-            _, frames, height, width = latents.shape
-            grid = Grid(frames=frames, height=height, width=width, seconds_per_frame=1 / row["fps"])
-            tokens.append(self.tokens_of(latents))
-            layouts.append(layout(grid, self.patch))
-            if self.truth:
-                known = row["truth_map"]
-                map_ = (
-                    unpack_truth(known)[:, :frames]
-                    if known
-                    else torch.full((TRUTH_CHANNELS, frames, height, width), torch.nan)
-                )
-                truths.append(patchify(map_, self.patch))
-            caption = CAPTIONS[rng.integers(len(CAPTIONS))]
-            dropped = rng.random() < self.drop_words
-            words.append(self.no_words if dropped else unpack_text(row[f"text_{caption}"]))
+        picks = []
+        for which, group in self.picks(step):
+            shots = min(len(group), 1 + int(rng.choice(3, p=(0.2, 0.3, 0.5))))
+            names = [group[i] for i in rng.permutation(len(group))[:shots]]
+            picks.append((which, names))
+        clips = self._clips(picks)
+        made = []
+        for which, names in picks:
+            causal = bool(rng.random() < self.mix.causal)
+            pieces = self._pieces([clips[which, name] for name in names], rng, causal)
+            row = join([piece.layout for piece in pieces]) if len(pieces) > 1 else pieces[0].layout
+            made.append((row, pieces, names))
+        made.sort(key=lambda row: (-row[0].bounds[-1], row[0].causal))
+        pieces = [piece for _, parts, _ in made for piece in parts]
         return Batch(
-            tokens=torch.cat(tokens),
-            layout=pack(layouts),
-            words=Words.of(words),
-            ids=tuple(picks[i][1] for i in order),
-            truth=torch.cat(truths) if self.truth else None,
+            tokens=torch.cat([piece.tokens for piece in pieces]),
+            layout=pack([row for row, _, _ in made]),
+            words=Words.of([piece.words for piece in pieces]),
+            ids=tuple("+".join(names) for _, _, names in made),
+            truth=torch.cat([piece.truth for piece in pieces]) if self.truth else None,
         )
+
+    def _clips(self, picks: list[tuple[int, list[str]]]) -> dict[tuple[int, str], dict]:
+        """The rows of the catalogs that are needed, by (catalog, id)."""
+        columns = ["id", "latents", "fps", "num_frames", *(f"text_{c}" for c in CAPTIONS)]
+        columns += ["truth_map"] * self.truth
+        found = {}
+        for which, catalog in enumerate(self.catalogs):
+            wanted = sorted({name for w, names in picks if w == which for name in names})
+            tails = ["tail"] * (self.mix.splits > 0 and "tail" in catalog.columns())
+            found |= {(which, row["id"]): row for row in catalog.take(wanted, columns + tails)}
+        return found
+
+    def _pieces(self, shots: list[dict], rng: np.random.Generator, causal: bool) -> list["_Piece"]:
+        """One row: an image, a clip, a window of a long one, a clip in two pieces, or shots."""
+        kind, split = rng.random(2)
+        dropped = rng.random() < self.mix.drop_words
+        pieces, start = [], 0.0
+        for clip in shots:
+            caption = CAPTIONS[rng.integers(len(CAPTIONS))]
+            words = self.no_words if dropped else unpack_text(clip[f"text_{caption}"])
+            latents = unpack_latents(clip["latents"])  # (C, t, h, w)
+            known = self._truth(clip, latents)
+            if len(shots) > 1:
+                pieces.append(self._piece(latents, known, words, clip["fps"], start, causal))
+                start += clip["num_frames"] / clip["fps"] + CUT
+                continue
+            if kind < self.mix.images:
+                return [self._piece(latents[:, :1], known, words, clip["fps"], 0.0, False)]
+            if split < self.mix.splits and clip.get("tail"):
+                at = split_frame(clip["id"], clip["num_frames"])
+                stride = (clip["num_frames"] - 1) // (latents.shape[1] - 1)
+                head = latents[:, : 1 + -(-(at - 1) // stride)]
+                tail = unpack_latents(clip["tail"])
+                unknown = torch.full((TRUTH_CHANNELS, *tail.shape[1:]), torch.nan)
+                place = at / clip["fps"]
+                return [
+                    self._piece(head, known, words, clip["fps"], 0.0, causal),
+                    self._piece(tail, unknown, words, clip["fps"], place, causal),
+                ]
+            pieces.append(self._piece(latents, known, words, clip["fps"], 0.0, causal))
+        longest = self.mix.window
+        if len(pieces) == 1 and latents.shape[1] > longest:
+            first = int(rng.integers(latents.shape[1] - longest + 1))
+            wanted = torch.arange(first, first + int(rng.integers(longest // 2, longest + 1)))
+            if first and rng.random() < 0.5:  # with the first frame as an anchor
+                wanted = torch.cat([torch.zeros(1, dtype=torch.long), wanted])
+            return [pieces[0].frames(wanted)]
+        return pieces
+
+    def _truth(self, clip: dict, latents: Tensor) -> Tensor:
+        """(TRUTH_CHANNELS, t, h, w), NaN where nobody knows."""
+        known = clip.get("truth_map")
+        return (
+            unpack_truth(known)
+            if known
+            else torch.full((TRUTH_CHANNELS, *latents.shape[1:]), torch.nan)
+        )
+
+    def _piece(
+        self,
+        latents: Tensor,
+        truth: Tensor,
+        words: Tensor,
+        fps: float,
+        start: float,
+        causal: bool,
+    ) -> "_Piece":
+        _, frames, height, width = latents.shape
+        grid = Grid(
+            frames=frames, height=height, width=width, seconds_per_frame=1 / fps, start=start
+        )
+        return _Piece(
+            tokens=self.tokens_of(latents),
+            layout=layout(grid, self.patch, causal=causal),
+            words=words,
+            truth=patchify(truth[:, :frames], self.patch),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    tokens: Tensor
+    layout: Layout
+    words: Tensor
+    truth: Tensor
+
+    def frames(self, wanted: Tensor) -> "_Piece":
+        keep = torch.isin(self.layout.frames, wanted)
+        return _Piece(
+            tokens=self.tokens[keep],
+            layout=take(self.layout, wanted),
+            words=self.words,
+            truth=self.truth[keep],
+        )
+
+
+def _episodes(ids: Sequence[str]) -> list[tuple[str, ...]]:
+    """Clips of the same episode together."""
+    groups: dict[str, list[str]] = {}
+    for name in ids:
+        groups.setdefault(episode(name), []).append(name)
+    return [tuple(names) for names in groups.values()]

@@ -1,7 +1,7 @@
 """The catalog: a row per clip, a column per stage.
 
 Owns the SQLite file of a dataset; does not know how clips are made or used. A dataset is a folder with
-`catalog.sqlite`. A clip's id, `world:version:seed:size`, is the same in every dataset, so several can be
+`catalog.sqlite`. A clip's id, `world:version:seed:size` and, but for an episode's first camera, `:shot`, is the same in every dataset, so several can be
 opened side by side. A clip that failed has a row with `problem` and no video, so that it is not tried again.
 """
 
@@ -41,8 +41,13 @@ ORDER = "world, version, seed, width, height"
 AT_A_TIME = 500  # ids in one question
 
 
-def clip_id(world: str, version: int, seed: int, size: Size) -> str:
-    return f"{world}:{version}:{seed}:{size}"
+def clip_id(world: str, version: int, seed: int, size: Size, shot: int = 0) -> str:
+    return f"{world}:{version}:{seed}:{size}" + (f":{shot}" if shot else "")
+
+
+def episode(name: str) -> str:
+    """The id without its shot: clips of one episode show the same things and events from several cameras."""
+    return ":".join(name.split(":")[:4])
 
 
 class Catalog:
@@ -219,10 +224,11 @@ def row(
     clip: Clip,
     captions: Mapping[str, str],
     truth: Mapping[str, Any],
+    shot: int = 0,
 ) -> dict[str, Any]:
     """The row of a clip, for `Catalog.append`. captions: by length, short, medium and long."""
     return {
-        **_place(world, version, seed, clip.size),
+        **_place(world, version, seed, clip.size, shot),
         "num_frames": clip.num_frames,
         "fps": clip.fps,
         **{f"caption_{length}": captions[length] for length in ("short", "medium", "long")},
@@ -233,14 +239,16 @@ def row(
     }
 
 
-def problem_row(world: str, version: int, seed: int, size: Size, problem: str) -> dict[str, Any]:
+def problem_row(
+    world: str, version: int, seed: int, size: Size, problem: str, shot: int = 0
+) -> dict[str, Any]:
     """The row of a clip that could not be made."""
-    return {**_place(world, version, seed, size), "problem": problem}
+    return {**_place(world, version, seed, size, shot), "problem": problem}
 
 
-def _place(world: str, version: int, seed: int, size: Size) -> dict[str, Any]:
+def _place(world: str, version: int, seed: int, size: Size, shot: int) -> dict[str, Any]:
     return {
-        "id": clip_id(world, version, seed, size),
+        "id": clip_id(world, version, seed, size, shot),
         "world": world,
         "version": version,
         "seed": seed,

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Recorder:
-    """Makes the row of a seed; picklable, so that it can work in another process."""
+    """Makes the row of a (seed, shot); picklable, so that it can work in another process."""
 
     world: str
     version: int
@@ -33,19 +33,20 @@ class Recorder:
     num_frames: int
     fps: float
 
-    def __call__(self, seed: int) -> dict[str, Any]:
+    def __call__(self, which: tuple[int, int]) -> dict[str, Any]:
         from worldtube.worlds.record import record
 
+        seed, shot = which
         try:
             clip, captions, truth = record(
-                self.world, seed, self.size, num_frames=self.num_frames, fps=self.fps
+                self.world, seed, self.size, num_frames=self.num_frames, fps=self.fps, shot=shot
             )
-            return row(self.world, self.version, seed, clip, captions, truth)
+            return row(self.world, self.version, seed, clip, captions, truth, shot)
         except (RequestError, NotFound, MissingExtra, ImportError, MemoryError):
             raise  # not this seed's fault: the next would fail too
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-            return problem_row(self.world, self.version, seed, self.size, problem)
+            return problem_row(self.world, self.version, seed, self.size, problem, shot)
 
 
 def record_world(
@@ -56,12 +57,13 @@ def record_world(
     out: str | Path,
     num_frames: int = 25,
     fps: float = 12,
+    shots: int = 1,
     processes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Record the clips of these seeds into the catalog `out`, leaving out those already there.
 
-    Returns how many were new. processes: None takes all cores. progress: called with (clips there, clips
+    Returns how many were new. shots: cameras on each seed's episode, a clip each. processes: None takes all cores. progress: called with (clips there, clips
     wanted). A seed that fails gets a row with its problem. Killed at any moment, it keeps what was written,
     and a second call completes it.
     """
@@ -71,6 +73,8 @@ def record_world(
         raise unknown("world", world, WORLDS)
     if not seeds or min(seeds) < 0:
         raise RequestError(f"seeds {seeds} are not accepted; a range from 0 or more is")
+    if shots < 1:
+        raise RequestError(f"shots {shots} is not accepted; 1 or more is")
     version: int = WORLDS[world].version
     with Catalog(out, mode="a") as catalog:
         there = set(
@@ -79,13 +83,18 @@ def record_world(
                 (world, version, min(seeds), max(seeds)),
             )
         )
-        todo = [seed for seed in seeds if clip_id(world, version, seed, size) not in there]
-        done = len(seeds) - len(todo)
+        wanted = [(seed, shot) for seed in seeds for shot in range(shots)]
+        todo = [
+            (seed, shot)
+            for seed, shot in wanted
+            if clip_id(world, version, seed, size, shot) not in there
+        ]
+        done = len(wanted) - len(todo)
         recorder = Recorder(world=world, version=version, size=size, num_frames=num_frames, fps=fps)
         waiting: list[dict[str, Any]] = []
         written = time.monotonic()
         if progress is not None:
-            progress(done, len(seeds))
+            progress(done, len(wanted))
         try:
             for _, made in workers.map(recorder, todo, processes=processes):
                 if "problem" in made:
@@ -96,7 +105,7 @@ def record_world(
                     catalog.append(waiting)
                     waiting, written = [], time.monotonic()
                 if progress is not None:
-                    progress(done, len(seeds))
+                    progress(done, len(wanted))
         finally:
             catalog.append(waiting)  # also after Ctrl-C
     return len(todo)

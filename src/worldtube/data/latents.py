@@ -3,6 +3,7 @@
 Owns their byte format. Knows nothing of batches or training.
 """
 
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -51,14 +52,52 @@ def cache_latents(
     for start in range(0, len(todo), group):
         made = {}
         for name in todo[start : start + group]:
-            frames = torch.from_numpy(np.ascontiguousarray(catalog.clip(name).frames))
-            pixels = frames.permute(3, 0, 1, 2)[None].float() / 127.5 - 1  # (1, 3, T, H, W)
-            with torch.inference_mode():
-                made[name] = pack_latents(codec.encode(pixels)[0].float().cpu())
+            made[name] = pack_latents(_encoded(codec, catalog.clip(name).frames))
         catalog.set("latents", made)
         if progress is not None:
             progress(min(start + group, len(todo)), len(todo))
     return len(todo)
+
+
+def split_frame(name: str, num_frames: int) -> int:
+    """Where a clip is cut in two for training: at its last frame, or with at least five after; decided by its id."""
+    pick = zlib.crc32(name.encode())
+    if num_frames < 7 or pick % 4 == 0:
+        return num_frames - 1
+    return 1 + (pick >> 2) % (num_frames - 5)
+
+
+def cache_tails(
+    catalog: Catalog,
+    codec: Codec,
+    *,
+    version: str,
+    group: int = 16,
+    progress: Progress | None = None,
+) -> int:
+    """Fill the `tail` column: latents of each clip from `split_frame` on, encoded from their own first frame."""
+    catalog.add_column("tail", version)
+    todo = catalog.missing("tail")
+    stride = codec.stride[0]
+    for start in range(0, len(todo), group):
+        made = {}
+        for name in todo[start : start + group]:
+            frames = catalog.clip(name).frames
+            at = split_frame(name, len(frames))
+            count = 1 + (len(frames) - at - 1) // stride * stride
+            made[name] = pack_latents(_encoded(codec, frames[at : at + count]))
+        catalog.set("tail", made)
+        if progress is not None:
+            progress(min(start + group, len(todo)), len(todo))
+    return len(todo)
+
+
+def _encoded(codec: Codec, frames: np.ndarray) -> Tensor:
+    """uint8 (T, H, W, 3) -> (C, t, h, w)."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frames))
+    pixels = pixels.permute(3, 0, 1, 2)[None].float() / 127.5 - 1  # (1, 3, T, H, W)
+    with torch.inference_mode():
+        return codec.encode(pixels)[0].float().cpu()
 
 
 def cache_text(

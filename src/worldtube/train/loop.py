@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worldtube import models
-from worldtube.data.batches import Batch, Batches, draw
+from worldtube.data.batches import Batch, Batches, Mix, draw
 from worldtube.data.catalog import Catalog
 from worldtube.data.latents import CAPTIONS
 from worldtube.diffusion import noise as noising
@@ -73,10 +73,8 @@ class TrainConfig:
     truth_weight: float = 0.1
     """Of the truth that a middle block also predicts, where the network has `truth_width`: supervision that
     engine-made clips give free (in the spirit of Yu et al. 2024, REPA)."""
-    drop_words: float = 0.1
-    """Share of the rows without words, for guidance."""
-    image_fraction: float = 0.1
-    """Share of the rows that are one-frame clips."""
+    mix: Mix = field(default_factory=Mix)
+    """What rows are made of the clips."""
     weights: tuple[float, ...] = ()
     """How often each data folder is drawn, relative to the others; by size when empty."""
     seed: int = 0
@@ -176,8 +174,7 @@ def train(
         tokens_of=model.tokens,
         version=version,
         truth=config.model.truth_width > 0,
-        drop_words=config.drop_words,
-        image_fraction=config.image_fraction,
+        mix=config.mix,
     )
     optimizer = Optimizer(
         transformer, muon=config.muon, weight_decay=config.weight_decay, ema_steps=config.ema_steps

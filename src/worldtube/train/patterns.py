@@ -5,6 +5,7 @@ networks or batches.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,69 +14,140 @@ from torch import Tensor
 from worldtube.tokens import Layout
 
 
-def _level(rng: np.random.Generator, mean: float, spread: float, count: int = 1) -> np.ndarray:
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the n tokens of one row are."""
+
+    frame: np.ndarray
+    """(n,) 0, 1, 2, ... for the latent frames that are there, over all pieces."""
+    piece: np.ndarray
+    """(n,) which piece."""
+    y: np.ndarray
+    """(n,) relative, 0 in the middle."""
+    x: np.ndarray
+    """(n,)"""
+
+    @property
+    def frames(self) -> int:
+        return int(self.frame.max()) + 1
+
+    @property
+    def pieces(self) -> int:
+        return int(self.piece.max()) + 1
+
+
+Draw = Callable[[int], np.ndarray]
+"""count -> (count,) fresh levels."""
+
+
+def logit_normal(rng: np.random.Generator, mean: float, spread: float) -> Draw:
     """Logit-normal levels (Esser et al. 2024, section 3.1)."""
-    return (1 / (1 + np.exp(-(mean + spread * rng.standard_normal(count))))).clip(1e-3, 1.0)
+    return lambda count: (
+        (1 / (1 + np.exp(-(mean + spread * rng.standard_normal(count))))).clip(1e-3, 1.0)
+    )
 
 
-# Each pattern: (rng, number of latent frames t, mean, spread) -> (t,) levels; 0 = known.
+# Each pattern: (rng, where the tokens are, fresh levels) -> (n,) levels; 0 = known.
 
 
-def together(rng: np.random.Generator, frames: int, mean: float, spread: float) -> np.ndarray:
-    """One level for the whole clip: words to video, images."""
-    return np.repeat(_level(rng, mean, spread), frames)
+def together(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
+    """One level for the whole clip: words to video, images, storyboards."""
+    return np.repeat(draw(1), len(at.frame))
 
 
-def independent(rng: np.random.Generator, frames: int, mean: float, spread: float) -> np.ndarray:
+def independent(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
     """A level per latent frame of its own (Chen et al. 2024, Diffusion Forcing)."""
-    return _level(rng, mean, spread, frames)
+    return draw(at.frames)[at.frame]
 
 
-def prefix(rng: np.random.Generator, frames: int, mean: float, spread: float) -> np.ndarray:
-    """The first frames are known: image to video, extension."""
-    levels = together(rng, frames, mean, spread)
-    levels[: rng.integers(1, frames)] = 0
-    return levels
-
-
-def suffix(rng: np.random.Generator, frames: int, mean: float, spread: float) -> np.ndarray:
-    """The last frames are known: extension backward."""
-    return prefix(rng, frames, mean, spread)[::-1].copy()
-
-
-def ends(rng: np.random.Generator, frames: int, mean: float, spread: float) -> np.ndarray:
-    """Both ends are known: connection."""
-    levels = together(rng, frames, mean, spread)
-    levels[[0, -1]] = 0
-    return levels
-
-
-def staircase(rng: np.random.Generator, frames: int, mean: float, spread: float) -> np.ndarray:
+def staircase(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
     """Levels that rise with time: rollout."""
-    return np.sort(_level(rng, mean, spread, frames))
+    return np.sort(draw(at.frames))[at.frame]
 
 
-PATTERNS: dict[str, tuple[float, Callable[..., np.ndarray]]] = {
-    "together": (0.50, together),
-    "independent": (0.15, independent),
-    "prefix": (0.20, prefix),
-    "suffix": (0.05, suffix),
-    "ends": (0.05, ends),
-    "staircase": (0.05, staircase),
+def _known(levels: np.ndarray, known: np.ndarray) -> np.ndarray:
+    return np.where(known, 0.0, levels)
+
+
+def animate(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
+    """The first frame is known: picture to clip."""
+    return _known(together(rng, at, draw), at.frame == 0)
+
+
+def extend(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
+    """The first frames are known."""
+    return _known(together(rng, at, draw), at.frame < rng.integers(1, at.frames))
+
+
+def keyframes(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
+    """Single frames are known."""
+    known = rng.random(at.frames) < 0.3
+    known[rng.integers(at.frames)] = False
+    return _known(together(rng, at, draw), known[at.frame])
+
+
+def paint(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
+    """All is known but a rectangle, or nothing but a rectangle."""
+    height, width = np.ptp(at.y) + 1e-6, np.ptp(at.x) + 1e-6
+    top, left = at.y.min() + height * rng.uniform(0, 0.6), at.x.min() + width * rng.uniform(0, 0.6)
+    inside = (at.y >= top) & (at.y <= top + height * rng.uniform(0.4, 0.9))
+    inside &= (at.x >= left) & (at.x <= left + width * rng.uniform(0.4, 0.9))
+    known = ~inside if rng.random() < 0.6 else inside
+    return _known(together(rng, at, draw), ~known if known.all() else known)
+
+
+def backward(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
+    """The last piece is known: what came before it?"""
+    return _known(together(rng, at, draw), at.piece == at.pieces - 1)
+
+
+def connect(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
+    """The first frames and the last piece are known: connect, loop."""
+    known = at.frame < rng.integers(at.frame[at.piece == 0].max() + 1)
+    return _known(together(rng, at, draw), known | (at.piece == at.pieces - 1))
+
+
+def shots(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
+    """The first pieces are known: the next shot of a storyboard."""
+    return _known(together(rng, at, draw), at.piece < rng.integers(1, at.pieces))
+
+
+Pattern = Callable[[np.random.Generator, Place, Draw], np.ndarray]
+PATTERNS: dict[str, tuple[float, Pattern]] = {
+    "generate": (0.50, together),
+    "independent": (0.12, independent),
+    "animate": (0.08, animate),
+    "extend": (0.12, extend),
+    "keyframes": (0.04, keyframes),
+    "paint": (0.08, paint),
+    "staircase": (0.06, staircase),
 }
-"""name -> (share of the rows, pattern). Half of the rows have one level, half a level per token."""
+"""For rows of one piece: name (the task's, where there is one) -> (share of the rows, pattern)."""
+PIECES: dict[str, tuple[float, Pattern]] = {
+    "storyboard": (0.30, together),
+    "independent": (0.10, independent),
+    "backward": (0.20, backward),
+    "connect": (0.20, connect),
+    "shots": (0.20, shots),
+}
+"""For rows of several pieces."""
 
 
 def levels(layout: Layout, rng: np.random.Generator, *, mean: float, spread: float) -> Tensor:
     """(N,) one level per token for every row of a pack. One-frame rows always go `together`."""
-    names = list(PATTERNS)
-    shares = np.array([PATTERNS[name][0] for name in names])
+    draw = logit_normal(rng, mean, spread)
     out = torch.empty(layout.bounds[-1])
+    spans = np.searchsorted(layout.spans, np.arange(layout.bounds[-1]), side="right")
     for a, b in zip(layout.bounds[:-1], layout.bounds[1:], strict=True):
-        frames = layout.frames[a:b]
-        count = int(frames.max()) + 1
-        name = names[rng.choice(len(names), p=shares / shares.sum())]
-        pattern = PATTERNS[name][1] if count > 2 else together
-        per_frame = torch.from_numpy(pattern(rng, count, mean, spread).astype(np.float32))
-        out[a:b] = per_frame[frames]
+        at = Place(
+            frame=np.unique(layout.frames[a:b].numpy(), return_inverse=True)[1],
+            piece=spans[a:b] - spans[a],
+            y=layout.positions[a:b, 1].numpy(),
+            x=layout.positions[a:b, 2].numpy(),
+        )
+        table = PATTERNS if at.pieces == 1 else PIECES
+        shares = np.array([share for share, _ in table.values()])
+        name = list(table)[rng.choice(len(table), p=shares / shares.sum())]
+        pattern = table[name][1] if at.frames > 1 else together
+        out[a:b] = torch.from_numpy(pattern(rng, at, draw).astype(np.float32))
     return out

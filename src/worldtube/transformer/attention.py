@@ -59,10 +59,17 @@ def plan_self(layout: Layout) -> tuple[Run, ...]:
     if not any(layout.causal):
         return plan(layout.bounds, layout.bounds, layout.frames.device)
     runs = []
-    for a, b, causal in zip(layout.bounds[:-1], layout.bounds[1:], layout.causal, strict=True):
-        frames = layout.frames[a:b]
-        seen = (frames[:, None] >= frames[None, :])[None, None] if causal else None
-        runs.append(Run(rows=1, q=slice(a, b), k=slice(a, b), seen=seen))
+    alike = itertools.groupby(
+        range(len(layout.causal)), lambda b: (layout.lengths[b], layout.causal[b])
+    )
+    for (length, causal), rows in alike:
+        rows = list(rows)
+        where = slice(layout.bounds[rows[0]], layout.bounds[rows[-1] + 1])
+        seen = None
+        if causal:
+            frames = layout.frames[where].view(len(rows), length)
+            seen = (frames[:, :, None] >= frames[:, None, :])[:, None]  # (b, 1, n, n)
+        runs.append(Run(rows=len(rows), q=where, k=where, seen=seen))
     return tuple(runs)
 
 

@@ -108,7 +108,7 @@ class Attention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Tokens read the words of their own row; keys and values are made once per prompt."""
+    """Tokens read the words of their own piece; keys and values are made once per prompt."""
 
     def __init__(self, width: int, head_width: int):
         super().__init__()
@@ -259,7 +259,7 @@ class Transformer(nn.Module):
         final = self.final_modulation(F.silu(c))  # (U, 2D)
         rope = self._rope(layout.positions, dtype)
         runs = plan_self(layout)
-        word_runs = plan(layout.bounds, reading.bounds, x.device)
+        word_runs = plan(layout.spans, reading.bounds, x.device)
         h = self.token_in(x.to(dtype)) + self.kind(layout.kinds)  # (N, D)
         truth = None
         for i, (block, kv) in enumerate(zip(self.blocks, reading.kv, strict=True), start=1):

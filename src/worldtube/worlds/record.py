@@ -14,11 +14,12 @@ LENGTHS = ("short", "medium", "long")
 
 
 def record(
-    world_name: str, seed: int, size: Size, *, num_frames: int = 25, fps: float = 12
+    world_name: str, seed: int, size: Size, *, num_frames: int = 25, fps: float = 12, shot: int = 0
 ) -> tuple[Clip, dict[str, str], dict[str, Any]]:
     """The clip (caption: medium; tracks: `ids` uint8 (T, H, W)), its captions by length, and the truth.
 
-    Same arguments, same bytes on one machine.
+    shot: which camera of the episode that the seed decides; 0 is the seed's own. Same arguments, same bytes
+    on one machine.
     """
     from worldtube.worlds import WORLDS  # here, because the first look at it imports the engines
 
@@ -29,7 +30,7 @@ def record(
         raise RequestError(f"fps is {fps} (accepted: {world.fps:g}, the clock of {world_name!r})")
     if num_frames < 1:
         raise RequestError(f"num_frames is {num_frames} (accepted: 1 or more)")
-    frame, _ = world.reset(seed=seed)
+    frame, _ = world.reset(seed=seed, options={"shot": shot} if shot else None)
     frames, ids = [frame], [world.masks()]
     while len(frames) < num_frames:
         frames.append(world.step()[0])

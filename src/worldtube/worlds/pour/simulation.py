@@ -45,7 +45,9 @@ class Pour:
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start over; `options` may hold a whole `plan` in place of the seed's."""
         options = options or {}
-        if unknown := set(options) - {"plan"}:
+        if options.get("shot"):
+            raise RequestError(f"shot is {options['shot']} (accepted: 0; pour has one camera)")
+        if unknown := set(options) - {"plan", "shot"}:
             raise RequestError(f"unknown option {min(unknown)!r} (accepted: plan)")
         self.plan = options.get("plan") or plan(0 if seed is None else seed)
         p = self.plan

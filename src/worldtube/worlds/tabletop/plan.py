@@ -5,7 +5,7 @@ costs well under a millisecond. Knows nothing of pictures beyond where the camer
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,10 +81,42 @@ class Plan:
     ground_offset: tuple[float, float]
     sky: int
     sun: tuple[float, float, float]
+    shot: int = 0
+    """Which camera of the episode; the things and what they do are the same in all of them."""
 
 
-def plan(seed: int) -> Plan:
-    """Draw a clip; cheap, nothing is simulated."""
+def plan(seed: int, *, shot: int = 0) -> Plan:
+    """Draw a clip; cheap, nothing is simulated. Shot 0 has the seed's own camera, later ones others."""
+    if shot < 0:
+        raise RequestError(f"shot is {shot} (accepted: 0 or more)")
+    first = _plan(seed)
+    return first if shot == 0 else replace(first, view=_other(first.view, seed, shot), shot=shot)
+
+
+def _other(view: View, seed: int, shot: int) -> View:
+    """Another camera on the same episode: from a side, nearer or farther, higher or lower."""
+    rng = np.random.default_rng((0x73686F74, VERSION, seed, shot))
+    side = 1 if (shot + seed) % 2 else -1
+    kind = ("fixed", "orbit", "dolly")[int(rng.choice(3, p=(0.6, 0.2, 0.2)))]
+    direction, amount = None, 0.0
+    if kind == "orbit":
+        direction = ("left", "right")[int(rng.integers(2))]
+        amount = math.radians(float(rng.uniform(12.0, 25.0)))
+    elif kind == "dolly":
+        direction = ("in", "out", "left", "right")[int(rng.integers(4))]
+        amount = float(rng.uniform(0.3, 0.6))
+    return replace(
+        view,
+        kind=kind,
+        direction=direction,
+        amount=amount,
+        azimuth=side * math.radians(float(rng.uniform(15.0, 40.0))),
+        pitch=math.radians(float(rng.uniform(16.0, 34.0))),
+        distance=float(rng.uniform(2.5, 3.7)),
+    )
+
+
+def _plan(seed: int) -> Plan:
     if seed < 0:
         raise RequestError(f"seed is {seed} (accepted: 0 or more)")
     rng = np.random.default_rng((0x7461626C, VERSION, seed))

@@ -48,11 +48,13 @@ class Tabletop:
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start over; `options` may hold a whole `plan` in place of the seed's."""
+        """Start over; `options` may hold a `shot` (which camera) or a whole `plan` in place of the seed's."""
         options = options or {}
-        if unknown := set(options) - {"plan"}:
-            raise RequestError(f"unknown option {min(unknown)!r} (accepted: plan)")
-        self.plan = options.get("plan") or plan(0 if seed is None else seed)
+        if unknown := set(options) - {"plan", "shot"}:
+            raise RequestError(f"unknown option {min(unknown)!r} (accepted: plan, shot)")
+        self.plan = options.get("plan") or plan(
+            0 if seed is None else seed, shot=options.get("shot", 0)
+        )
         self.frame = 0
         self._model = mujoco.MjModel.from_xml_string(_xml(self.plan))
         self._data = mujoco.MjData(self._model)
@@ -152,6 +154,7 @@ class Tabletop:
             "world": self.name,
             "version": self.version,
             "seed": p.seed,
+            "shot": p.shot,
             "template": p.template,
             "groups": witness.groups(FPS),
             "relations": witness.relations(),
