@@ -104,16 +104,18 @@ def test_wrong_numbers_are_refused():
 
 def test_an_interrupt_ends_it_quickly():
     code = """
-import os, signal, sys, threading
+import contextlib, os, signal, sys, threading
 import test_workers
 from worldtube import workers
 
 if __name__ == "__main__":
     running = workers.map(test_workers.sleep, [0.0, 600.0, 600.0], processes=2)
     try:
-        next(running)
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-        next(running)
+        # The interrupt may come inside `next` or just before it: leaving the loop must end it either way.
+        with contextlib.closing(running):
+            next(running)
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            next(running)
     except KeyboardInterrupt:
         sys.exit(130)
 """
