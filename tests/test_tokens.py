@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from worldtube.tokens import Grid, Words, join, layout, pack, patchify, take, unpatchify
+from worldtube.tokens import Grid, Words, join, layout, pack, patchify, select, unpatchify
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 4, 4), (2, 3, 4, 8), (1, 2, 8, 2)])
@@ -49,9 +49,12 @@ def test_pack_separates_and_join_connects():
 
 def test_taking_frames_keeps_their_places():
     whole = layout(Grid(frames=5, height=2, width=4, seconds_per_frame=1), 2)
-    some = take(whole, torch.tensor([0, 3]))
+    some = select(whole, torch.isin(whole.frames, torch.tensor([0, 3])))
     assert some.bounds == (0, 4) and some.frames.tolist() == [0, 0, 3, 3]
     assert torch.equal(some.positions[2:], whole.positions[6:8])
+    three = join([whole, whole, whole])
+    assert three.spans == (0, 10, 20, 30)
+    assert select(three, (three.frames < 2) | (three.frames > 12)).spans == (0, 4, 8)
 
 
 def test_words():

@@ -129,16 +129,16 @@ def layout(grid: Grid, patch: int, *, causal: bool = False) -> Layout:
     )
 
 
-def take(layout: Layout, wanted: Tensor) -> Layout:
-    """Some latent frames `wanted` (k,) of a clip in one piece; they keep their places and numbers."""
-    keep = torch.isin(layout.frames, wanted)
+def select(layout: Layout, keep: Tensor) -> Layout:
+    """Some tokens, keep (n,) bool, of one row; they stay at their places, in their frames and pieces."""
+    upto = torch.cat([torch.zeros(1, dtype=torch.long), keep.long().cumsum(0)])
     return replace(
         layout,
         positions=layout.positions[keep],
         frames=layout.frames[keep],
         kinds=layout.kinds[keep],
-        bounds=(0, int(keep.sum())),
-        spans=(),
+        bounds=(0, int(upto[-1])),
+        spans=tuple(sorted({int(upto[bound]) for bound in layout.spans})),
     )
 
 

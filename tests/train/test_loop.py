@@ -232,6 +232,8 @@ def test_patterns(name, table, row):
     known = (sigma == 0).all(axis=2)
     if name in ("animate", "extend", "shots"):
         assert known[:, 0].all() and not known[:, -1].any()
+    if name == "before":
+        assert known[:, -1].all() and not known[:, 0].any()
     if name in ("backward", "connect"):
         assert known[:, 3:].all() and not known[:, 2].any()
     if name == "connect":

@@ -22,7 +22,7 @@ from worldtube.data.latents import (
     unpack_truth,
 )
 from worldtube.errors import DataError
-from worldtube.tokens import CUT, Grid, Layout, Words, join, layout, pack, patchify, take
+from worldtube.tokens import CUT, Grid, Layout, Words, join, layout, pack, patchify, select
 
 GOLDEN = 0.6180339887498949
 
@@ -185,16 +185,7 @@ class Batches:
             if kind < self.mix.images:
                 return [self._piece(latents[:, :1], known, words, clip["fps"], 0.0, False)]
             if split < self.mix.splits and clip.get("tail"):
-                at = split_frame(clip["id"], clip["num_frames"])
-                stride = (clip["num_frames"] - 1) // (latents.shape[1] - 1)
-                head = latents[:, : 1 + -(-(at - 1) // stride)]
-                tail = unpack_latents(clip["tail"])
-                unknown = torch.full((TRUTH_CHANNELS, *tail.shape[1:]), torch.nan)
-                place = at / clip["fps"]
-                return [
-                    self._piece(head, known, words, clip["fps"], 0.0, causal),
-                    self._piece(tail, unknown, words, clip["fps"], place, causal),
-                ]
+                return self._split(clip, latents, known, words, rng, causal)
             pieces.append(self._piece(latents, known, words, clip["fps"], 0.0, causal))
         longest = self.mix.window
         if len(pieces) == 1 and latents.shape[1] > longest:
@@ -204,6 +195,30 @@ class Batches:
                 wanted = torch.cat([torch.zeros(1, dtype=torch.long), wanted])
             return [pieces[0].frames(wanted)]
         return pieces
+
+    def _split(
+        self,
+        clip: dict,
+        latents: Tensor,
+        known: Tensor,
+        words: Tensor,
+        rng: np.random.Generator,
+        causal: bool,
+    ) -> list["_Piece"]:
+        """What comes before `split_frame`, and what follows, encoded from its own first frame."""
+        at = split_frame(clip["id"], clip["num_frames"])
+        stride = (clip["num_frames"] - 1) // (latents.shape[1] - 1)
+        count = 1 + -(-(at - 1) // stride)
+        after = unpack_latents(clip["tail"])
+        unknown = torch.full((TRUTH_CHANNELS, *after.shape[1:]), torch.nan)
+        head = self._piece(latents[:, :count], known, words, clip["fps"], 0.0, causal)
+        tail = self._piece(after, unknown, words, clip["fps"], at / clip["fps"], causal)
+        longest = self.mix.window
+        if count + after.shape[1] > longest:
+            seen = min(after.shape[1], int(rng.integers(1, longest // 2 + 1)))
+            tail = tail.frames(torch.arange(seen))
+            head = head.frames(torch.arange(max(0, count - (longest - seen)), count))
+        return [head, tail]
 
     def _truth(self, clip: dict, latents: Tensor) -> Tensor:
         """(TRUTH_CHANNELS, t, h, w), NaN where nobody knows."""
@@ -246,7 +261,7 @@ class _Piece:
         keep = torch.isin(self.layout.frames, wanted)
         return _Piece(
             tokens=self.tokens[keep],
-            layout=take(self.layout, wanted),
+            layout=select(self.layout, keep),
             words=self.words,
             truth=self.truth[keep],
         )

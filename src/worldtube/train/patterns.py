@@ -42,8 +42,8 @@ Draw = Callable[[int], np.ndarray]
 
 def logit_normal(rng: np.random.Generator, mean: float, spread: float) -> Draw:
     """Logit-normal levels (Esser et al. 2024, section 3.1)."""
-    return lambda count: (
-        (1 / (1 + np.exp(-(mean + spread * rng.standard_normal(count))))).clip(1e-3, 1.0)
+    return lambda count: (1 / (1 + np.exp(-(mean + spread * rng.standard_normal(count))))).clip(
+        1e-3, 1.0
     )
 
 
@@ -77,6 +77,11 @@ def animate(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
 def extend(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
     """The first frames are known."""
     return _known(together(rng, at, draw), at.frame < rng.integers(1, at.frames))
+
+
+def before(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
+    """The last frames are known: backward, hop by hop."""
+    return _known(together(rng, at, draw), at.frame >= rng.integers(1, at.frames))
 
 
 def keyframes(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
@@ -115,10 +120,11 @@ def shots(rng: np.random.Generator, at: Place, draw: Draw) -> np.ndarray:
 Pattern = Callable[[np.random.Generator, Place, Draw], np.ndarray]
 PATTERNS: dict[str, tuple[float, Pattern]] = {
     "generate": (0.50, together),
-    "independent": (0.12, independent),
+    "independent": (0.11, independent),
     "animate": (0.08, animate),
     "extend": (0.12, extend),
-    "keyframes": (0.04, keyframes),
+    "before": (0.02, before),
+    "keyframes": (0.03, keyframes),
     "paint": (0.08, paint),
     "staircase": (0.06, staircase),
 }
