@@ -49,8 +49,12 @@ def test_protocol(model):
     layout = model.layout(grid)
     tokens = model.encode(clip)
     assert tokens.shape == (layout.bounds[-1], model.token_width) and tokens.dtype == torch.float32
-    back = model.decode(tokens, grid, clip.fps)
-    assert back.frames.shape == clip.frames.shape and back.fps == clip.fps
+    back = model.decoder(grid)(tokens)
+    assert back.shape == clip.frames.shape and model.pixels(grid) == clip.size
+    decode, each = model.decoder(grid), len(tokens) // grid.frames
+    pieces = [decode(tokens[:each]), decode(tokens[each:])]
+    assert np.abs(np.concatenate(pieces).astype(int) - back).max() <= 1
+    assert model.window >= grid.frames
     both = pack([layout, layout])
     reading = model.read(model.embed(["a red ball", ""]))
     x = torch.randn(both.bounds[-1], model.token_width)

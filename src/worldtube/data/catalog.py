@@ -1,8 +1,9 @@
 """The catalog: a row per clip, a column per stage.
 
 Owns the SQLite file of a dataset; does not know how clips are made or used. A dataset is a folder with
-`catalog.sqlite`. A clip's id, `world:version:seed:size` and, but for an episode's first camera, `:shot`, is the same in every dataset, so several can be
-opened side by side. A clip that failed has a row with `problem` and no video, so that it is not tried again.
+`catalog.sqlite`. A clip's id, `world:version:seed:size` and, but for an episode's first camera, `:shot`, is
+the same in every dataset, so several can be opened side by side. A clip that failed has a row with `problem`
+and no video, so that it is not tried again.
 """
 
 import json

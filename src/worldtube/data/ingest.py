@@ -63,9 +63,9 @@ def record_world(
 ) -> int:
     """Record the clips of these seeds into the catalog `out`, leaving out those already there.
 
-    Returns how many were new. shots: cameras on each seed's episode, a clip each. processes: None takes all cores. progress: called with (clips there, clips
-    wanted). A seed that fails gets a row with its problem. Killed at any moment, it keeps what was written,
-    and a second call completes it.
+    Returns how many were new. shots: cameras on each seed's episode, a clip each. processes: None takes all
+    cores. progress: called with (clips there, clips wanted). A seed that fails gets a row with its problem.
+    Killed at any moment, it keeps what was written, and a second call completes it.
     """
     from worldtube.worlds import WORLDS
 

@@ -1,16 +1,17 @@
 """The engine: requests in, clips out, whatever the task.
 
-Owns the order of the steps: lay out tokens, put in what is given, draw noise from each request's own
-seed, walk the levels down, decode. Knows nothing of networks, of files or of which task made a request.
+Owns the order of the steps: lay out tokens, draw noise from each request's own seed, walk the levels
+down hop by hop, decode what is done. Knows nothing of networks, of files or of which task made a request.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,9 +20,10 @@ from worldtube.diffusion import schedule
 from worldtube.diffusion.guidance import classifier_free
 from worldtube.diffusion.samplers import EVALUATIONS, SAMPLERS
 from worldtube.errors import RequestError
-from worldtube.generate.request import Given, Request
+from worldtube.generate.layout import Plan, hops, plan, row
+from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
-from worldtube.tokens import Grid, Layout, join, pack
+from worldtube.tokens import Layout, pack
 from worldtube.video import Clip
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ class Generated(Clip):
     """A clip with the request that made it; saving goes through the one door out."""
 
     request: Request
+    tokens: Tensor | None = None
+    """(n, P) of a clip in one piece: what goes on from it need not encode it again."""
     details: dict[str, Any] = field(default_factory=dict)
     """Model, seed, sizes and times."""
 
@@ -43,124 +47,106 @@ class Generated(Clip):
         return provenance.write(self, path, details=self.details)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """One request, laid out: where its tokens are, what they hold at first, at which level they start."""
-
-    grid: Grid
-    layout: Layout
-    known: Tensor
-    """(n, P) clean values; zeros where nothing is known."""
-    start: Tensor
-    """(n,) first noise level: 1 to be made, 0 known, between for an edit."""
-    num_made: int
-    """Tokens of the clip itself; given pieces that lie between its frames come after them."""
-    fps: float
-
-
-def plan(model: VideoModel, request: Request) -> Plan:
-    """Lay a request out for a model. Raises RequestError for what does not fit."""
-    fps = request.fps or model.fps
-    stride = model.stride[0]
-    num_frames = (
-        1
-        if request.seconds is None
-        else 1 + stride * max(1, round((request.seconds * fps - 1) / stride))
-    )
-    size = request.size or model.size
-    grid = model.grid(size, num_frames, fps)
-    layout = model.layout(grid, causal=request.causal)
-    num_made = layout.bounds[-1]
-    known = torch.zeros(num_made, model.token_width)
-    start = torch.ones(num_made)
-    pieces = [(layout, known, start)]
-    for given in request.given:
-        pieces += _placed(model, given, grid, fps, known, start, request.causal)
-    return Plan(
-        grid=grid,
-        layout=join([piece[0] for piece in pieces]),
-        known=torch.cat([piece[1] for piece in pieces]),
-        start=torch.cat([piece[2] for piece in pieces]),
-        num_made=num_made,
-        fps=fps,
-    )
-
-
-def _placed(
-    model: VideoModel,
-    given: Given,
-    grid: Grid,
-    fps: float,
-    known: Tensor,
-    start: Tensor,
-    causal: bool,
-) -> list[tuple[Layout, Tensor, Tensor]]:
-    """Put a known clip in. At the first frame its latents are those of the whole clip, so they take the
-    clip's own tokens; anywhere else they are further tokens of the row, placed in seconds (DESIGN, trap 1).
-    """
-    at = given.at + grid.num_frames if given.at < 0 else given.at
-    if not 0 <= at <= grid.num_frames - given.clip.num_frames:
-        raise RequestError(
-            f"a given clip of {given.clip.num_frames} frames at {given.at} does not fit into {grid.num_frames} frames"
-        )
-    tokens = model.encode(given.clip)
-    if at == 0:
-        known[: len(tokens)] = tokens
-        start[: len(tokens)] = given.strength
-        return []
-    piece = model.grid(given.clip.size, given.clip.num_frames, fps, start=at / fps)
-    return [
-        (model.layout(piece, causal=causal), tokens, torch.full((len(tokens),), given.strength))
-    ]
-
-
-def _levels(one: Plan, request: Request) -> Tensor:
+def _levels(request: Request, layout: Layout, start: Tensor) -> Tensor:
     path = schedule.uniform(request.steps, shift=request.shift)
     if request.lag == 0:
-        return schedule.from_start(path, one.start)
-    return schedule.staircase(path, one.start, one.layout.frames, request.lag)
+        return schedule.from_start(path, start)
+    frame = torch.unique(layout.frames, return_inverse=True)[1]
+    return schedule.staircase(path, start, frame, request.lag)
 
 
-def sample(
+_SHARED = ("steps", "sampler", "guidance", "lag", "shift")
+
+
+def walk(
     model: VideoModel, requests: Sequence[Request], *, progress: Progress | None = None
-) -> tuple[list[Plan], list[Tensor]]:
-    """Tokens for requests that share steps, sampler and guidance; packed in one row, each by its own seed."""
+) -> Iterator[tuple[list[Plan], list[Tensor], list[Tensor]]]:
+    """Make the tokens of requests that share steps, sampler and guidance, hop by hop.
+
+    Each hop is one packed row. After each come the plans, the values (n, P) so far and which of them (n,)
+    are done. Each request draws from its own seed.
+    """
     first = requests[0]
     for other in requests:
-        for shared in ("steps", "sampler", "guidance", "lag", "shift"):
+        for shared in _SHARED:
             if getattr(other, shared) != getattr(first, shared):
                 raise RequestError(
                     f"requests of one batch must share {shared}, "
                     f"got {getattr(first, shared)} and {getattr(other, shared)}"
                 )
     plans = [plan(model, request) for request in requests]
-    layout = pack([one.layout for one in plans])
-    matrices = [_levels(one, request) for one, request in zip(plans, requests, strict=True)]
-    rows = max(len(one) for one in matrices)
-    levels = torch.cat([torch.cat([m, m[-1:].expand(rows - len(m), -1)]) for m in matrices], dim=1)
-    x = torch.cat(
-        [_first_value(one, request) for one, request in zip(plans, requests, strict=True)]
+    todo = [list(hops(one, model.window)) for one in plans]
+    values = [_first_value(one, request) for one, request in zip(plans, requests, strict=True)]
+    done = [one.start == 0 for one in plans]
+    rounds = []
+    for k in range(max(map(len, todo))):
+        active = [i for i in range(len(plans)) if k < len(todo[i])]
+        rows = [row(plans[i], todo[i][k]) for i in active]
+        starts = [
+            torch.where(todo[i][k].made, plans[i].start, 0.0)[todo[i][k].seen] for i in active
+        ]
+        matrices = [
+            _levels(requests[i], layout, start)
+            for i, (layout, _), start in zip(active, rows, starts, strict=True)
+        ]
+        rounds.append((active, rows, matrices))
+    evaluations = sum(max(len(m) for m in matrices) - 1 for _, _, matrices in rounds)
+    tell = _counter(EVALUATIONS[first.sampler] * evaluations, progress)
+    for k, (active, rows, matrices) in enumerate(rounds):
+        seen = [todo[i][k].seen for i in active]
+        x = torch.cat([values[i][keep] for i, keep in zip(active, seen, strict=True)])
+        made = _hop(model, [requests[i] for i in active], rows, matrices, x, tell)
+        for i, keep, part in zip(active, seen, made, strict=True):
+            values[i][keep] = part
+            done[i] |= todo[i][k].made
+        yield plans, values, done
+
+
+def _hop(
+    model: VideoModel,
+    requests: Sequence[Request],
+    rows: Sequence[tuple[Layout, list[str]]],
+    matrices: Sequence[Tensor],
+    x: Tensor,
+    tell: Callable[[], None],
+) -> tuple[Tensor, ...]:
+    first = requests[0]
+    layout = pack([one for one, _ in rows])
+    last = max(len(m) for m in matrices)
+    levels = torch.cat([torch.cat([m, m[-1:].expand(last - len(m), -1)]) for m in matrices], dim=1)
+    told = model.read(model.embed([prompt for _, prompts in rows for prompt in prompts]))
+    untold = None
+    if first.guidance != 1:
+        negative = [
+            request.negative_prompt
+            for request, (_, prompts) in zip(requests, rows, strict=True)
+            for _ in prompts
+        ]
+        untold = model.read(model.embed(negative))
+    guided = classifier_free(
+        lambda x, sigma: model.velocity(x, sigma, layout, told),
+        lambda x, sigma: model.velocity(x, sigma, layout, untold),
+        first.guidance,
     )
 
-    told = model.read(model.embed([request.prompt for request in requests]))
-    untold = (
-        None
-        if first.guidance == 1
-        else model.read(model.embed([request.negative_prompt for request in requests]))
-    )
-    velocity = _counted(
-        classifier_free(
-            lambda x, sigma: model.velocity(x, sigma, layout, told),
-            lambda x, sigma: model.velocity(x, sigma, layout, untold),
-            first.guidance,
-        ),
-        EVALUATIONS[first.sampler] * (rows - 1),
-        progress,
-    )
+    def velocity(x: Tensor, sigma: Tensor) -> Tensor:
+        out = guided(x, sigma)
+        tell()
+        return out
+
     with torch.inference_mode():
         x = SAMPLERS[first.sampler](velocity, x, levels, None)
-    split = list(x.split([one.layout.bounds[-1] for one in plans]))
-    return plans, [tokens[: one.num_made] for one, tokens in zip(plans, split, strict=True)]
+    return x.split([one.bounds[-1] for one, _ in rows])
+
+
+def sample(
+    model: VideoModel, requests: Sequence[Request], *, progress: Progress | None = None
+) -> tuple[list[Plan], list[Tensor]]:
+    """As `walk`, all hops: plans and tokens (n, P) of each request."""
+    plans, values = [], []
+    for plans, values, _ in walk(model, requests, progress=progress):  # noqa: B007 - the last one
+        pass
+    return plans, values
 
 
 def _first_value(one: Plan, request: Request) -> Tensor:
@@ -169,19 +155,56 @@ def _first_value(one: Plan, request: Request) -> Tensor:
     return (1 - one.start)[:, None] * one.known + one.start[:, None] * noise
 
 
-def _counted(velocity, total: int, progress: Progress | None):
-    """Tell how far the sampler has come."""
+def _counter(total: int, progress: Progress | None) -> Callable[[], None]:
+    """Called after every evaluation, it tells how far the sampler has come."""
     done = 0
 
-    def counted(x: Tensor, sigma: Tensor) -> Tensor:
+    def tell() -> None:
         nonlocal done
-        out = velocity(x, sigma)
         done += 1
         if progress is not None:
             progress(done, total)
-        return out
 
-    return counted
+    return tell
+
+
+class Show:
+    """Turns a plan's tokens into frames, in order, as soon as they are done."""
+
+    def __init__(self, model: VideoModel, one: Plan):
+        self.model, self.plan = model, one
+        self.piece, self.frame, self.shown, self.first = 0, 0, 0, 0
+        self.decoder: Any = None
+
+    def __call__(self, values: Tensor, done: Tensor) -> Iterator[np.ndarray]:
+        """uint8 (T, H, W, 3) blocks of what can be shown now and was not before."""
+        while self.piece < len(self.plan.pieces):
+            piece = self.plan.pieces[self.piece]
+            grid, each = piece.grid, len(piece.start) // piece.grid.frames
+            ready = done[self.first : self.first + len(piece.start)].view(grid.frames, each).all(1)
+            stop = grid.frames if bool(ready.all()) else int((~ready).float().argmax())
+            if self.decoder is None:
+                self.decoder = self.model.decoder(grid)
+            if piece.num_frames and stop > self.frame:
+                a, b = self.first + self.frame * each, self.first + stop * each
+                frames = self.decoder(values[a:b])[: piece.num_frames - self.shown]
+                self.shown += len(frames)
+                yield frames
+            self.frame = stop
+            if stop < grid.frames:
+                return
+            self.first += len(piece.start)
+            self.piece, self.frame, self.shown, self.decoder = self.piece + 1, 0, 0, None
+
+
+def stream(
+    model: VideoModel, request: Request, *, progress: Progress | None = None
+) -> Iterator[np.ndarray]:
+    """The clip's frames as they are done, in blocks uint8 (T, H, W, 3): a minute needs no more memory than a hop."""
+    show: Show | None = None
+    for plans, values, done in walk(model, [request], progress=progress):
+        show = show or Show(model, plans[0])
+        yield from show(values[0], done[0])
 
 
 def generate(
@@ -201,29 +224,35 @@ def generate(
     for first in range(0, len(requests), batch):
         group = requests[first : first + batch]
         began = time.perf_counter()
-        plans, tokens = sample(
-            model, group, progress=_share(progress, first, len(requests), len(group))
-        )
+        share = _share(progress, first, len(requests), len(group))
+        plans, tokens = sample(model, group, progress=share)
         for request, one, values in zip(group, plans, tokens, strict=True):
-            clip = model.decode(values, one.grid, one.fps)
-            told = asdict(replace(request, given=()))
-            told |= {"size": str(clip.size), "fps": clip.fps, "num_frames": clip.num_frames}
+            everything = torch.ones(len(values), dtype=torch.bool)
+            frames = np.concatenate(list(Show(model, one)(values, everything)))
             seconds = round(time.perf_counter() - began, 3)
-            details = {
-                "generator": "worldtube",
-                "model": model.name,
-                "made_in_seconds": seconds,
-            } | told
+            whole = len(one.pieces) == 1 and len(frames) == one.pieces[0].grid.num_frames
             clips.append(
                 Generated(
-                    frames=clip.frames,
-                    fps=clip.fps,
+                    frames=frames,
+                    fps=one.fps,
                     caption=request.prompt,
                     request=request,
-                    details=details,
+                    tokens=values
+                    if whole and len(frames) == one.pieces[0].grid.num_frames
+                    else None,
+                    details=describe(model, request, one, len(frames))
+                    | {"made_in_seconds": seconds},
                 )
             )
     return clips
+
+
+def describe(model: VideoModel, request: Request, one: Plan, num_frames: int) -> dict[str, Any]:
+    """What is said of a clip's making: the model and the request, without what was given."""
+    told = asdict(replace(request, given=()))
+    size = model.pixels(one.pieces[0].grid)
+    told |= {"size": str(size), "fps": one.fps, "num_frames": num_frames}
+    return {"generator": "worldtube", "model": model.name, "num_given": len(request.given)} | told
 
 
 def _share(progress: Progress | None, first: int, total: int, size: int) -> Progress | None:

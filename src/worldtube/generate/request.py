@@ -3,28 +3,48 @@
 Owns the limits of a request and their messages. Knows nothing of models, tasks or how it is done.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from worldtube.diffusion.samplers import SAMPLERS
 from worldtube.errors import RequestError, unknown
 from worldtube.video import Clip, Size
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
 
 MAX_SECONDS = 60.0
 MAX_STEPS = 1000
 MAX_PROMPT = 4000
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Given:
     """Something already known."""
 
     clip: Clip
     """An image is a clip of one frame."""
-    at: int = 0
-    """First pixel frame that it fills; negative counts from the end."""
+    at: int | Literal["end"] = 0
+    """First frame of the result that it fills; negative counts from the end; "end" puts it just after the end:
+    seen by what is made, not shown."""
     strength: float = 0.0
     """0 keeps it as it is, 1 makes it anew."""
+    mask: np.ndarray | None = None
+    """bool (T, H, W) or (H, W): what is kept; the rest is made anew. All, when not said."""
+    tokens: Tensor | None = None
+    """The clip's own tokens where they are known, so that it need not be encoded again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """One shot of a storyboard; a cut follows."""
+
+    prompt: str
+    seconds: float = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +77,13 @@ class Request:
     """Whether tokens see later frames."""
     given: tuple[Given, ...] = ()
     """What is already known."""
+    num_frames: int | None = None
+    """Exact number of frames, in place of `seconds`."""
+    shots: tuple[Shot, ...] = ()
+    """Shots with words and durations of their own, in place of `seconds`; `prompt` is put before each."""
 
     def __post_init__(self) -> None:
-        if not self.prompt.strip() and not self.given:
+        if not self.prompt.strip() and not self.given and not self.shots:
             raise RequestError("the prompt '' is empty; say in a few words what is to be seen")
         if len(self.prompt) > MAX_PROMPT:
             raise RequestError(
@@ -85,6 +109,16 @@ class Request:
             raise RequestError(
                 f"lag {self.lag} is not accepted; 0 to the number of steps, {self.steps}, is"
             )
+        if self.num_frames is not None and not 1 <= self.num_frames <= 120 * MAX_SECONDS:
+            raise RequestError(
+                f"num_frames {self.num_frames} is not accepted; 1 to {120 * MAX_SECONDS:g} is"
+            )
+        for shot in self.shots:
+            if not shot.prompt.strip() or not 0 < shot.seconds <= MAX_SECONDS:
+                raise RequestError(
+                    f"a shot {shot.prompt!r} of {shot.seconds} seconds is not accepted; "
+                    f"some words and above 0 up to {MAX_SECONDS:g} seconds are"
+                )
         for given in self.given:
             if not 0 <= given.strength <= 1:
                 raise RequestError(

@@ -1,80 +1,274 @@
 """Tasks: functions that return a `Request`. A task is data; the engine never asks which one it was."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
-from worldtube.generate.request import Request
-from worldtube.video import Size
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from worldtube.errors import RequestError
+from worldtube.generate.request import Given, Request, Shot
+from worldtube.video import Clip, Size
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
-def generate(
-    prompt: str,
-    *,
-    seconds: float = 2.0,
-    size: Size | None = None,
-    fps: float | None = None,
-    seed: int = 0,
-    steps: int = 24,
-    sampler: str = "euler",
-    guidance: float = 4.0,
-    negative_prompt: str = "",
-) -> Request:
+class Options(TypedDict, total=False):
+    """What every task takes besides its own; meanings and defaults are those of `Request`."""
+
+    size: Size | None
+    fps: float | None
+    seed: int
+    steps: int
+    sampler: str
+    guidance: float
+    negative_prompt: str
+    shift: float
+    lag: int
+    causal: bool
+
+
+def generate(prompt: str, *, seconds: float = 2.0, **options: Unpack[Options]) -> Request:
     """Words to a clip.
 
     Args:
         prompt: what is to be seen
         seconds: duration, up to 60
-        size: width x height in pixels; the model's own when not said
-        fps: frames per second; the model's own when not said
-        seed: same seed, same bytes on one machine
-        steps: rows of noise levels; more is finer and slower
-        sampler: euler or heun
-        guidance: how strongly the words pull; 1 is none
-        negative_prompt: what guidance pushes away from
     """
-    return Request(
-        prompt=prompt,
-        seconds=seconds,
-        size=size,
-        fps=fps,
-        seed=seed,
-        steps=steps,
-        sampler=sampler,
-        guidance=guidance,
-        negative_prompt=negative_prompt,
-    )
+    return Request(prompt=prompt, seconds=seconds, **options)
 
 
-def image(
-    prompt: str,
-    *,
-    size: Size | None = None,
-    seed: int = 0,
-    steps: int = 24,
-    sampler: str = "euler",
-    guidance: float = 4.0,
-    negative_prompt: str = "",
-) -> Request:
+def image(prompt: str, **options: Unpack[Options]) -> Request:
     """Words to a picture: a clip of one frame.
 
     Args:
         prompt: what is to be seen
-        size: width x height in pixels; the model's own when not said
-        seed: same seed, same bytes on one machine
-        steps: rows of noise levels; more is finer and slower
-        sampler: euler or heun
-        guidance: how strongly the words pull; 1 is none
-        negative_prompt: what guidance pushes away from
     """
-    return Request(
-        prompt=prompt,
-        seconds=None,
-        size=size,
-        seed=seed,
-        steps=steps,
-        sampler=sampler,
-        guidance=guidance,
-        negative_prompt=negative_prompt,
-    )
+    return Request(prompt=prompt, seconds=None, **options)
 
 
-TASKS: dict[str, Callable[..., Request]] = {"generate": generate, "image": image}
+def animate(
+    picture: Clip, prompt: str = "", *, seconds: float = 2.0, **options: Unpack[Options]
+) -> Request:
+    """A picture to a clip that begins with it.
+
+    Args:
+        picture: the first frame
+        prompt: what happens
+        seconds: duration, up to 60
+    """
+    first = replace(picture, frames=picture.frames[:1], tracks={})
+    return Request(prompt=prompt, seconds=seconds, given=(Given(clip=first),), **options)
+
+
+def extend(
+    clip: Clip,
+    prompt: str = "",
+    *,
+    seconds: float = 2.0,
+    backward: bool = False,
+    **options: Unpack[Options],
+) -> Request:
+    """A clip to a longer one: what comes after it, or before. A clip just made is continued without decoding it.
+
+    Args:
+        clip: what is there already
+        prompt: what happens
+        seconds: how much is added
+        backward: add what came before instead
+    """
+    total = _total([clip], seconds)
+    if backward:
+        given = Given(clip=clip, at=-clip.num_frames)
+    else:
+        given = Given(clip=clip, tokens=getattr(clip, "tokens", None))
+    return Request(prompt=prompt, num_frames=total, given=(given,), **options)
+
+
+def loop(
+    clip: Clip, prompt: str = "", *, seconds: float = 1.0, **options: Unpack[Options]
+) -> Request:
+    """A clip to one that can be played round and round: from its end a way is found back to its beginning.
+
+    Args:
+        clip: what is there already; a picture will do
+        prompt: what happens
+        seconds: how long the way back takes
+    """
+    total = _total([clip], seconds)
+    start = replace(clip, frames=clip.frames[:5], tracks={}) if clip.num_frames >= 5 else clip
+    given = (Given(clip=clip), Given(clip=_plain(start), at="end"))
+    return Request(prompt=prompt, num_frames=total, given=given, **options)
+
+
+def connect(
+    first: Clip,
+    second: Clip,
+    prompt: str = "",
+    *,
+    seconds: float = 1.0,
+    **options: Unpack[Options],
+) -> Request:
+    """Two clips to one: what happens between them is made.
+
+    Args:
+        first: how it begins
+        second: how it ends
+        prompt: what happens
+        seconds: how long it takes to get from one to the other
+    """
+    total = _total([first, second], seconds)
+    given = (Given(clip=first), Given(clip=second, at=-second.num_frames))
+    return Request(prompt=prompt, num_frames=total, given=given, **options)
+
+
+def edit(clip: Clip, prompt: str, *, strength: float = 0.8, **options: Unpack[Options]) -> Request:
+    """A clip made anew from its own noisy self (Meng et al. 2021, SDEdit).
+
+    Args:
+        clip: what is there already
+        prompt: what is to be seen
+        strength: 0 keeps it as it is, 1 makes it anew
+    """
+    given = Given(clip=clip, strength=strength)
+    return Request(prompt=prompt, num_frames=clip.num_frames, given=(given,), **options)
+
+
+def paint(
+    clip: Clip,
+    prompt: str = "",
+    *,
+    rectangle: tuple[int, int, int, int] | None = None,
+    mask: Clip | None = None,
+    outside: bool = False,
+    **options: Unpack[Options],
+) -> Request:
+    """A part of a clip made anew: inside a rectangle or a mask, or outside of it.
+
+    Args:
+        clip: what is there already
+        prompt: what is to be seen
+        rectangle: left, top, width and height in pixels of what is made
+        mask: picture or clip that is light where things are made
+        outside: keep that part and make the rest
+    """
+    made = _region(clip, rectangle, mask)
+    given = Given(clip=clip, mask=made if outside else ~made)
+    return Request(prompt=prompt, num_frames=clip.num_frames, given=(given,), **options)
+
+
+def remix(
+    clip: Clip, prompt: str, *, strength: float = 0.95, **options: Unpack[Options]
+) -> Request:
+    """A clip with other words, from the same seed and with the same layout.
+
+    Args:
+        clip: what is there already; one just made brings its seed along
+        prompt: what is to be seen instead
+        strength: how much of it may change, 0 to 1
+    """
+    request = getattr(clip, "request", None)
+    if request is not None:
+        options = {"seed": request.seed, **options}
+    return edit(clip, prompt, strength=strength, **options)
+
+
+def storyboard(
+    *shots: str,
+    seconds: Sequence[float] = (2.0,),
+    **options: Unpack[Options],
+) -> Request:
+    """Several shots with words of their own to one clip, with a cut between them and the same things in all.
+
+    Args:
+        shots: the words of each shot
+        seconds: duration of each shot; one number is for all
+    """
+    if not shots:
+        raise RequestError("a storyboard of 0 shots is not accepted; words for 1 or more are")
+    if len(seconds) not in (1, len(shots)):
+        raise RequestError(
+            f"{len(seconds)} durations for {len(shots)} shots are not accepted; 1 or {len(shots)} are"
+        )
+    each = list(seconds) * (len(shots) if len(seconds) == 1 else 1)
+    board = tuple(Shot(prompt=p, seconds=s) for p, s in zip(shots, each, strict=True))
+    return Request(prompt="", shots=board, **options)
+
+
+def _total(clips: Sequence[Clip], seconds: float) -> int:
+    """Frames of clips and of what is made beside them."""
+    if not seconds > 0:
+        raise RequestError(f"seconds {seconds} is not accepted; above 0 is")
+    fps = next((clip.fps for clip in clips if clip.num_frames > 1), clips[0].fps)
+    return sum(clip.num_frames for clip in clips) + max(1, round(seconds * fps))
+
+
+def _plain(clip: Clip) -> Clip:
+    return Clip(frames=clip.frames, fps=clip.fps)
+
+
+def _region(
+    clip: Clip, rectangle: tuple[int, int, int, int] | None, mask: Clip | None
+) -> np.ndarray:
+    """bool (T, H, W): where things are made."""
+    import numpy as np
+
+    count, height, width, _ = clip.frames.shape
+    if (rectangle is None) == (mask is None):
+        raise RequestError("painting needs a rectangle or a mask (accepted: one of them)")
+    if rectangle is not None:
+        left, top, across, down = rectangle
+        if not (0 <= left < width and 0 <= top < height and across > 0 and down > 0):
+            raise RequestError(
+                f"rectangle {left} {top} {across} {down} is not inside a picture of {clip.size}"
+            )
+        made = np.zeros((count, height, width), bool)
+        made[:, top : top + down, left : left + across] = True
+        return made
+    if mask.size != clip.size or mask.num_frames not in (1, count):
+        raise RequestError(
+            f"a mask of {mask.num_frames} frames of {mask.size} does not fit a clip of {count} frames of {clip.size}"
+        )
+    return np.broadcast_to(mask.frames.mean(-1) > 127, (count, height, width))
+
+
+TASKS: dict[str, Callable[..., Request]] = {
+    "generate": generate,
+    "image": image,
+    "animate": animate,
+    "extend": extend,
+    "loop": loop,
+    "connect": connect,
+    "edit": edit,
+    "paint": paint,
+    "remix": remix,
+    "storyboard": storyboard,
+}
+"""name -> function that makes the request."""
+
+OPTIONS: dict[str, tuple[Any, Any, str]] = {
+    "size": (
+        Size | None,
+        None,
+        "width x height in pixels; the model's or the given clip's own when not said",
+    ),
+    "fps": (
+        float | None,
+        None,
+        "frames per second; the model's or the given clip's own when not said",
+    ),
+    "seed": (int, 0, "same seed, same bytes on one machine"),
+    "steps": (int, Request.steps, "rows of noise levels; more is finer and slower"),
+    "sampler": (
+        str,
+        Request.sampler,
+        "how the levels are walked down (`worldtube info` lists the samplers)",
+    ),
+    "guidance": (float, Request.guidance, "how strongly the words pull; 1 is none"),
+    "negative_prompt": (str, "", "what guidance pushes away from"),
+    "shift": (float, Request.shift, "above 1 spends more steps at high noise"),
+    "lag": (int, 0, "steps that each latent frame starts after the one before"),
+    "causal": (bool, False, "frames do not see later ones"),
+}
+"""name of each of Options -> (type, default, meaning), for the commands."""

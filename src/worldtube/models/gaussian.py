@@ -5,7 +5,8 @@ can be compared with the exact conditional mean and covariance. It is the engine
 bench for new samplers. One token per latent frame and picture cell; frames are uint8 around mid grey.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +23,9 @@ _GREY, _CONTRAST = 128.0, 25.0
 
 @dataclass(frozen=True)
 class Prompted:
-    """The mean that a prompt asks for, per row."""
+    """The mean that a prompt asks for, per piece."""
 
-    mean: Tensor  # (rows, P)
+    mean: Tensor  # (pieces, P)
 
 
 class GaussianModel:
@@ -38,13 +39,15 @@ class GaussianModel:
     size = Size(1, 1)
     stride = (1, 1)
 
-    def __init__(self, *, token_width: int = 3, tau: float = 1.0, radius: float = 0.5):
+    def __init__(
+        self, *, token_width: int = 3, tau: float = 1.0, radius: float = 0.5, window: int = 1000
+    ):
         if token_width % 3:
             raise RequestError(
                 f"token_width {token_width} is not a multiple of 3 (one for each colour)"
             )
         self.token_width = token_width
-        self.tau, self.radius = tau, radius
+        self.tau, self.radius, self.window = tau, radius, window
 
     def grid(self, size: Size, num_frames: int, fps: float, *, start: float = 0.0) -> Grid:
         return Grid(
@@ -63,10 +66,15 @@ class GaussianModel:
         values = (torch.from_numpy(clip.frames.astype(np.float32)) - _GREY) / _CONTRAST
         return values.reshape(-1, 3).repeat(1, self.token_width // 3)
 
-    def decode(self, tokens: Tensor, grid: Grid, fps: float) -> Clip:
-        shape = (grid.frames, grid.height, grid.width, 3)
-        frames = (tokens[:, :3] * _CONTRAST + _GREY).round().clamp(0, 255)
-        return Clip(frames=frames.to(torch.uint8).numpy().reshape(shape), fps=fps)
+    def decoder(self, grid: Grid) -> Callable[[Tensor], np.ndarray]:
+        def frames(tokens: Tensor) -> np.ndarray:
+            values = (tokens[:, :3] * _CONTRAST + _GREY).round().clamp(0, 255).to(torch.uint8)
+            return values.numpy().reshape(-1, grid.height, grid.width, 3)
+
+        return frames
+
+    def pixels(self, grid: Grid) -> Size:
+        return Size(grid.width, grid.height)
 
     def familiar(self, prompt: str) -> bool:
         return True
@@ -90,27 +98,29 @@ class GaussianModel:
         """E[noise - data | x]: with A = diag(1 - sigma), B = diag(sigma) and C = A K A + B^2,
         the posterior means are data = m + K A C^-1 (x - A m) and noise = B C^-1 (x - A m).
         """
+        each = torch.tensor(layout.spans).diff()
+        mean = reading.mean.double().repeat_interleave(each, dim=0)  # (N, P)
         lengths = set(layout.lengths)
         if len(lengths) > 1:
             pieces = [
-                self._row(x[a:b], sigma[a:b], layout.positions[a:b], reading.mean[i : i + 1])
-                for i, (a, b) in enumerate(zip(layout.bounds[:-1], layout.bounds[1:], strict=True))
+                self._row(x[a:b], sigma[a:b], layout.positions[a:b], mean[a:b])
+                for a, b in itertools.pairwise(layout.bounds)
             ]
             return torch.cat(pieces)
         n = lengths.pop()
         levels, places = sigma.view(-1, n), layout.positions.view(-1, n, 3)
         if bool((levels == levels[0]).all()) and bool((places == places[0]).all()):
-            return self._row(x, levels[0], places[0], reading.mean)
-        rows = zip(x.split(n), levels, places, reading.mean.split(1), strict=True)
+            return self._row(x, levels[0], places[0], mean)
+        rows = zip(x.split(n), levels, places, mean.split(n), strict=True)
         return torch.cat([self._row(*row) for row in rows])
 
     def _row(self, x: Tensor, sigma: Tensor, positions: Tensor, mean: Tensor) -> Tensor:
-        """Rows that share levels (n,) and places (n, 3): x (rows * n, P), mean (rows, P)."""
+        """Rows that share levels (n,) and places (n, 3): x and mean (rows * n, P)."""
         prior, level = self.covariance(positions), sigma.double()
         keep = 1 - level
         marginal = keep[:, None] * prior * keep[None, :] + torch.diag(level**2)
         gain = torch.diag(level) - prior * keep[None, :]  # noise minus data
         matrix = torch.linalg.solve(marginal, gain, left=False)
-        mean = mean.double()[:, None]  # (rows, 1, P)
-        shifted = x.double().view(len(mean), len(level), -1) - keep[:, None] * mean
+        mean = mean.view(-1, len(level), mean.shape[-1])
+        shifted = x.double().view(mean.shape) - keep[:, None] * mean
         return (matrix @ shifted - mean).reshape(x.shape).to(x.dtype)

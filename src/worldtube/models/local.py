@@ -6,8 +6,8 @@ Knows nothing of requests or training.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -46,6 +46,8 @@ class Card:
     """Native width, pixels."""
     height: int = 64
     """Native height, pixels."""
+    window: int = 10
+    """Latent frames of a shot that are seen at once."""
     latent_scale: tuple[float, ...] = ()
     """Divide each latent channel by this; empty for ones. Measured on the training latents."""
     latent_shift: tuple[float, ...] = ()
@@ -67,7 +69,7 @@ class LocalModel:
     ):
         self.card, self.codec, self.transformer, self.bank = card, codec, transformer, bank
         self.name, self.fps = card.name, card.fps
-        self.size = Size(card.width, card.height)
+        self.size, self.window = Size(card.width, card.height), card.window
         self.token_width = transformer.config.token_width
         frames, side, _ = codec.stride
         self.stride = (frames, side * card.patch)
@@ -121,12 +123,23 @@ class LocalModel:
         pixels = pixels.permute(3, 0, 1, 2)[None].float() / 127.5 - 1  # (1, 3, T, H, W)
         return self.tokens(self.codec.encode(pixels)[0].cpu())
 
-    @torch.inference_mode()
-    def decode(self, tokens: Tensor, grid: Grid, fps: float) -> Clip:
-        latents = unpatchify(tokens.cpu(), grid, self.card.patch) * self._scale + self._shift
-        pixels = self.codec.decode(latents[None].to(self.device))[0].float()  # (3, T, H, W)
-        frames = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return Clip(frames=frames.permute(1, 2, 3, 0).cpu().numpy(), fps=fps)
+    def decoder(self, grid: Grid) -> Callable[[Tensor], np.ndarray]:
+        stream = self.codec.decoder_stream()
+        each = (grid.height // self.card.patch) * (grid.width // self.card.patch)
+
+        @torch.inference_mode()
+        def frames(tokens: Tensor) -> np.ndarray:
+            part = replace(grid, frames=len(tokens) // each)
+            latents = unpatchify(tokens.cpu(), part, self.card.patch) * self._scale + self._shift
+            pixels = stream(latents[None].to(self.device))[0].float()  # (3, T, H, W)
+            pixels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            return pixels.permute(1, 2, 3, 0).cpu().numpy()
+
+        return frames
+
+    def pixels(self, grid: Grid) -> Size:
+        cell = self.stride[1] // self.card.patch
+        return Size(grid.width * cell, grid.height * cell)
 
     def familiar(self, prompt: str) -> bool:
         """Whether a prompt is near what the model was trained on (topic only); True when it cannot tell."""

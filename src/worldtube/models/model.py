@@ -3,9 +3,10 @@
 Owns the seam. Knows nothing of requests, tasks or HTTP.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from torch import Tensor
 
 from worldtube.tokens import Grid, Layout, Words
@@ -25,6 +26,8 @@ class VideoModel(Protocol):
     """Numbers in a token, P."""
     stride: tuple[int, int]
     """Pixel frames per latent frame after the first, and pixels per token side."""
+    window: int
+    """Latent frames of a shot that are seen at once; a longer clip is made in hops."""
 
     def grid(self, size: Size, num_frames: int, fps: float, *, start: float = 0.0) -> Grid:
         """The lattice for a clip. Raises RequestError when the size does not fit the stride."""
@@ -38,8 +41,14 @@ class VideoModel(Protocol):
         """(n, P) clean tokens of a clip whose number of frames is 1 + k * stride."""
         ...
 
-    def decode(self, tokens: Tensor, grid: Grid, fps: float) -> Clip:
-        """The clip that tokens stand for."""
+    def decoder(self, grid: Grid) -> Callable[[Tensor], np.ndarray]:
+        """A function from the tokens of a clip's next latent frames, in order, to the frames they stand for, uint8
+        (T, H, W, 3). It remembers what it must of what came before, and no more.
+        """
+        ...
+
+    def pixels(self, grid: Grid) -> Size:
+        """The picture size that a lattice decodes to."""
         ...
 
     def familiar(self, prompt: str) -> bool:
@@ -47,7 +56,7 @@ class VideoModel(Protocol):
         ...
 
     def embed(self, prompts: Sequence[str]) -> Words:
-        """Packed text states; the empty string is 'no words'."""
+        """Packed text states, one prompt for each piece; the empty string is 'no words'."""
         ...
 
     def read(self, words: Words) -> Any:

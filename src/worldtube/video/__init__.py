@@ -6,6 +6,7 @@ or webp, whole or not at all. Nothing else in the project opens a media file.
 """
 
 from worldtube.video.clip import Clip, Size
+from worldtube.video.fit import fit, fit_mask
 from worldtube.video.pictures import save_image, sheet, strip
 from worldtube.video.reader import decode, read, read_tags
 from worldtube.video.writer import FORMATS, check_format, encode, write, write_whole
@@ -17,6 +18,8 @@ __all__ = [
     "check_format",
     "decode",
     "encode",
+    "fit",
+    "fit_mask",
     "read",
     "read_tags",
     "save_image",

@@ -1,0 +1,281 @@
+"""A request laid out for a model: the pieces of its clip, what is known of each, in which hops it is made.
+
+Owns how `given`, shots and durations become tokens with a first noise level, and which tokens are seen
+together when a clip is longer than a model's window. Knows nothing of networks, samplers or tasks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldtube.errors import RequestError
+from worldtube.generate.request import Given, Request
+from worldtube.models.model import VideoModel
+from worldtube.tokens import CUT, Grid, Layout, join, select
+from worldtube.video import Size, fit, fit_mask
+
+SINK_SECONDS = 2.0
+"""How long before a window its anchor, the clip's first frame, is said to have been at most: farther back than
+training ever saw would be out of the network's ken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A stretch of the clip that is coded from its own first frame."""
+
+    grid: Grid
+    layout: Layout
+    known: Tensor
+    """(n, P) clean values; zeros where nothing is known."""
+    start: Tensor
+    """(n,) first noise level: 1 to be made, 0 known, between for an edit."""
+    prompt: str
+    num_frames: int
+    """Frames that are shown: up to a stride less than the grid has, none of what lies after the end."""
+    cut: bool
+    """Whether it is a new shot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A request, laid out; its tokens are those of its pieces, one after the other."""
+
+    pieces: tuple[Piece, ...]
+    fps: float
+
+    @cached_property
+    def layout(self) -> Layout:
+        return join([piece.layout for piece in self.pieces])
+
+    @cached_property
+    def known(self) -> Tensor:
+        return torch.cat([piece.known for piece in self.pieces])
+
+    @cached_property
+    def start(self) -> Tensor:
+        return torch.cat([piece.start for piece in self.pieces])
+
+    @property
+    def cuts(self) -> int:
+        return sum(piece.cut for piece in self.pieces)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hop:
+    """Tokens that are seen together, and which of them are made."""
+
+    seen: Tensor
+    """(N,) bool over all tokens of the plan."""
+    made: Tensor
+    """(N,) bool; all of them are seen."""
+
+
+def plan(model: VideoModel, request: Request) -> Plan:
+    """Lay a request out. Raises RequestError for what does not fit."""
+    fps = request.fps or _own_fps(request.given) or model.fps
+    size = request.size or _own_size(model, request.given)
+    begins, total = _begins(model, request, fps)
+    placed = _placed(model, request.given, set(begins), total, fps)
+    for at in placed:
+        if at not in begins:
+            begins[at] = replace(begins[max(b for b in begins if b < at)], cut=False)
+    pieces, time = [], 0.0
+    order = sorted(begins)
+    for begin, end in zip(order, [*order[1:], total], strict=True):
+        here, given = begins[begin], placed.get(begin)
+        time += CUT * here.cut
+        shown = max(0, end - begin)
+        frames = shown or placed[begin].clip.num_frames  # what lies after the end is given
+        grid = model.grid(size, _coded(model, frames), fps, start=begin / fps + time)
+        layout = model.layout(grid, causal=request.causal)
+        known = torch.zeros(layout.bounds[-1], model.token_width)
+        start = torch.ones(layout.bounds[-1])
+        if given is not None:
+            _put(model, given, size, known, start)
+        pieces.append(
+            Piece(
+                grid=grid,
+                layout=layout,
+                known=known,
+                start=start,
+                prompt=here.prompt,
+                num_frames=shown,
+                cut=here.cut,
+            )
+        )
+    return Plan(pieces=tuple(pieces), fps=fps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begin:
+    prompt: str
+    cut: bool = False
+
+
+def _begins(model: VideoModel, request: Request, fps: float) -> tuple[dict[int, _Begin], int]:
+    """First frame of every shot, and the number of frames in all."""
+    if request.shots:
+        begins, total = {}, 0
+        for shot in request.shots:
+            words = " ".join(text.strip() for text in (request.prompt, shot.prompt) if text.strip())
+            begins[total] = _Begin(prompt=words, cut=total > 0)
+            total += _whole(model, shot.seconds, fps)
+        return begins, total
+    total = request.num_frames
+    if total is None:
+        total = 1 if request.seconds is None else _whole(model, request.seconds, fps)
+    return {0: _Begin(prompt=request.prompt)}, total
+
+
+def _whole(model: VideoModel, seconds: float, fps: float) -> int:
+    """Frames of a duration, to the nearest whole latent frame."""
+    stride = model.stride[0]
+    return 1 + stride * max(1, round((seconds * fps - 1) / stride))
+
+
+def _coded(model: VideoModel, num_frames: int) -> int:
+    """The fewest frames that can be coded and hold so many."""
+    stride = model.stride[0]
+    return 1 + stride * -(-(num_frames - 1) // stride)
+
+
+def _own_size(model: VideoModel, given: tuple[Given, ...]) -> Size:
+    """The first given clip's size where the model can make it, else its shape at the model's own area."""
+    if not given:
+        return model.size
+    size, side = given[0].clip.size, model.stride[1]
+    area, own = size.width * size.height, model.size.width * model.size.height
+    if size.width % side == size.height % side == 0 and area <= 4 * own:
+        return size
+    scale = (own / area) ** 0.5 / side
+    return Size(*(side * max(1, round(scale * v)) for v in (size.width, size.height)))
+
+
+def _own_fps(given: tuple[Given, ...]) -> float | None:
+    return next((one.clip.fps for one in given if one.clip.num_frames > 1), None)
+
+
+def _placed(
+    model: VideoModel, given: tuple[Given, ...], begins: set[int], total: int, fps: float
+) -> dict[int, Given]:
+    """Where each known clip begins. Raises RequestError for what does not fit.
+
+    What is known and goes on into frames that are made must end with a whole latent frame: it is cut in two,
+    and the second part, coded from its own first frame, does.
+    """
+    placed: dict[int, Given] = {}
+    for one in given:
+        count = one.clip.num_frames
+        at = total if one.at == "end" else one.at + total if one.at < 0 else one.at
+        if not (0 <= at <= total - count or one.at == "end"):
+            raise RequestError(
+                f"a given clip of {count} frames at {one.at} does not fit into {total} frames"
+            )
+        if count > 1 and abs(one.clip.fps - fps) > 1e-3:
+            raise RequestError(
+                f"a given clip of {one.clip.fps:g} frames a second does not fit a clip of {fps:g} "
+                "(read it at that rate: video.read(path, fps=...))"
+            )
+        if at in placed:
+            raise RequestError(f"two given clips begin at frame {at} (accepted: one at each)")
+        placed[at] = one
+    for at, one in sorted(placed.items()):
+        count = one.clip.num_frames
+        following = min((b for b in (*begins, *placed, total) if b > at), default=total)
+        if at < total and at + count > following:
+            raise RequestError(
+                f"a given clip of {count} frames at {at} does not fit: the next begins at {following}"
+            )
+        odd = (count - 1) % model.stride[0]
+        if odd and at + count < following:
+            placed[at], placed[at + odd] = _part(one, 0, odd), _part(one, odd, count)
+    return placed
+
+
+def _part(one: Given, first: int, last: int) -> Given:
+    clip = replace(one.clip, frames=one.clip.frames[first:last], tracks={})
+    mask = one.mask[first:last] if one.mask is not None and one.mask.ndim == 3 else one.mask
+    return replace(one, clip=clip, mask=mask, tokens=None)
+
+
+def _put(model: VideoModel, given: Given, size: Size, known: Tensor, start: Tensor) -> None:
+    """Fill in a known clip at the beginning of a piece; its last frame is repeated up to a whole latent frame."""
+    clip, tokens = given.clip, given.tokens
+    count = _coded(model, clip.num_frames)
+    if tokens is None:
+        frames = fit(clip, size).frames
+        frames = np.concatenate([frames, frames[-1:].repeat(count - len(frames), 0)])
+        tokens = model.encode(replace(clip, frames=frames, tracks={}))
+    known[: len(tokens)] = tokens
+    start[: len(tokens)] = given.strength
+    if given.mask is not None:
+        start[: len(tokens)][~_kept(given.mask, clip.num_frames, count, size, model.stride)] = 1.0
+
+
+def _kept(
+    mask: np.ndarray, num_frames: int, coded: int, size: Size, stride: tuple[int, int]
+) -> Tensor:
+    """(n,) which tokens hold nothing but kept pixels."""
+    mask = np.asarray(mask, bool)
+    mask = np.broadcast_to(mask if mask.ndim == 3 else mask[None], (num_frames, *mask.shape[-2:]))
+    mask = fit_mask(mask, size)
+    frames, side = stride
+    # The first latent frame holds one frame; what is coded but not shown is as the last one.
+    mask = np.concatenate(
+        [mask[:1].repeat(frames - 1, 0), mask, mask[-1:].repeat(coded - num_frames, 0)]
+    )
+    blocks = mask.reshape(-1, frames, size.height // side, side, size.width // side, side)
+    return torch.from_numpy(blocks.all(axis=(1, 3, 5)).reshape(-1))
+
+
+def hops(one: Plan, window: int) -> Iterator[Hop]:
+    """In which order a plan is made when at most `window` latent frames are seen at once (a shot, up to three).
+
+    Each hop makes up to half a window, forward in time (backward where only what follows is known),
+    and sees the nearest frames that are done and the clip's first one as an anchor (Xiao et al. 2023, attention sinks).
+    """
+    frames = one.layout.frames
+    count = int(frames.max()) + 1
+    free = one.start > 0
+    todo = frames[free].unique().tolist()
+    if count <= window * min(3, 1 + one.cuts) or len(todo) == 0:
+        yield Hop(seen=torch.ones_like(free), made=free)
+        return
+    done = sorted(set(range(count)) - set(todo))
+    if done and min(done) > max(todo):
+        todo.reverse()
+    while todo:
+        most = max(1, window // 2) if done else window
+        new = [todo[0]]
+        while len(new) < most and len(new) < len(todo) and abs(todo[len(new)] - new[-1]) == 1:
+            new.append(todo[len(new)])
+        todo = todo[len(new) :]
+        around = sorted(done, key=lambda f: min(abs(f - n) for n in (new[0], new[-1])))
+        around = around[: window - len(new) - (0 in done)]
+        wanted = torch.tensor(sorted({*new, *around, *([0] if 0 in done else [])}))
+        seen = torch.isin(frames, wanted)
+        yield Hop(seen=seen, made=free & torch.isin(frames, torch.tensor(new)))
+        done = sorted({*done, *new})
+
+
+def row(one: Plan, hop: Hop) -> tuple[Layout, list[str]]:
+    """The layout of a hop's tokens, and the words of each piece among them."""
+    layout = select(one.layout, hop.seen)
+    bounds = one.layout.spans
+    prompts = [
+        piece.prompt
+        for piece, a, b in zip(one.pieces, bounds[:-1], bounds[1:], strict=True)
+        if bool(hop.seen[a:b].any())
+    ]
+    seconds, first = layout.positions[:, 0], layout.frames == layout.frames.min()
+    if not one.cuts and bool((~first).any()):
+        nearest = seconds[~first].min() - SINK_SECONDS
+        if bool((seconds[first] < nearest).any()):
+            positions = layout.positions.clone()
+            positions[first, 0] = nearest
+            layout = replace(layout, positions=positions)
+    return layout, prompts

@@ -1,0 +1,34 @@
+"""Clips made to fit another picture size. Knows nothing of why."""
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from worldtube.video.clip import Clip, Size
+
+
+def fit(clip: Clip, size: Size) -> Clip:
+    """The clip at another size: scaled until it covers the new picture, what hangs over cut off evenly."""
+    if clip.size == size:
+        return clip
+    frames = [_fit(frame, size, Image.Resampling.LANCZOS) for frame in clip.frames]
+    return replace(clip, frames=np.stack(frames), tracks={})
+
+
+def fit_mask(mask: np.ndarray, size: Size) -> np.ndarray:
+    """A bool (T, H, W) mask likewise; kept is only what was kept all around."""
+    if mask.shape[1:] == (size.height, size.width):
+        return mask
+    grey = (mask * np.uint8(255)).astype(np.uint8)
+    return np.stack([_fit(frame, size, Image.Resampling.BOX) for frame in grey]) == 255
+
+
+def _fit(frame: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:
+    height, width = frame.shape[:2]
+    scale = max(size.width / width, size.height / height)
+    across, down = size.width / scale, size.height / scale
+    left, top = (width - across) / 2, (height - down) / 2
+    box = (left, top, left + across, top + down)
+    picture = Image.fromarray(frame).resize((size.width, size.height), how, box=box)
+    return np.asarray(picture)
