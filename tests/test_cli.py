@@ -5,14 +5,18 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 
 from worldtube import models, video
 from worldtube.cli import COMMANDS, main
 from worldtube.codec import CodecConfig, VideoCodec
+from worldtube.generate.session import load
+from worldtube.generate.tasks import TASKS
 from worldtube.models.local import Card, LocalModel
 from worldtube.transformer import Transformer, TransformerConfig
+from worldtube.video import Clip
 
 TINY = TransformerConfig(token_width=64, width=32, depth=1, head_width=16, hidden=32, text_depth=1)
 
@@ -84,6 +88,67 @@ def test_image_writes_one_frame(weights, tmp_path, capsys):
     assert code == 0 and clip.num_frames == 1 and str(clip.size) == "96x64"
 
 
+TASK_ARGUMENTS = {
+    "generate": ["a red ball", "--seconds", 0.5],
+    "image": ["a red ball"],
+    "animate": ["{picture}", "a red ball", "--seconds", 0.5],
+    "extend": ["{clip}", "a red ball", "--seconds", 0.5, "--backward"],
+    "loop": ["{clip}", "--seconds", 0.3],
+    "connect": ["{clip}", "{picture}", "--seconds", 0.5],
+    "edit": ["{clip}", "a red ball", "--strength", 0.5],
+    "paint": ["{clip}", "a red ball", "--rectangle", 0, 0, 32, 32],
+    "remix": ["{clip}", "a blue ball"],
+    "storyboard": ["a red ball", "a blue ball", "--seconds", 0.5, 0.75],
+}
+FRAMES = {"animate": 5, "extend": 14, "loop": 12, "connect": 15, "edit": 8, "paint": 8, "remix": 8}
+FRAMES |= {"generate": 5, "image": 1, "storyboard": 5 + 9}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_is_a_command(task, weights, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (10, 32, 48, 3), np.uint8)
+    video.write(Clip(frames=frames, fps=15.0), tmp_path / "clip.mp4")  # comes in as 8 frames at 12
+    video.write(Clip(frames=frames[:1], fps=15.0), tmp_path / "picture.png")
+    names = {"clip": tmp_path / "clip.mp4", "picture": tmp_path / "picture.png"}
+    arguments = [str(a).format(**names) for a in TASK_ARGUMENTS[task]]
+    out = tmp_path / ("out.png" if task == "image" else "out.mp4")
+    code, printed, err = run(
+        task, *arguments, "--model", weights, "--steps", 1, "--out", out, capsys=capsys
+    )
+    assert code == 0, err
+    made = video.read(out)
+    assert made.num_frames == FRAMES[task] and f"{made.num_frames} frames" in printed
+    words = {"generate", "image", "storyboard"}
+    assert str(made.size) == ("64x64" if task in words else "48x32")
+
+
+def test_a_long_clip_is_written_as_it_is_made(weights, tmp_path, capsys, monkeypatch):
+    """Ctrl-C leaves a file that plays; the whole clip is the same as one that is made in memory."""
+    request = TASKS["generate"]("a red ball", seconds=11, steps=1)
+    session = load(weights)
+    parts = []
+
+    def stop(done, total):
+        parts.append(done)
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        session.write(request, tmp_path / "part.mp4", progress=stop)
+    part = video.read(tmp_path / "part.mp4")
+    assert part.num_frames == 1 + 4 * (10 + 5 + 5 - 1), "three hops of six"
+    out = tmp_path / "whole.mp4"
+    code, *_ = run("generate", "a red ball", "--seconds", 11, "--steps", 1, "--model", weights,
+                   "--out", out, capsys=capsys)  # fmt: skip
+    assert code == 0 and video.read(out).num_frames == 133
+    session.run(request).save(tmp_path / "memory.mp4")
+    whole, memory = video.read(out).frames, video.read(tmp_path / "memory.mp4").frames
+    assert np.abs(whole.astype(int) - memory).mean() < 0.5
+    assert np.abs(part.frames.astype(int) - whole[: part.num_frames]).mean() < 1
+    assert not list(tmp_path.glob(".*")), "nothing half-written is left"
+
+
 def test_same_seed_same_bytes(weights, tmp_path, capsys):
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         run("generate", "x", "--model", weights, "--seconds", 0.5, "--steps", 2, "--seed", seed,
@@ -106,6 +171,12 @@ def test_same_seed_same_bytes(weights, tmp_path, capsys):
         (
             ["generate", "a", "--size", "80000x64", "--model", "{weights}", "--out", "{out}/a.mp4"],
             "80000x64",
+        ),
+        (["animate", "{out}/none.png", "--out", "{out}/a.mp4"], "none.png"),
+        (["storyboard", "--out", "{out}/a.mp4"], "0 shots"),
+        (
+            ["storyboard", "a", "b", "--seconds", "1", "2", "3", "--out", "{out}/a.mp4"],
+            "3 durations",
         ),
         (["generate", "a", "--size", "big", "--out", "{out}/a.mp4"], "big"),
         (["generate", "a", "--sampler", "euller", "--out", "{out}/a.mp4"], "did you mean 'euler'"),

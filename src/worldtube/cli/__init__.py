@@ -11,13 +11,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from worldtube.cli.data import cache, record
-from worldtube.cli.make import generate, image
+from worldtube.cli.make import MAKE
 from worldtube.cli.tell import evaluate, info
 from worldtube.cli.train import train
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
-    "generate": ("words to a clip", generate),
-    "image": ("words to a picture", image),
+    **MAKE,
     "record": ("simulate a world and record clips", record),
     "cache": ("latents and words of recorded clips, once", cache),
     "train": ("train the transformer (tiny, laptop, gpu) or the codec", train),

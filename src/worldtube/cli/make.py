@@ -1,111 +1,156 @@
-"""`generate` and `image`: every entry of TASKS as a command, and what it makes on disk."""
+"""Every entry of TASKS as a command, and what it makes on disk."""
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from worldtube.cli.arguments import folder_exists, parse
 from worldtube.cli.bar import Bar
 
+LONG = 10.0
+"""Seconds from which on a clip goes to its file while it is made."""
+
 
 def _make(task: str, rest: list[str]) -> int:
-    """Every entry of TASKS is a command: its own options, and where to write with which model."""
+    """The task's own options, those of every task, and where to write with which model."""
     import inspect
 
     import tyro
 
-    from worldtube.generate.tasks import TASKS
-    from worldtube.video import Size
+    from worldtube.generate.tasks import OPTIONS, TASKS
+    from worldtube.video import Clip, Size, read
 
-    build = TASKS[task]
     suffix = "png" if task == "image" else "mp4"
 
-    def command(
+    def primitive(kind: Any, metavar: str, make: Callable[[str], Any]) -> Any:
+        one = tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=metavar,
+            instance_from_str=lambda words: make(words[0]),
+            is_instance=lambda value: isinstance(value, kind),
+            str_from_instance=lambda value: [str(value)],
+        )
+        return Annotated[kind, one]
+
+    def own(
         *,
-        request: Any = None,
         out: Path = Path(f"{task}.{suffix}"),
         strip: Path | None = None,
         model: Path | None = None,
         json: bool = False,
-    ) -> tuple[Any, Path, Path | None, Path | None, bool]:
+    ) -> None:
         """Args:
         out: file to write; its ending chooses the format (mp4, webm, gif, webp, png)
         strip: also write a PNG of frames side by side
         model: weight file; the embedded model when not said
         json: print one JSON object about the clip
         """
-        return request, out, strip, model, json
 
-    signature = inspect.signature(build)
-    parameters = []
-    for parameter in signature.parameters.values():
-        annotation = parameter.annotation
-        if annotation in (Size | None, "Size | None"):
-            annotation = Annotated[
-                Size | None,
-                tyro.constructors.PrimitiveConstructorSpec(
-                    nargs=1,
-                    metavar="WxH",
-                    instance_from_str=lambda words: Size.parse(words[0]),
-                    is_instance=lambda value: isinstance(value, Size),
-                    str_from_instance=lambda value: [str(value)],
-                ),
-            ]
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+    size = primitive(Size, "WxH", Size.parse)
+    clip = primitive(Clip, "FILE", read)
+    kinds = {Size | None: size | None, Clip: clip, Clip | None: clip | None}
+    hints = get_type_hints(TASKS[task])
+    parameters, words = [], []
+    for parameter in inspect.signature(TASKS[task]).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            for name, (kind, default, _) in OPTIONS.items():
+                option = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+                parameters.append(option.replace(annotation=kinds.get(kind, kind)))
+            continue
+        annotation = kinds.get(hints[parameter.name], hints[parameter.name])
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            words.append(parameter.name)
+            annotation = tuple[annotation, ...]
+        if parameter.kind is not parameter.KEYWORD_ONLY:
             annotation = tyro.conf.Positional[annotation]
+            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+            parameter = parameter.replace(kind=kind)
         parameters.append(parameter.replace(annotation=annotation))
-    own = [p for name, p in inspect.signature(command).parameters.items() if name != "request"]
+    mine = list(inspect.signature(own).parameters.values())
 
-    def both(*args: Any, **kwargs: Any) -> Any:
-        mine = {p.name: kwargs.pop(p.name) for p in own if p.name in kwargs}
-        return command(request=build(*args, **kwargs), **mine)
+    def gather(**values: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {p.name: values.pop(p.name) for p in mine}, values
 
-    described: Any = both
-    described.__signature__ = inspect.Signature(parameters + own)
-    described.__annotations__ = {p.name: p.annotation for p in parameters + own}
-    _, *own_help = inspect.cleandoc(command.__doc__ or "").splitlines()
+    described: Any = gather
+    described.__signature__ = inspect.Signature(parameters + mine)
+    described.__annotations__ = {p.name: p.annotation for p in parameters + mine}
+    _, *own_help = inspect.cleandoc(own.__doc__ or "").splitlines()
+    shared = [f"    {name}: {meaning}" for name, (_, _, meaning) in OPTIONS.items()]
     more = ["    " + line.strip() for line in own_help if line.strip()]
-    described.__doc__ = "\n".join([inspect.cleandoc(build.__doc__ or ""), *more])
-    request, out, strip, model, as_json = parse(described, task, rest)
-    return _run(request, out, strip, model, as_json)
+    described.__doc__ = "\n".join([inspect.cleandoc(TASKS[task].__doc__ or ""), *shared, *more])
+    where, values = parse(described, task, rest)
+    args = [value for name in words for value in values.pop(name)]
+    return _run(task, args, values, **where)
 
 
-def _run(request: Any, out: Path, strip: Path | None, model: Path | None, as_json: bool) -> int:
+def _run(
+    task: str,
+    args: list[Any],
+    values: dict[str, Any],
+    *,
+    out: Path,
+    strip: Path | None,
+    model: Path | None,
+    json: bool,
+) -> int:
     for path in (out, strip):
         if path is not None:
             folder_exists(path)
     from worldtube import video
+    from worldtube.generate.tasks import TASKS
+
+    TASKS[task](*args, **values)  # what is wrong in itself is told before anything is loaded
+    from worldtube.generate.layout import plan
     from worldtube.generate.session import load
 
-    video.check_format(out, still=request.seconds is None)
     session = load(model)
-    session.model.grid(
-        request.size or session.model.size, 1, 12.0
-    )  # a size that does not fit is told now
-    if not session.model.familiar(request.prompt):
+    request = session.request(task, *args, **values)
+    one = plan(session.model, request)  # and what does not fit, before anything is made
+    video.check_format(out, still=one.num_frames == 1)
+    words = " ".join(dict.fromkeys(piece.prompt for piece in one.pieces)).strip()
+    if words and not session.model.familiar(words):
         print(
             "worldtube: this prompt is outside the model's domain (it knows balls, boxes, cylinders and cups on a"
             " table, and water); the clip is made all the same",
             file=sys.stderr,
         )
     with Bar("denoising") as bar:
-        clip = session.run(request, progress=bar)
-    path = clip.save(out)
+        if one.num_frames > LONG * one.fps and out.suffix[1:] in video.STREAMED:
+            details = session.write(request, out, progress=bar)
+        else:
+            clip = session.run(request, progress=bar)
+            details = clip.details
+            clip.save(out)
     if strip is not None:
-        video.save_image(video.strip(clip, frames=8), strip)
-    if as_json:
-        print(json.dumps(clip.details | {"path": str(path)}))
+        video.save_image(video.strip(video.read(out), frames=8), strip)
+    if json:
+        _print_json(details | {"path": str(out)})
     else:
-        print(
-            f"{path}  {clip.size}, {clip.num_frames} frames at {clip.fps:g} fps, seed {request.seed}"
-        )
+        size, frames, fps = details["size"], details["num_frames"], details["fps"]
+        print(f"{out}  {size}, {frames} frames at {fps:g} fps, seed {request.seed}")
     return 0
 
 
-def generate(rest: list[str]) -> int:
-    return _make("generate", rest)
+def _print_json(told: dict[str, Any]) -> None:
+    print(json.dumps(told))
 
 
-def image(rest: list[str]) -> int:
-    return _make("image", rest)
+MAKE: dict[str, tuple[str, Callable[[list[str]], int]]] = {
+    task: (line, partial(_make, task))
+    for task, line in {
+        "generate": "words to a clip",
+        "image": "words to a picture",
+        "animate": "a picture to a clip",
+        "extend": "a clip to a longer one, forward or backward",
+        "loop": "a clip to one that plays round and round",
+        "connect": "two clips to one",
+        "edit": "a clip made anew from its own noisy self",
+        "paint": "a part of a clip made anew",
+        "remix": "a clip with other words and the same layout",
+        "storyboard": "several shots with words of their own",
+    }.items()
+}
+"""A command for every entry of TASKS (listed here so that help need not load them)."""

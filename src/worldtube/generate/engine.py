@@ -7,7 +7,7 @@ down hop by hop, decode what is done. Knows nothing of networks, of files or of 
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +249,8 @@ def generate(
 
 def describe(model: VideoModel, request: Request, one: Plan, num_frames: int) -> dict[str, Any]:
     """What is said of a clip's making: the model and the request, without what was given."""
-    told = asdict(replace(request, given=()))
+    told = {f.name: getattr(request, f.name) for f in fields(request) if f.name != "given"}
+    told["shots"] = [asdict(shot) for shot in request.shots]
     size = model.pixels(one.pieces[0].grid)
     told |= {"size": str(size), "fps": one.fps, "num_frames": num_frames}
     return {"generator": "worldtube", "model": model.name, "num_given": len(request.given)} | told

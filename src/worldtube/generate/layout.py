@@ -60,6 +60,11 @@ class Plan:
         return torch.cat([piece.start for piece in self.pieces])
 
     @property
+    def num_frames(self) -> int:
+        """Frames that are shown."""
+        return sum(piece.num_frames for piece in self.pieces)
+
+    @property
     def cuts(self) -> int:
         return sum(piece.cut for piece in self.pieces)
 

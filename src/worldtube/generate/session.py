@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
-from worldtube import models
+from worldtube import models, provenance
 from worldtube.generate import engine
 from worldtube.generate.engine import Generated
+from worldtube.generate.layout import plan
 from worldtube.generate.request import Request
 from worldtube.generate.tasks import TASKS
 from worldtube.models.model import VideoModel
+from worldtube.video import Clip, retime
 
 
 class Session:
@@ -28,10 +30,35 @@ class Session:
         """Carry out one request."""
         return engine.generate(self.model, [request], progress=progress)[0]
 
+    def write(
+        self, request: Request, path: str | Path, *, progress: engine.Progress | None = None
+    ) -> dict[str, Any]:
+        """Carry out one request into an mp4 or webm file as its frames are made; returns the details.
+
+        However long the clip, memory stays that of a few seconds. Ctrl-C leaves a file of what is done.
+        """
+        one = plan(self.model, request)
+        details = engine.describe(self.model, request, one, one.num_frames)
+        frames = engine.stream(self.model, request, progress=progress)
+        provenance.write_blocks(frames, path, fps=one.fps, caption=request.prompt, details=details)
+        return details
+
+    def request(self, task: str, *args: Any, **kwargs: Any) -> Request:
+        """The request of an entry of TASKS; clips at other frame rates are brought to the model's (or `fps`)."""
+        fps = kwargs.get("fps") or self.model.fps
+
+        def timed(value: Any) -> Any:
+            return retime(value, fps) if isinstance(value, Clip) and value.num_frames > 1 else value
+
+        return TASKS[task](
+            *(timed(value) for value in args),
+            **{name: timed(value) for name, value in kwargs.items()},
+        )
+
     def _task(
         self, name: str, *args: Any, progress: engine.Progress | None = None, **kwargs: Any
     ) -> Generated:
-        return self.run(TASKS[name](*args, **kwargs), progress=progress)
+        return self.run(self.request(name, *args, **kwargs), progress=progress)
 
     def __getattr__(self, name: str) -> Callable[..., Generated]:
         if name not in TASKS:

@@ -5,8 +5,11 @@ it, so it proves nothing. Signatures and watermarks belong here. Knows files onl
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from worldtube import video
 from worldtube.errors import DataError
@@ -19,6 +22,19 @@ def write(clip: Clip, path: str | Path, *, details: dict[str, Any]) -> Path:
     text = json.dumps(details, ensure_ascii=False, sort_keys=True, default=str)
     video.write(clip, path, comment=text)
     return path
+
+
+def write_blocks(
+    blocks: Iterable[np.ndarray],
+    path: str | Path,
+    *,
+    fps: float,
+    caption: str,
+    details: dict[str, Any],
+) -> int:
+    """As `write`, while frames are being made (mp4, webm); what came before a Ctrl-C is kept. Returns how many came."""
+    text = json.dumps(details, ensure_ascii=False, sort_keys=True, default=str)
+    return video.write_blocks(path, blocks, fps=fps, caption=caption, comment=text)
 
 
 def read_details(path: str | Path) -> dict[str, Any]:

@@ -6,13 +6,22 @@ or webp, whole or not at all. Nothing else in the project opens a media file.
 """
 
 from worldtube.video.clip import Clip, Size
-from worldtube.video.fit import fit, fit_mask
+from worldtube.video.fit import fit, fit_mask, retime
 from worldtube.video.pictures import save_image, sheet, strip
 from worldtube.video.reader import decode, read, read_tags
-from worldtube.video.writer import FORMATS, check_format, encode, write, write_whole
+from worldtube.video.writer import (
+    FORMATS,
+    STREAMED,
+    check_format,
+    encode,
+    write,
+    write_blocks,
+    write_whole,
+)
 
 __all__ = [
     "FORMATS",
+    "STREAMED",
     "Clip",
     "Size",
     "check_format",
@@ -22,9 +31,11 @@ __all__ = [
     "fit_mask",
     "read",
     "read_tags",
+    "retime",
     "save_image",
     "sheet",
     "strip",
     "write",
+    "write_blocks",
     "write_whole",
 ]

@@ -1,4 +1,4 @@
-"""Clips made to fit another picture size. Knows nothing of why."""
+"""Clips made to fit another picture size or another clock. Knows nothing of why."""
 
 from dataclasses import replace
 
@@ -14,6 +14,16 @@ def fit(clip: Clip, size: Size) -> Clip:
         return clip
     frames = [_fit(frame, size, Image.Resampling.LANCZOS) for frame in clip.frames]
     return replace(clip, frames=np.stack(frames), tracks={})
+
+
+def retime(clip: Clip, fps: float) -> Clip:
+    """The clip at another rate: at each tick the frame that was shown then."""
+    if clip.fps == fps:
+        return clip
+    count = max(1, round(clip.num_frames * fps / clip.fps))
+    index = np.minimum((np.arange(count) * clip.fps / fps + 1e-6).astype(int), clip.num_frames - 1)
+    tracks = {name: track[index] for name, track in clip.tracks.items()}
+    return Clip(frames=clip.frames[index], fps=fps, caption=clip.caption, tracks=tracks)
 
 
 def fit_mask(mask: np.ndarray, size: Size) -> np.ndarray:

@@ -11,7 +11,7 @@ the comment, else the caption). Tracks other than the frames are not written.
 import io
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +28,7 @@ from worldtube.errors import RequestError, unknown
 from worldtube.video.clip import Clip
 from worldtube.video.reader import EXIF_TAGS
 
+RGB = ("rgb24", "gbrp")
 SMALL = 1 << 17
 """Frames below so many pixels are encoded on one thread: it is faster and takes no turn from others."""
 
@@ -112,77 +113,144 @@ def _rate(clip: Clip) -> Fraction:
     return Fraction(clip.fps).limit_denominator(1001)
 
 
+def write_blocks(
+    path: str | Path,
+    blocks: Iterable[np.ndarray],
+    *,
+    fps: float,
+    caption: str = "",
+    comment: str = "",
+    crf: int = 16,
+) -> int:
+    """Write an mp4 or webm while its frames, blocks uint8 (T, H, W, 3), are being made; returns how many came.
+
+    Whole or not at all, but for Ctrl-C: what came until then is written as a file that plays, and the
+    interrupt goes on.
+    """
+    path = Path(path)
+    format = check_format(path)
+    if format not in STREAMED:
+        raise RequestError(f"{path} cannot be written bit by bit (accepted: {', '.join(STREAMED)})")
+    if not path.parent.is_dir():
+        raise RequestError(f"no folder {path.parent} to write {path.name} in")
+    count = 0
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        part = Path(folder, "clip")
+        output = av.open(str(part), mode="w", format=format, options=_flags(format))
+        stopped: KeyboardInterrupt | None = None
+        try:
+            stream = None
+            try:
+                for block in blocks:
+                    if stream is None:
+                        clip = Clip(frames=block, fps=fps, caption=caption)
+                        stream = _stream(output, clip, *STREAMED[format](crf), comment)
+                    for array in block:
+                        output.mux(stream.encode(_frame(stream, array, count)))
+                        count += 1
+            except KeyboardInterrupt as interrupt:
+                stopped = interrupt
+            if stream is not None:
+                output.mux(stream.encode())
+        finally:
+            output.close()
+        if count:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.chmod(0o666 & ~_umask())
+            part.replace(path)
+    if stopped is not None:
+        raise stopped
+    return count
+
+
+def _flags(container: str) -> dict[str, str]:
+    # Putting the index first (faststart) reads the file back, which FFmpeg does by name only: hence a real file.
+    return {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if container == "mp4" else {})
+
+
 def _coded(
     clip: Clip, container: str, codec: str, pixels: str, options: dict[str, str], comment: str
 ) -> bytes:
-    frames = clip.frames
-    if codec == "libx264":
-        _, height, width, _ = frames.shape
-        frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    flags = {"fflags": "+bitexact"}
-    # Putting the index first (faststart) reads the file back, which FFmpeg does by name only: hence a real file.
-    if container == "mp4":
-        flags["movflags"] = "+faststart"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "clip")
-        with av.open(str(path), mode="w", format=container, options=flags) as output:
-            _encode_frames(output, clip, frames, codec, pixels, options, comment)
+        with av.open(str(path), mode="w", format=container, options=_flags(container)) as output:
+            stream = _stream(output, clip, codec, pixels, options, comment)
+            for index, array in enumerate(clip.frames):
+                output.mux(stream.encode(_frame(stream, array, index)))
+            output.mux(stream.encode())
         return path.read_bytes()
 
 
-def _encode_frames(
+def _stream(
     output: OutputContainer,
     clip: Clip,
-    frames: np.ndarray,
     codec: str,
     pixels: str,
     options: dict[str, str],
     comment: str,
-) -> None:
+) -> av.VideoStream:
+    """A stream for frames like the clip's; H.264 needs even sides."""
     tags = {"title": clip.caption, "comment": comment}
     output.metadata.update({key: value for key, value in tags.items() if value})
     stream = output.add_stream(codec, rate=_rate(clip), options=options)
     assert isinstance(stream, av.VideoStream)
-    stream.height, stream.width = frames.shape[1:3]
+    even = 1 if codec == "libx264" else 0
+    stream.height, stream.width = (side + (side & even) for side in clip.frames.shape[1:3])
     stream.pix_fmt = pixels
-    rgb = pixels in ("rgb24", "gbrp")
-    if not rgb:
+    if pixels not in RGB:
         stream.codec_context.color_primaries = ColorPrimaries.BT709
         stream.codec_context.color_trc = ColorTrc.BT709
         stream.codec_context.colorspace = Colorspace.ITU709
         stream.codec_context.color_range = ColorRange.MPEG
-    if frames.shape[1] * frames.shape[2] < SMALL:
+    if stream.height * stream.width < SMALL:
         stream.codec_context.thread_count = 1
-    for index, array in enumerate(frames):
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
-        if not rgb:
-            frame = frame.reformat(
-                format=pixels,
-                dst_colorspace=Colorspace.ITU709,
-                dst_color_range=ColorRange.MPEG,
-                dst_color_trc=ColorTrc.BT709,
-                dst_color_primaries=ColorPrimaries.BT709,
-            )
-        frame.pts, frame.time_base = index, 1 / _rate(clip)
-        output.mux(stream.encode(frame))
-    output.mux(stream.encode())
+    return stream
+
+
+def _frame(stream: av.VideoStream, array: np.ndarray, index: int) -> av.VideoFrame:
+    height, width = array.shape[:2]
+    if (height, width) != (stream.height, stream.width):
+        array = np.pad(
+            array, ((0, stream.height - height), (0, stream.width - width), (0, 0)), mode="edge"
+        )
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
+    if stream.pix_fmt not in RGB:
+        frame = frame.reformat(
+            format=stream.pix_fmt,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            dst_color_trc=ColorTrc.BT709,
+            dst_color_primaries=ColorPrimaries.BT709,
+        )
+    rate = stream.average_rate
+    assert rate is not None
+    frame.pts, frame.time_base = index, 1 / rate
+    return frame
 
 
 def _mp4(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
     if lossless:
         options = {"qp": "0", "preset": "veryfast"}
         return _coded(clip, "mp4", "libx264rgb", "rgb24", options, comment)
+    return _coded(clip, "mp4", *_h264(crf), comment)
+
+
+def _h264(crf: int) -> tuple[str, str, dict[str, str]]:
     # x264's macroblock tree reads stray memory at small sizes: the same frames would not always give the same bytes.
-    options = {"crf": str(crf), "x264-params": "mbtree=0"}
-    return _coded(clip, "mp4", "libx264", "yuv420p", options, comment)
+    return "libx264", "yuv420p", {"crf": str(crf), "x264-params": "mbtree=0"}
 
 
 def _webm(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
     if lossless:
         return _coded(clip, "webm", "libvpx-vp9", "gbrp", {"lossless": "1"}, comment)
+    return _coded(clip, "webm", *_vp9(crf), comment)
+
+
+def _vp9(crf: int) -> tuple[str, str, dict[str, str]]:
     # VP9 counts 0 to 63 where H.264 counts 0 to 51.
     options = {"crf": str(round(crf * 63 / 51)), "b": "0", "deadline": "good", "cpu-used": "3"}
-    return _coded(clip, "webm", "libvpx-vp9", "yuv420p", options, comment)
+    return "libvpx-vp9", "yuv420p", options
 
 
 def _gif(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
@@ -270,3 +338,6 @@ FORMATS: dict[str, Callable[[Clip, bool, int, str], bytes]] = {
     "png": _png,
     "webp": _webp,
 }
+
+STREAMED: dict[str, Callable[[int], tuple[str, str, dict[str, str]]]] = {"mp4": _h264, "webm": _vp9}
+"""Formats that can be written while frames are being made: crf -> codec, pixels, options."""
