@@ -54,10 +54,11 @@ def inside(arguments: list[str]) -> None:
         "embed": "text",
         "read": "text",
         "velocity": "denoise",
-        "decode": "decode",
     }
     for name, stage in stages.items():
         setattr(LocalModel, name, clocked(stage, getattr(LocalModel, name)))
+    decoder = LocalModel.decoder
+    LocalModel.decoder = lambda self, grid: clocked("decode", decoder(self, grid))
     assert models.LocalModel is LocalModel
     code = cli.main(arguments)
     if code:

@@ -80,6 +80,22 @@ def codec_decode(record: Record) -> list[str]:
     return table(["", "GFLOP Wan", "ours", "Wan", "ours", "ratio"], rows)
 
 
+def minute(record: Record) -> list[str]:
+    first = record["results"][0]["peak_mb"]
+    rows = [
+        [
+            f"{one['seconds']:g} s",
+            f"{one['peak_mb']:.0f} MB",
+            f"{one['peak_mb'] / first:.2f}",
+            f"{one['cpu_seconds']:.1f} s",
+            f"{one['cpu_seconds'] / one['seconds']:.2f}",
+        ]
+        for one in record["results"]
+    ]
+    head = ["video", "peak memory", "to the shortest", "CPU time", "a second of video"]
+    return table(head, rows)
+
+
 def generate_time(record: Record) -> list[str]:
     stages = list(record["results"][0]["stages_cpu_seconds"])
     rows = [
@@ -98,6 +114,7 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "packing": packing,
     "transformer_forward": transformer_forward,
     "codec_decode": codec_decode,
+    "minute": minute,
     "generate_time": generate_time,
 }
 

@@ -24,6 +24,7 @@ def at_home(monkeypatch):
         "transformer_forward",
         "codec_decode",
         "generate_time",
+        "minute",
     ):
         sys.modules.pop(name, None)
 
@@ -184,3 +185,20 @@ def test_the_page_says_what_the_records_say():
     page = table.PAGE.read_text(encoding="utf-8")
     assert table.filled(page) == page
     assert all(f"<!-- table: {name} -->" in page for name in table.TABLES)
+
+
+def test_minute_measures_each_process_alone(tmp_path):
+    import minute
+    from table import minute as table_of
+
+    path = minute.main(
+        [
+            *("--seconds", "3", "1", "--steps", "1", "--out", str(tmp_path / "minute.json")),
+            *("--plot", str(tmp_path / "minute.png")),
+        ]
+    )
+    results = check(path)["results"]
+    assert [one["seconds"] for one in results] == [3, 1]
+    assert all(50 < one["peak_mb"] < 8000 and one["cpu_seconds"] > 0 for one in results)
+    assert (tmp_path / "minute.png").stat().st_size > 1000
+    assert len(table_of(json.loads(path.read_text()))) == 4
