@@ -1,4 +1,4 @@
-"""Order of convergence of every sampler on the exact model, and guidance as algebra."""
+"""Order of convergence of every sampler on the exact model."""
 
 import itertools
 import math
@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from worldtube.diffusion import schedule
-from worldtube.diffusion.guidance import classifier_free
 from worldtube.diffusion.samplers import EVALUATIONS, SAMPLERS
 from worldtube.models.gaussian import GaussianModel
 from worldtube.tokens import pack
@@ -64,26 +63,3 @@ def test_a_known_token_survives_an_unbounded_slope():
     x = torch.ones(2, 1)
     out = SAMPLERS["euler"](lambda x, s: torch.tensor([[math.inf], [1.0]]), x, levels, None)
     assert out.tolist() == [[1.0], [0.0]]
-
-
-def test_guidance():
-    def told(x, s):
-        return x + 1
-
-    def untold(x, s):
-        return x - 1
-
-    x, sigma = torch.zeros(3, 2), torch.tensor([0.1, 0.5, 0.9])
-    assert classifier_free(told, untold, 1.0) is told
-    assert torch.equal(classifier_free(told, untold, 0.0)(x, sigma), untold(x, sigma))
-    assert torch.equal(classifier_free(told, untold, 3.0)(x, sigma), torch.full((3, 2), 5.0))
-    within = classifier_free(told, untold, 3.0, interval=(0.4, 0.6))(x, sigma)
-    assert within[:, 0].tolist() == [1, 5, 1]
-
-
-def test_guidance_outside_its_interval_costs_nothing():
-    def never(x, s):
-        raise AssertionError("the unconditional pass was run")
-
-    guided = classifier_free(lambda x, s: x, never, 3.0, interval=(0.4, 0.6))
-    guided(torch.zeros(2, 1), torch.tensor([0.9, 0.1]))

@@ -1,5 +1,7 @@
 """Law 3: the engine is exact on the Gaussian model, for every task and sampler; law 6: seeds and neighbours."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -217,6 +219,20 @@ def test_guidance_moves_the_mean_linearly():
     assert made.std() == pytest.approx(1.0, abs=0.05)
 
 
+def test_guidance_has_an_interval_and_gives_contrast_back():
+    def made(prompts=("four", "eleven"), **change):
+        common = {"seconds": 1.25, "steps": 6, "guidance": 6.0} | change
+        return engine.sample(MODEL, [Request(prompt=p, **common) for p in prompts])[1]
+
+    for nowhere, none in zip(made(guidance_interval=(0, 0)), made(guidance=1.0), strict=True):
+        assert torch.equal(nowhere, none)
+    early, always, rescaled = made(guidance_interval=(0.5, 1)), made(), made(guidance_rescale=1.0)
+    for i in range(2):
+        assert none.mean() < early[i].mean() < always[i].mean()
+        assert not torch.equal(rescaled[i], always[i])
+    assert torch.equal(rescaled[1], made(["eleven"], guidance_rescale=1.0)[0]), "clip by clip"
+
+
 def test_progress_counts_every_evaluation():
     seen = []
     engine.generate(
@@ -238,13 +254,18 @@ def test_progress_counts_every_evaluation():
         ({"steps": 0}, "steps 0"),
         ({"sampler": "huen"}, "did you mean 'heun'"),
         ({"guidance": float("nan")}, "nan"),
+        ({"guidance_interval": (0.6, 0.4)}, r"guidance_interval (0.6, 0.4)"),
+        ({"guidance_interval": (0.0, float("nan"))}, "nan"),
+        ({"guidance_rescale": 1.5}, "guidance_rescale 1.5"),
+        ({"shift": 0.0}, "shift 0.0"),
+        ({"shift": float("inf")}, "shift inf"),
         ({"fps": 0}, "fps 0"),
         ({"seed": -1}, "-1"),
         ({"lag": 99}, "lag 99"),
     ],
 )
 def test_bad_requests_name_the_value(change, words):
-    with pytest.raises(RequestError, match=words.replace("(", r"\(")):
+    with pytest.raises(RequestError, match=re.escape(words)):
         Request(**({"prompt": "a red ball"} | change))
 
 

@@ -55,7 +55,10 @@ def _levels(request: Request, layout: Layout, start: Tensor) -> Tensor:
     return schedule.staircase(path, start, frame, request.lag)
 
 
-_SHARED = ("steps", "sampler", "guidance", "lag", "shift")
+_SHARED = (
+    *("steps", "sampler", "lag", "shift"),
+    *("guidance", "guidance_interval", "guidance_rescale"),
+)
 
 
 def walk(
@@ -127,6 +130,9 @@ def _hop(
         lambda x, sigma: model.velocity(x, sigma, layout, told),
         lambda x, sigma: model.velocity(x, sigma, layout, untold),
         first.guidance,
+        interval=first.guidance_interval,
+        rescale=first.guidance_rescale,
+        bounds=layout.bounds,
     )
 
     def velocity(x: Tensor, sigma: Tensor) -> Tensor:

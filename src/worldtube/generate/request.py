@@ -67,6 +67,10 @@ class Request:
     """One of SAMPLERS."""
     guidance: float = 4.0
     """How strongly the words pull; 1 is none."""
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    """Lowest and highest noise level at which they pull."""
+    guidance_rescale: float = 0.0
+    """How far contrast that guidance adds is taken back: 0 not at all, 1 wholly."""
     negative_prompt: str = ""
     """What guidance pushes away from; nothing in particular when empty."""
     shift: float = 3.0
@@ -101,6 +105,15 @@ class Request:
             raise unknown("sampler", self.sampler, SAMPLERS)
         if not (math.isfinite(self.guidance) and 0 <= self.guidance <= 50):
             raise RequestError(f"guidance {self.guidance} is not accepted; 0 to 50 is")
+        low, high = self.guidance_interval
+        if not 0 <= low <= high <= 1:
+            raise RequestError(
+                f"guidance_interval {self.guidance_interval} is not accepted; 0 <= lowest <= highest <= 1 is"
+            )
+        if not 0 <= self.guidance_rescale <= 1:
+            raise RequestError(
+                f"guidance_rescale {self.guidance_rescale} is not accepted; 0 to 1 is"
+            )
         if not 0 <= self.seed < 2**63:
             raise RequestError(f"seed {self.seed} is not accepted; 0 to {2**63 - 1} is")
         if not (math.isfinite(self.shift) and 0 < self.shift <= 100):
