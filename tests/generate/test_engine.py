@@ -20,7 +20,7 @@ from worldtube.video import Clip, Size
 PIXEL = Size(1, 1)
 COUNT = 2000
 MODEL = GaussianModel()
-STEPS = {"euler": 128, "heun": 24}
+STEPS = {"euler": 128, "heun": 24, "adams": 24, "dpm": 48, "sde": 64}
 
 
 def grey(levels, size=PIXEL):
@@ -99,13 +99,16 @@ def model_for(name):
     return GaussianModel(window=4) if "hops" in name else MODEL
 
 
-# Every task with every sampler; the further cases are about placing what is given, which one sampler shows.
+# Every case with one sampler, every sampler on three tasks: nothing, a part, everything partly known.
 PAIRS = [
-    (name, sampler) for name in CASES for sampler in SAMPLERS if name in TASKS or sampler == "heun"
+    (name, sampler)
+    for name in CASES
+    for sampler in SAMPLERS
+    if sampler == "adams" or name in ("generate", "paint", "edit")
 ]
 
 
-def exact(one):
+def exact(one, sampler):
     """Mean (n,) and covariance (n, n) that a plan's tokens must have, in closed form."""
     prior = MODEL.covariance(one.layout.positions)
     mean = torch.cat(
@@ -114,10 +117,16 @@ def exact(one):
     known, data = one.start == 0, one.known[:, 0].double()
     partly = (one.start > 0) & (one.start < 1)
     if partly.any():
-        # From level s the probability flow scales each principal axis of variance v by sqrt(v / ((1 - s)^2 v + s^2)).
+        # From level s the probability flow scales each principal axis of variance v by sqrt(v / ((1 - s)^2 v + s^2));
+        # the reverse SDE draws from the posterior.
         assert partly.all() and one.start.unique().numel() == 1
         s = float(one.start[0])
         values, axes = torch.linalg.eigh(prior)
+        if sampler == "sde":
+            marginal = (1 - s) ** 2 * prior + s**2 * torch.eye(len(prior))
+            gain = (1 - s) * torch.linalg.solve(marginal, prior).T
+            posterior = prior - (1 - s) * gain @ prior
+            return mean + (1 - s) * gain @ (data - mean), s**2 * gain @ gain.T + posterior
         flow = axes @ torch.diag((values / ((1 - s) ** 2 * values + s**2)).sqrt()) @ axes.T
         return mean + (1 - s) * flow @ (data - mean), s**2 * flow @ flow.T
     if known.any():
@@ -127,9 +136,9 @@ def exact(one):
     return mean, prior
 
 
-def errors(one, made):
+def errors(one, made, sampler):
     """Largest errors of mean and covariance of samples (count, n, P) over what was made."""
-    mean, covariance = exact(one)
+    mean, covariance = exact(one, sampler)
     free = one.start > 0
     centred = made.double() - mean[:, None]
     rows = centred[:, free].permute(2, 0, 1).reshape(-1, int(free.sum()))
@@ -143,7 +152,7 @@ def test_exact_mean_and_covariance(name, sampler):
     requests = [case(name, sampler, seed) for seed in range(COUNT)]
     plans, tokens = engine.sample(model_for(name), requests)
     # 2,000 samples of three colours each: the standard error of a mean is 0.013, of a variance 0.018.
-    of_mean, of_covariance = errors(plans[0], torch.stack(tokens))
+    of_mean, of_covariance = errors(plans[0], torch.stack(tokens), sampler)
     assert of_mean < 0.07, name
     assert of_covariance < 0.08, name
     known = plans[0].start == 0
@@ -160,17 +169,24 @@ def test_exact_within_two_hundredths(name):
         requests = [case(name, "heun", seed) for seed in range(first, first + 4000)]
         plans, tokens = engine.sample(model_for(name), requests)
         total += tokens
-    of_mean, of_covariance = errors(plans[0], torch.stack(total))
+    of_mean, of_covariance = errors(plans[0], torch.stack(total), "heun")
     assert of_mean <= 0.02
     assert of_covariance <= 0.02
 
 
-def test_a_sample_does_not_depend_on_its_neighbours():
-    requests = [case("generate", "heun", seed) for seed in (5, 6, 7)]
-    _, three = engine.sample(MODEL, requests)
-    _, alone = engine.sample(MODEL, requests[1:2])
-    assert torch.equal(three[1], alone[0])
-    assert not torch.equal(three[0], three[1])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_sample_does_not_depend_on_its_neighbours(sampler):
+    """Nor on how many hops and, as a staircase, how many steps they take."""
+    model = GaussianModel(window=4)
+    requests = [
+        Request(prompt="four", seconds=seconds, seed=seed, steps=6, lag=2, sampler=sampler)
+        for seed, seconds in ((5, 1.0), (6, 2.5), (7, 2.0))
+    ]
+    _, three = engine.sample(model, requests)
+    for i in range(3):
+        _, alone = engine.sample(model, requests[i : i + 1])
+        assert torch.equal(three[i], alone[0])
+    assert not torch.equal(three[0], three[1][: len(three[0])])
 
 
 def test_bytes_do_not_depend_on_the_batch():
@@ -196,9 +212,13 @@ def test_bytes_do_not_depend_on_the_batch():
     assert max(difference) < 2, "packed in one row the clips are the same up to rounding"
 
 
-def test_same_seed_same_clip():
-    first, second = (engine.generate(MODEL, [case("generate", "heun", 3)])[0] for _ in range(2))
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_same_seed_same_clip(sampler):
+    first, second, other = (
+        engine.generate(MODEL, [case("generate", sampler, seed)])[0] for seed in (3, 3, 4)
+    )
     assert np.array_equal(first.frames, second.frames)
+    assert not np.array_equal(first.frames, other.frames)
     assert first.num_frames == 5 and first.fps == 4 and first.caption == "four"
 
 

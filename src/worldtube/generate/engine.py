@@ -79,7 +79,8 @@ def walk(
                 )
     plans = [plan(model, request) for request in requests]
     todo = [list(hops(one, model.window)) for one in plans]
-    values = [_first_value(one, request) for one, request in zip(plans, requests, strict=True)]
+    generators = [torch.Generator().manual_seed(request.seed) for request in requests]
+    values = [_first_value(one, own) for one, own in zip(plans, generators, strict=True)]
     done = [one.start == 0 for one in plans]
     rounds = []
     for k in range(max(map(len, todo))):
@@ -98,7 +99,8 @@ def walk(
     for k, (active, rows, matrices) in enumerate(rounds):
         seen = [todo[i][k].seen for i in active]
         x = torch.cat([values[i][keep] for i, keep in zip(active, seen, strict=True)])
-        made = _hop(model, [requests[i] for i in active], rows, matrices, x, tell)
+        noise = _noise([generators[i] for i in active], [int(keep.sum()) for keep in seen])
+        made = _hop(model, [requests[i] for i in active], rows, matrices, x, noise, tell)
         for i, keep, part in zip(active, seen, made, strict=True):
             values[i][keep] = part
             done[i] |= todo[i][k].made
@@ -111,6 +113,7 @@ def _hop(
     rows: Sequence[tuple[Layout, list[str]]],
     matrices: Sequence[Tensor],
     x: Tensor,
+    noise: Callable[[Tensor], Tensor],
     tell: Callable[[], None],
 ) -> tuple[Tensor, ...]:
     first = requests[0]
@@ -141,7 +144,7 @@ def _hop(
         return out
 
     with torch.inference_mode():
-        x = SAMPLERS[first.sampler](velocity, x, levels, None)
+        x = SAMPLERS[first.sampler](velocity, x, levels, noise)
     return x.split([one.bounds[-1] for one, _ in rows])
 
 
@@ -155,10 +158,27 @@ def sample(
     return plans, values
 
 
-def _first_value(one: Plan, request: Request) -> Tensor:
-    generator = torch.Generator().manual_seed(request.seed)
+def _first_value(one: Plan, generator: torch.Generator) -> Tensor:
     noise = torch.randn(one.known.shape, generator=generator)
     return (1 - one.start)[:, None] * one.known + one.start[:, None] * noise
+
+
+def _noise(
+    generators: Sequence[torch.Generator], lengths: Sequence[int]
+) -> Callable[[Tensor], Tensor]:
+    """What a sampler draws in a hop: each row from its own seed, whatever lies beside it.
+
+    A row takes one number from its request's generator to begin another with, so that the next hop does not
+    depend on how many steps its neighbours took in this one.
+    """
+    seeds = [int(torch.randint(2**62, (), generator=one)) for one in generators]
+    own = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def draw(like: Tensor) -> Tensor:
+        rows = zip(lengths, own, strict=True)
+        return torch.cat([torch.randn(n, like.shape[1], generator=one) for n, one in rows]).to(like)
+
+    return draw
 
 
 def _counter(total: int, progress: Progress | None) -> Callable[[], None]:
