@@ -30,3 +30,15 @@ def test_staircase_starts_each_frame_later():
         schedule.staircase(path, torch.ones(4), frame, lag=0),
         schedule.from_start(path, torch.ones(4)),
     )
+
+
+def test_shift_grows_with_the_root_of_the_tokens():
+    assert schedule.shift_for(112, 112) == 3.0
+    assert schedule.shift_for(448, 112) == 6.0 and schedule.shift_for(28, 112) == 1.5
+    assert schedule.shift_for(448, 112, native_shift=1.0) == 2.0
+    twice = schedule.uniform(8, shift=schedule.shift_for(448, 112))
+    native = schedule.uniform(8, shift=3.0)
+    # A shift on top of a shift is their product: at each step the ratio of data to noise is halved.
+    torch.testing.assert_close(
+        (1 - native[1:-1]) / native[1:-1], 2 * (1 - twice[1:-1]) / twice[1:-1]
+    )

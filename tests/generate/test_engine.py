@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from worldtube.codec import CodecConfig, VideoCodec
+from worldtube.diffusion import schedule
 from worldtube.diffusion.samplers import SAMPLERS
 from worldtube.errors import RequestError
 from worldtube.generate import engine
@@ -251,6 +252,22 @@ def test_guidance_has_an_interval_and_gives_contrast_back():
         assert none.mean() < early[i].mean() < always[i].mean()
         assert not torch.equal(rescaled[i], always[i])
     assert torch.equal(rescaled[1], made(["eleven"], guidance_rescale=1.0)[0]), "clip by clip"
+
+
+def test_larger_clips_shift_further_and_the_native_one_by_three():
+    def path(**change):
+        seen = []
+
+        class Watched(GaussianModel):
+            def velocity(self, x, sigma, layout, reading):
+                seen.append(float(sigma[0]))
+                return super().velocity(x, sigma, layout, reading)
+
+        engine.sample(Watched(), [Request(prompt="four", steps=4, guidance=1, **change)])
+        return seen
+
+    assert path() == path(shift=3.0) == schedule.uniform(4, shift=3.0)[:-1].tolist()
+    assert path(size=Size(2, 2)) == path(size=Size(2, 2), shift=6.0) == path(shift=6.0)
 
 
 def test_progress_counts_every_evaluation():

@@ -4,8 +4,19 @@ Owns the matrices `(steps + 1, N)` that samplers walk down. Knows nothing of tas
 which level each token starts and, for staircases, how late it starts.
 """
 
+import math
+
 import torch
 from torch import Tensor
+
+
+def shift_for(num_tokens: int, native_tokens: int, *, native_shift: float = 3.0) -> float:
+    """The shift for clips of `num_tokens`, when `native_shift` is right for `native_tokens`.
+
+    The more tokens say the same thing, the more noise hides it, by the square root of their number
+    (Esser et al. 2024, eq. 23); shifts multiply. At the native number it is exactly `native_shift`.
+    """
+    return native_shift * math.sqrt(num_tokens / native_tokens)
 
 
 def uniform(steps: int, *, shift: float = 1.0) -> Tensor:

@@ -47,8 +47,9 @@ class Generated(Clip):
         return provenance.write(self, path, details=self.details)
 
 
-def _levels(request: Request, layout: Layout, start: Tensor) -> Tensor:
-    path = schedule.uniform(request.steps, shift=request.shift)
+def _levels(request: Request, layout: Layout, start: Tensor, native: int) -> Tensor:
+    shift = request.shift or schedule.shift_for(len(start), native)
+    path = schedule.uniform(request.steps, shift=shift)
     if request.lag == 0:
         return schedule.from_start(path, start)
     frame = torch.unique(layout.frames, return_inverse=True)[1]
@@ -82,6 +83,7 @@ def walk(
     generators = [torch.Generator().manual_seed(request.seed) for request in requests]
     values = [_first_value(one, own) for one, own in zip(plans, generators, strict=True)]
     done = [one.start == 0 for one in plans]
+    native = len(plan(model, Request(prompt="what a request gets that says no more")).start)
     rounds = []
     for k in range(max(map(len, todo))):
         active = [i for i in range(len(plans)) if k < len(todo[i])]
@@ -90,7 +92,7 @@ def walk(
             torch.where(todo[i][k].made, plans[i].start, 0.0)[todo[i][k].seen] for i in active
         ]
         matrices = [
-            _levels(requests[i], layout, start)
+            _levels(requests[i], layout, start, native)
             for i, (layout, _), start in zip(active, rows, starts, strict=True)
         ]
         rounds.append((active, rows, matrices))

@@ -73,8 +73,9 @@ class Request:
     """How far contrast that guidance adds is taken back: 0 not at all, 1 wholly."""
     negative_prompt: str = ""
     """What guidance pushes away from; nothing in particular when empty."""
-    shift: float = 3.0
-    """Above 1 spends more steps at high noise, where it is decided what stands where."""
+    shift: float | None = None
+    """Above 1 spends more steps at high noise, where it is decided what stands where. When not said, it goes
+    by the number of tokens seen at once: 3 at the model's own size and 2 s."""
     lag: int = 0
     """Steps that each latent frame starts after the one before; 0 denoises all together."""
     causal: bool = False
@@ -116,7 +117,7 @@ class Request:
             )
         if not 0 <= self.seed < 2**63:
             raise RequestError(f"seed {self.seed} is not accepted; 0 to {2**63 - 1} is")
-        if not (math.isfinite(self.shift) and 0 < self.shift <= 100):
+        if self.shift is not None and not 0 < self.shift <= 100:
             raise RequestError(f"shift {self.shift} is not accepted; above 0 and at most 100 is")
         if not 0 <= self.lag <= self.steps:
             raise RequestError(

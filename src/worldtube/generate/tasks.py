@@ -24,7 +24,7 @@ class Options(TypedDict, total=False):
     sampler: str
     guidance: float
     negative_prompt: str
-    shift: float
+    shift: float | None
     lag: int
     causal: bool
 
@@ -267,7 +267,11 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     ),
     "guidance": (float, Request.guidance, "how strongly the words pull; 1 is none"),
     "negative_prompt": (str, "", "what guidance pushes away from"),
-    "shift": (float, Request.shift, "above 1 spends more steps at high noise"),
+    "shift": (
+        float | None,
+        Request.shift,
+        "above 1 spends more steps at high noise; goes by the number of tokens when not said",
+    ),
     "lag": (int, 0, "steps that each latent frame starts after the one before"),
     "causal": (bool, False, "frames do not see later ones"),
 }
