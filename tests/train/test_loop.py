@@ -15,8 +15,8 @@ from worldtube.codec import CodecConfig, VideoCodec
 from worldtube.data.catalog import Catalog
 from worldtube.data.catalog import row as catalog_row
 from worldtube.data.latents import cache_latents, cache_text
-from worldtube.errors import DataError, WorldtubeError
-from worldtube.models import load, load_codec, save_codec
+from worldtube.errors import DataError, RequestError, WorldtubeError
+from worldtube.models import LocalModel, load, load_codec, save, save_codec
 from worldtube.records import read
 from worldtube.text.encoder import TextEncoder
 from worldtube.tokens import Grid, join, layout, pack
@@ -24,6 +24,7 @@ from worldtube.train import checkpoint, patterns
 from worldtube.train.loop import train
 from worldtube.train.optimizer import learning_rate
 from worldtube.train.recipes import RECIPES
+from worldtube.train.student import StudentConfig
 from worldtube.video import Clip
 
 CONFIG = replace(RECIPES["tiny"][1], steps=12, sample_every=0, log_every=1)
@@ -254,3 +255,35 @@ def test_learning_rate():
     rates = [learning_rate(s, peak=1.0, warmup=10, steps=100, decay=0.2) for s in range(101)]
     assert rates[0] == 0.1 and rates[9] == 1.0 and rates[80] == 1.0 and rates[100] == 0
     assert rates[90] == pytest.approx(0.5)
+
+
+def test_a_student_comes_closer_to_its_teacher(prepared, tmp_path):
+    """Its few unguided steps land nearer to the teacher's many guided ones than the teacher's own few would."""
+    where = {"data": [prepared / "data"], "codec": prepared / "codec.safetensors"}
+    config = replace(
+        RECIPES["student"][1],
+        model=CONFIG.model,
+        rows=4,
+        steps=80,
+        rate=3e-3,
+        ema_steps=10,
+        log_every=1,
+        sample_every=0,
+        student=StudentConfig(guidance=3.0, substeps=2),
+    )
+    with pytest.raises(RequestError, match="teacher"):
+        train(config, **where, out=tmp_path / "student")
+    teacher = train(replace(CONFIG, steps=60, rate=3e-3), **where, out=tmp_path / "teacher")
+    start = tmp_path / "teacher" / "model.safetensors"
+    student = train(config, **where, start=start, out=tmp_path / "student")
+    losses = [line["loss"] for line in read(tmp_path / "student" / "record.jsonl")[1]]
+    assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:20])
+
+    both = tmp_path / "both.safetensors"
+    card = replace(teacher.card, student_steps=4)
+    save(LocalModel(card, teacher.codec, teacher.transformer), both, student=student.transformer)
+    for fast, wanted in ((False, teacher), (True, student)):
+        found = load(both, fast=fast).transformer.token_out.weight
+        assert torch.equal(found, wanted.transformer.token_out.weight.to(found.dtype))
+    with pytest.raises(DataError, match="no student"):
+        load(start, fast=True)

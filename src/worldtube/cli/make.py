@@ -40,12 +40,14 @@ def _make(task: str, rest: list[str]) -> int:
         out: Path = Path(f"{task}.{suffix}"),
         strip: Path | None = None,
         model: Path | None = None,
+        fast: bool = False,
         json: bool = False,
     ) -> None:
         """Args:
         out: file to write; its ending chooses the format (mp4, webm, gif, webp, png)
         strip: also write a PNG of frames side by side
         model: weight file; the embedded model when not said
+        fast: a few steps by the model's student, where it has one
         json: print one JSON object about the clip
         """
 
@@ -94,19 +96,23 @@ def _run(
     out: Path,
     strip: Path | None,
     model: Path | None,
+    fast: bool,
     json: bool,
 ) -> int:
     for path in (out, strip):
         if path is not None:
             folder_exists(path)
     from worldtube import video
-    from worldtube.generate.tasks import TASKS
+    from worldtube.generate.tasks import OPTIONS, TASKS
 
     TASKS[task](*args, **values)  # what is wrong in itself is told before anything is loaded
     from worldtube.generate.layout import plan
     from worldtube.generate.session import load
 
-    session = load(model)
+    session = load(model, fast=fast)
+    if fast:  # what was not asked for otherwise is as the student learned it
+        asked = {name: default for name, (_, default, _) in OPTIONS.items()}
+        values = {k: v for k, v in values.items() if k not in asked or v != asked[k]}
     request = session.request(task, *args, **values)
     one = plan(session.model, request)  # and what does not fit, before anything is made
     video.check_format(out, still=one.num_frames == 1)

@@ -3,7 +3,7 @@
 Knows nothing of its own; it joins `models` and the engine for people who type Python.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from worldtube.video import Clip, retime
 class Session:
     """`session.generate("a red ball rolls right", seconds=2)`: every entry of TASKS is a method."""
 
-    def __init__(self, model: VideoModel):
-        self.model = model
+    def __init__(self, model: VideoModel, defaults: Mapping[str, Any] | None = None):
+        self.model, self.defaults = model, dict(defaults or {})
 
     def run(self, request: Request, *, progress: engine.Progress | None = None) -> Generated:
         """Carry out one request."""
@@ -52,7 +52,7 @@ class Session:
 
         return TASKS[task](
             *(timed(value) for value in args),
-            **{name: timed(value) for name, value in kwargs.items()},
+            **self.defaults | {name: timed(value) for name, value in kwargs.items()},
         )
 
     def _task(
@@ -66,9 +66,16 @@ class Session:
         return partial(self._task, name)
 
 
-def load(path: str | Path | None = None, *, device: str | torch.device = "cpu") -> Session:
-    """The model in a weight file; without a path, the one that ships inside the package."""
-    return Session(models.load(path, device=device))
+def load(
+    path: str | Path | None = None, *, device: str | torch.device = "cpu", fast: bool = False
+) -> Session:
+    """The model in a weight file; without a path, the one that ships inside the package.
+
+    fast: its student, which needs a few steps where the model itself needs 24 with guidance.
+    """
+    model = models.load(path, device=device, fast=fast)
+    few = {"steps": model.card.student_steps, "guidance": 1.0, "shift": 3.0}
+    return Session(model, few if fast else None)
 
 
 @lru_cache(maxsize=1)

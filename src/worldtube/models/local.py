@@ -48,6 +48,8 @@ class Card:
     """Native height, pixels."""
     window: int = 10
     """Latent frames of a shot that are seen at once."""
+    student_steps: int = 0
+    """Steps that the student needs; 0 where there is none."""
     latent_scale: tuple[float, ...] = ()
     """Divide each latent channel by this; empty for ones. Measured on the training latents."""
     latent_shift: tuple[float, ...] = ()
@@ -163,9 +165,20 @@ def embedded_path() -> Path:
     return Path(str(resources.files("worldtube") / "weights" / f"{EMBEDDED}.safetensors"))
 
 
-def save(model: LocalModel, path: Path | str, *, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Write codec and transformer with their configuration; whole or not at all."""
-    parts = {"codec": model.codec, "transformer": model.transformer}
+def save(
+    model: LocalModel,
+    path: Path | str,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    student: Transformer | None = None,
+) -> None:
+    """Write codec and transformer with their configuration; whole or not at all.
+
+    student: a transformer of the same sizes that needs few steps, for `load(..., fast=True)`.
+    """
+    parts: dict[str, torch.nn.Module] = {"codec": model.codec, "transformer": model.transformer}
+    if student is not None:
+        parts["student"] = student
     config = {
         "card": asdict(model.card),
         "transformer": asdict(model.transformer.config),
@@ -265,10 +278,12 @@ def load(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.bfloat16,
+    fast: bool = False,
 ) -> LocalModel:
     """The model in a safetensors file; without a path, the one that ships inside the package.
 
-    `dtype` is the transformer's; the codec chooses its own. Raises NotFound, DataError.
+    `dtype` is the transformer's; the codec chooses its own. `fast`: with the student in place of its teacher,
+    which makes a clip in `card.student_steps` steps without guidance. Raises NotFound, DataError.
     """
     path = embedded_path() if path is None else Path(path)
     config, tensors = _read(path)
@@ -283,7 +298,9 @@ def load(
     codec = CODECS[card.codec](CodecConfig.from_dict(config["codec"]))
     transformer = Transformer(TransformerConfig(**config["transformer"]))
     _fill(codec, "codec", tensors, path)
-    _fill(transformer, "transformer", tensors, path)
+    if fast and not card.student_steps:
+        raise DataError(f"{path} holds no student; `fast` needs one (worldtube train student)")
+    _fill(transformer, "student" if fast else "transformer", tensors, path)
     codec.decoder.to(
         dtype
     )  # in bf16 half the time for 0.002 dB; what the encoder makes stays exact

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,13 +20,14 @@ from worldtube.data.batches import Batch, Batches, Mix, draw
 from worldtube.data.catalog import Catalog
 from worldtube.data.latents import CAPTIONS
 from worldtube.diffusion import noise as noising
-from worldtube.errors import DataError, WorldtubeError
+from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.generate import engine
 from worldtube.generate.tasks import TASKS
 from worldtube.models.local import Card, LocalModel
 from worldtube.records import Run
 from worldtube.train import checkpoint, patterns
 from worldtube.train.optimizer import Optimizer, learning_rate
+from worldtube.train.student import Distillation, StudentConfig
 from worldtube.transformer import Transformer, TransformerConfig
 from worldtube.video import Size, save_image, sheet
 
@@ -87,6 +89,8 @@ class TrainConfig:
     """Steps between sheets of samples; 0 for none."""
     sample_steps: int = 16
     """Sampler steps for those."""
+    student: StudentConfig | None = None
+    """Learn to do in a few steps what the weights it starts from do in many; None to learn from clips."""
     log_every: int = 20
     """Steps between lines of the record."""
     checkpoint_minutes: float = 3.0
@@ -157,20 +161,30 @@ def train(
     sizes = replace(config.model, token_width=network.channels * card.patch**2)
     torch.manual_seed(config.seed)  # the only use of the global generator: initial weights
     transformer = Transformer(sizes)
-    if start is not None:
-        transformer.load_state_dict(
-            models.load(start, dtype=torch.float32).transformer.state_dict()
+    teacher = None
+    if config.student is not None and start is None:
+        raise RequestError(
+            "a student was asked for without a teacher (accepted: --start, a model file)"
         )
+    if start is not None:
+        teacher = models.load(start, dtype=torch.float32).transformer
+        transformer.load_state_dict(teacher.state_dict())
+        teacher.to(getattr(torch, config.dtype))
     transformer.to(config.device, getattr(torch, config.dtype)).train()
     model = LocalModel(card, network, transformer)
     model.bank = caption_bank(model, data)
+    no_words = model.text.encode([""])[0]
+    objective = partial(loss_of, config=config)
+    if config.student is not None and teacher is not None:
+        distillation = Distillation(teacher, no_words, config.student, config.device)
+        objective = partial(distillation, seed=config.seed)
     batches = Batches(
         data,
         weights=config.weights or None,
         rows=config.rows,
         patch=card.patch,
         seed=config.seed,
-        no_words=model.text.encode([""])[0],
+        no_words=no_words,
         tokens_of=model.tokens,
         version=version,
         truth=config.model.truth_width > 0,
@@ -208,7 +222,7 @@ def train(
                     decay=config.decay,
                 )
                 batch = batches.batch(step)
-                loss, numbers = loss_of(transformer, batch, config=config, step=step)
+                loss, numbers = objective(transformer, batch, step=step)
                 loss.backward()
                 norm = optimizer.step(rate)
                 bad = 0 if norm == norm and norm != float("inf") else bad + 1
@@ -227,9 +241,7 @@ def train(
                 if progress is not None:
                     progress(step, config.steps, numbers)
                 if config.sample_every and step % config.sample_every == 0:
-                    sample_sheet(
-                        model, optimizer, out / f"samples-{step:06d}.png", steps=config.sample_steps
-                    )
+                    sample_sheet(model, optimizer, out / f"samples-{step:06d}.png", config)
                 if time.monotonic() - last_saved > 60 * config.checkpoint_minutes:
                     keep()
                     last_saved = time.monotonic()
@@ -280,11 +292,14 @@ def export(model: LocalModel, optimizer: Optimizer, path: Path, *, clips_seen: i
         )
 
 
-def sample_sheet(model: LocalModel, optimizer: Optimizer, path: Path, *, steps: int) -> None:
+def sample_sheet(model: LocalModel, optimizer: Optimizer, path: Path, config: TrainConfig) -> None:
     """A contact sheet of fixed prompts and seeds, to see what the numbers do not say."""
     size = Size(model.card.width, model.card.height)
+    how = {"steps": config.sample_steps}
+    if config.student is not None:
+        how = {"steps": config.student.steps, "shift": config.student.shift, "guidance": 1.0}
     requests = [
-        TASKS["generate"](prompt, size=size, seed=seed, steps=steps)
+        TASKS["generate"](prompt, size=size, seed=seed, **how)
         for seed, prompt in enumerate(SAMPLE_PROMPTS)
     ]
     with _Averaged(model, optimizer):
