@@ -61,9 +61,9 @@ class Request:
     """Frames per second; the model's own when not said."""
     seed: int = 0
     """Same seed, same bytes on one machine, whatever else is made beside it."""
-    steps: int = 24
+    steps: int = 16
     """Rows of noise levels that the sampler walks down."""
-    sampler: str = "euler"
+    sampler: str = "adams"
     """One of SAMPLERS."""
     guidance: float = 4.0
     """How strongly the words pull; 1 is none."""

@@ -74,7 +74,7 @@ def load(
     fast: its student, which needs a few steps where the model itself needs 24 with guidance.
     """
     model = models.load(path, device=device, fast=fast)
-    few = {"steps": model.card.student_steps, "guidance": 1.0, "shift": 3.0}
+    few = {"steps": model.card.student_steps, "guidance": 1.0, "shift": 3.0, "sampler": "euler"}
     return Session(model, few if fast else None)
 
 

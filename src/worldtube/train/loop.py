@@ -297,7 +297,8 @@ def sample_sheet(model: LocalModel, optimizer: Optimizer, path: Path, config: Tr
     size = Size(model.card.width, model.card.height)
     how = {"steps": config.sample_steps}
     if config.student is not None:
-        how = {"steps": config.student.steps, "shift": config.student.shift, "guidance": 1.0}
+        student = config.student
+        how = {"steps": student.steps, "shift": student.shift, "guidance": 1.0, "sampler": "euler"}
     requests = [
         TASKS["generate"](prompt, size=size, seed=seed, **how)
         for seed, prompt in enumerate(SAMPLE_PROMPTS)
