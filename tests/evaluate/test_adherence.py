@@ -133,7 +133,7 @@ class Replay(GaussianModel):
         return super().grid(Size(1, 1), 1, fps, start=start)
 
     def embed(self, prompts):
-        # The empty prompt is 0, so that guidance only scales the number; 24 steps end at the mean itself.
+        # The empty prompt is 0, so that guidance only scales the number; the steps end at the mean itself.
         return Words.of(
             [torch.full((1, 1), 1.0 + self.order.index(p) if p else 0.0) for p in prompts]
         )
@@ -141,9 +141,11 @@ class Replay(GaussianModel):
     def velocity(self, x, sigma, layout, reading):
         return (x - reading.mean) / sigma[:, None].clamp_min(1e-6)
 
-    def decode(self, tokens, grid, fps):
+    def decoder(self, grid):
         guidance = 4.0
-        return self.clips[self.order[round(float(tokens.mean()) / guidance) - 1]]
+        return lambda tokens: (
+            self.clips[self.order[round(float(tokens.mean()) / guidance) - 1]].frames
+        )
 
 
 @pytest.fixture(scope="module")
