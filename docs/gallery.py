@@ -4,12 +4,14 @@ python docs/gallery.py [WEIGHTS]
 """
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from worldtube import models
 from worldtube.generate import engine
+from worldtube.generate.session import Session, load
 from worldtube.generate.tasks import TASKS
-from worldtube.video import save_image, sheet
+from worldtube.video import Clip, Size, save_image, sheet
 
 FOLDER = Path(__file__).with_name("gallery")
 SHEETS = {
@@ -26,12 +28,73 @@ STRIP = (
     "a purple ball is thrown to the left",
     "a white ball knocks over a purple cup and the water spills",
 )
+FIRST = 8_000_100
+"""Held-out seed of the first true clip that tasks are given."""
+COUNT = 4
+"""Results of each task."""
+PAIRS = (
+    ("a large red ball rolls to the right", "a large blue ball rolls to the right"),
+    ("a small yellow cup stands still", "a small green cup stands still"),
+    ("two black boxes stand still", "two white boxes stand still"),
+    ("an orange ball falls onto the table", "a purple ball falls onto the table"),
+)
+BOARDS = (
+    ("a red ball rolls to the right", "a red ball stands still", "the camera circles a red ball"),
+    ("two blue boxes stand still", "two blue boxes, camera pulls back", "two blue boxes"),
+    ("a yellow cup falls", "a yellow cup lies on the table", "the camera moves past a yellow cup"),
+    ("a green cylinder next to a white ball", "a green cylinder and a white ball", "a white ball"),
+)
+
+
+def true_clips(frames: int) -> list[Clip]:
+    from worldtube.worlds.record import record
+
+    seeds = range(FIRST, FIRST + COUNT)
+    return [record("tabletop", seed, Size(64, 64), num_frames=frames)[0] for seed in seeds]
+
+
+def part(clip: Clip, first: int, last: int | None = None) -> Clip:
+    return Clip(frames=clip.frames[first:last], fps=clip.fps, caption=clip.caption)
+
+
+def of_tasks(session: Session) -> dict[str, list[Clip]]:
+    """Clips by task: what was given, where there is something to compare, and what was made of it."""
+    true = true_clips(37)
+    told = [(clip, clip.caption) for clip in true]
+    seeds = range(COUNT)
+    makes: dict[str, list[Callable[[], Clip]]] = {
+        "animate": [partial(session.animate, part(c, 0, 1), w) for c, w in told],
+        "extend": [partial(session.extend, part(c, 0, 13), w, seconds=1) for c, w in told],
+        "extend-backward": [
+            partial(session.extend, part(c, 12, 25), w, seconds=1, backward=True) for c, w in told
+        ],
+        "loop": [partial(session.loop, part(c, 0, 13), w) for c, w in told],
+        "connect": [
+            partial(session.connect, part(c, 0, 9), part(c, 21, 30), w, seconds=1) for c, w in told
+        ],
+        "paint": [
+            partial(session.paint, part(c, 0, 25), "a small blue box", rectangle=(0, 24, 32, 40))
+            for c in true
+        ],
+        "storyboard": [partial(session.storyboard, *b, seconds=[1.4]) for b in BOARDS],
+        "image": [partial(session.image, one) for pair in PAIRS for one in pair],
+    }
+    out = {name: [make() for make in all_of_it] for name, all_of_it in makes.items()}
+    for name in ("edit", "remix"):
+        out[name] = []
+        for seed, (first, other) in zip(seeds, PAIRS, strict=True):
+            base = session.generate(first, seed=seed)
+            out[name] += [base, getattr(session, name)(base, other)]
+    return out
 
 
 def main(weights: str | None = None) -> None:
-    """Write one sheet of 32 samples for each of SHEETS, and the strip of the README."""
-    model = models.load(weights)
+    """Write one sheet of 32 samples for each of SHEETS, one of each task, and the strip of the README."""
+    session = load(weights)
+    model = session.model
     FOLDER.mkdir(exist_ok=True)
+    for name, clips in of_tasks(session).items():
+        save_image(sheet(clips, frames=9, columns=1), FOLDER / f"task-{name}.webp")
     for name, prompt in SHEETS.items():
         clips = engine.generate(
             model, [TASKS["generate"](prompt, seed=seed) for seed in range(32)], batch=8
