@@ -70,7 +70,7 @@ def cache(rest: list[str]) -> int:
 
     data, codec = parse(positional(command, "data"), "cache", rest)
     from worldtube.data.catalog import Catalog
-    from worldtube.data.latents import cache_latents, cache_text, cache_truth
+    from worldtube.data.latents import cache_latents, cache_tails, cache_text, cache_truth
     from worldtube.models.local import embedded_path, load_codec
     from worldtube.text.encoder import TextEncoder
 
@@ -79,6 +79,8 @@ def cache(rest: list[str]) -> int:
     with Catalog(data, mode="a") as catalog:
         with Bar("latents") as bar:
             clips = cache_latents(catalog, network, version=version, progress=bar)
+        with Bar("latents of second pieces") as bar:
+            cache_tails(catalog, network, version=version, progress=bar)
         with Bar("truth") as bar:
             cache_truth(catalog, network.stride, progress=bar)
         with Bar("words") as bar:

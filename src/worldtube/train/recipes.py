@@ -24,6 +24,9 @@ RECIPES: dict[str, tuple[str, TrainConfig]] = {
             rows=32,
             steps=20_000,
             rate=3e-3,
+            decay=0.3,
+            ema_steps=800,
+            mix=Mix(images=0.07, splits=0.12, causal=0.1),
         ),
     ),
     "student": (
@@ -47,6 +50,7 @@ RECIPES: dict[str, tuple[str, TrainConfig]] = {
             rows=128,
             steps=100_000,
             rate=7e-4,
+            mix=Mix(images=0.07, splits=0.12, causal=0.1),
             size=128,
             device="cuda",
         ),
