@@ -4,15 +4,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
+from replay import Replay
 
 from worldtube.errors import DataError, NotFound, RequestError
 from worldtube.evaluate import adherence, reader
 from worldtube.evaluate.adherence import Line, of_truth, read_prompts, score, summary, wilson
 from worldtube.evaluate.reader import Reading, Thing
 from worldtube.evaluate.reader.tracks import Track
-from worldtube.models.gaussian import GaussianModel
-from worldtube.tokens import Words
 from worldtube.video import Clip, Size
 
 
@@ -119,35 +117,6 @@ def test_a_missing_file_is_told(tmp_path) -> None:
         read_prompts(tmp_path / "none.jsonl")
 
 
-class Replay(GaussianModel):
-    """A model whose clip for a prompt is a known one: every velocity points at the prompt's number."""
-
-    name, fps, size = "replay", 12.0, Size(64, 64)
-
-    def __init__(self, clips: dict[str, Clip]):
-        super().__init__()
-        self.clips = clips
-        self.order = list(clips)
-
-    def grid(self, size, num_frames, fps, *, start=0.0):
-        return super().grid(Size(1, 1), 1, fps, start=start)
-
-    def embed(self, prompts):
-        # The empty prompt is 0, so that guidance only scales the number; the steps end at the mean itself.
-        return Words.of(
-            [torch.full((1, 1), 1.0 + self.order.index(p) if p else 0.0) for p in prompts]
-        )
-
-    def velocity(self, x, sigma, layout, reading):
-        return (x - reading.mean) / sigma[:, None].clamp_min(1e-6)
-
-    def decoder(self, grid):
-        guidance = 4.0
-        return lambda tokens: (
-            self.clips[self.order[round(float(tokens.mean()) / guidance) - 1]].frames
-        )
-
-
 @pytest.fixture(scope="module")
 def true_clips():
     """Twelve true clips of held-out seeds with their facts."""
@@ -172,7 +141,7 @@ def _prompts(path, true_clips):
 def test_true_clips_score_high_and_other_clips_near_chance(tmp_path, true_clips) -> None:
     path = _prompts(tmp_path / "true.jsonl", true_clips)
     names = [f"scene {i}" for i in range(len(true_clips))]
-    clips = [clip for clip, _ in true_clips]
+    clips = [clip.frames for clip, _ in true_clips]
     told = []
     result = adherence.measure(
         Replay(dict(zip(names, clips, strict=True))),
@@ -191,7 +160,7 @@ def test_true_clips_score_high_and_other_clips_near_chance(tmp_path, true_clips)
 
 def test_count_is_honoured(tmp_path, true_clips) -> None:
     path = _prompts(tmp_path / "true.jsonl", true_clips)
-    model = Replay({f"scene {i}": clip for i, (clip, _) in enumerate(true_clips)})
+    model = Replay({f"scene {i}": clip.frames for i, (clip, _) in enumerate(true_clips)})
     assert adherence.measure(model, prompts=path, count=3)["prompts"] == 3
     with pytest.raises(RequestError, match="count 0"):
         adherence.measure(model, prompts=path, count=0)
