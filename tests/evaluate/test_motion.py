@@ -131,3 +131,21 @@ def test_table_puts_controls_beside_scores() -> None:
     assert lines[1].split() == ["score", "95", "%", "of", "reader", "no_text"]
     assert lines[2].split() == ["count", "0.500", "0.150", "to", "0.850", "4", "0.970", "0.100"]
     assert lines[3].split() == ["event", "-", "-", "0", "0.900", "-"]
+
+
+def test_rows_of_a_result_are_tables_of_their_own() -> None:
+    result = {
+        "measure": "seam",
+        "clips": 2,
+        "passes": True,
+        "jump": {"loop": {"made": 0.5, "scores": {}}, "loop point": {"made": None, "scores": {}}},
+    }
+    assert report.table(result).splitlines() == [
+        "measure seam, clips 2",
+        "        score",
+        "passes  yes",
+        "",
+        "jump        made",
+        "loop        0.500",
+        "loop point  -",
+    ]
