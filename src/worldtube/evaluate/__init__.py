@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worldtube.errors import RequestError
-from worldtube.evaluate import adherence, motion
+from worldtube.evaluate import adherence, motion, seam
 from worldtube.models.model import VideoModel
 
 Progress = Callable[[int, int], None]
@@ -72,7 +72,7 @@ def _some(seeds: range | None, count: int | None, usual: int) -> range:
 def _no_prompts(name: str, prompts: Path | None) -> None:
     if prompts is not None:
         raise RequestError(
-            f"the measure {name} takes no prompts, got {prompts}; adherence and motion do"
+            f"the measure {name} takes no prompts, got {prompts}; adherence, motion, drift, sizes and storyboard do"
         )
 
 
@@ -81,5 +81,6 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "motion": motion.measure,
     "reader": _reader,
     "reconstruction": _reconstruction,
+    "seam": seam.measure,
 }
 """Name -> measure."""
