@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worldtube.errors import RequestError
-from worldtube.evaluate import adherence, motion, seam
+from worldtube.evaluate import adherence, drift, motion, seam
 from worldtube.models.model import VideoModel
 
 Progress = Callable[[int, int], None]
@@ -78,6 +78,7 @@ def _no_prompts(name: str, prompts: Path | None) -> None:
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "adherence": adherence.measure,
+    "drift": drift.measure,
     "motion": motion.measure,
     "reader": _reader,
     "reconstruction": _reconstruction,
