@@ -78,7 +78,16 @@ def _line(text: str, where: str) -> Line:
         or not raw["prompt"].strip()
     ):
         raise DataError(f"{where} has no prompt; an object with a non-empty 'prompt' is accepted")
-    facts = raw.get("facts") or []
+    facts = read_facts(raw.get("facts"), where)
+    event = raw.get("event")
+    if event is not None and event not in EVENTS[1:]:
+        raise DataError(f"{where}: event {event!r} is not accepted ({', '.join(EVENTS[1:])} are)")
+    return Line(prompt=raw["prompt"], facts=facts, event=event)
+
+
+def read_facts(facts: Any, where: str) -> tuple[Mapping[str, Any], ...]:
+    """Facts as a file has them, checked; None are none."""
+    facts = facts or []
     if not isinstance(facts, list) or not all(isinstance(fact, dict) for fact in facts):
         raise DataError(f"{where}: facts {facts!r} are not a list of objects")
     for fact in facts:
@@ -88,10 +97,7 @@ def _line(text: str, where: str) -> Line:
             if value is not None and value not in _FACTS[key]:
                 accepted = ", ".join(map(str, _FACTS[key]))
                 raise DataError(f"{where}: {key} {value!r} is not accepted ({accepted} are)")
-    event = raw.get("event")
-    if event is not None and event not in EVENTS[1:]:
-        raise DataError(f"{where}: event {event!r} is not accepted ({', '.join(EVENTS[1:])} are)")
-    return Line(prompt=raw["prompt"], facts=tuple(facts), event=event)
+    return tuple(facts)
 
 
 def of_truth(truth: Mapping[str, Any]) -> Line:
