@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worldtube.errors import RequestError
-from worldtube.evaluate import adherence, drift, motion, seam, storyboard
+from worldtube.evaluate import adherence, drift, motion, seam, sizes, storyboard
 from worldtube.models.model import VideoModel
 
 Progress = Callable[[int, int], None]
@@ -83,6 +83,7 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "reader": _reader,
     "reconstruction": _reconstruction,
     "seam": seam.measure,
+    "sizes": sizes.measure,
     "storyboard": storyboard.measure,
 }
 """Name -> measure."""

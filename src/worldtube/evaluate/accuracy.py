@@ -11,18 +11,23 @@ from worldtube.evaluate.reader import Reader
 from worldtube.evaluate.reader.network import SIDE
 from worldtube.video import Clip, Size
 
+NATIVE = Size(SIDE, SIDE)
 WORLDS_IN_TURN = ("tabletop", "tabletop", "tabletop", "tabletop", "pour")
 """About the shares of the held-out prompts."""
 
 
 def true_clips(
-    seeds: Iterable[int], worlds: tuple[str, ...] = WORLDS_IN_TURN
+    seeds: Iterable[int],
+    worlds: tuple[str, ...] = WORLDS_IN_TURN,
+    *,
+    size: Size = NATIVE,
+    num_frames: int = 25,
 ) -> Iterable[tuple[Clip, Mapping[str, Any]]]:
     """Clips and truths of these seeds, recorded now, of the worlds in turn."""
     from worldtube.worlds.record import record
 
     for i, seed in enumerate(seeds):
-        clip, _, truth = record(worlds[i % len(worlds)], seed, Size(SIDE, SIDE))
+        clip, _, truth = record(worlds[i % len(worlds)], seed, size, num_frames=num_frames)
         yield clip, truth
 
 
