@@ -84,6 +84,7 @@ def _make(task: str, rest: list[str]) -> int:
     more = ["    " + line.strip() for line in own_help if line.strip()]
     described.__doc__ = "\n".join([inspect.cleandoc(TASKS[task].__doc__ or ""), *shared, *more])
     where, values = parse(described, task, rest)
+    values = {name: value for name, value in values.items() if value is not None}
     args = [value for name in words for value in values.pop(name)]
     return _run(task, args, values, **where)
 

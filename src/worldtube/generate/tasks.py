@@ -59,7 +59,7 @@ def animate(
         seconds: duration, up to 60
     """
     first = replace(picture, frames=picture.frames[:1], tracks={})
-    return Request(prompt=prompt, seconds=seconds, given=(Given(clip=first),), **options)
+    return Request(prompt=prompt, seconds=seconds, given=(Given(clip=first),), **_gentle(options))
 
 
 def extend(
@@ -83,7 +83,7 @@ def extend(
         given = Given(clip=clip, at=-clip.num_frames)
     else:
         given = Given(clip=clip, tokens=getattr(clip, "tokens", None))
-    return Request(prompt=prompt, num_frames=total, given=(given,), **options)
+    return Request(prompt=prompt, num_frames=total, given=(given,), **_gentle(options))
 
 
 def loop(
@@ -99,7 +99,7 @@ def loop(
     total = _total([clip], seconds)
     start = replace(clip, frames=clip.frames[:5], tracks={}) if clip.num_frames >= 5 else clip
     given = (Given(clip=clip), Given(clip=_plain(start), at="end"))
-    return Request(prompt=prompt, num_frames=total, given=given, **options)
+    return Request(prompt=prompt, num_frames=total, given=given, **_gentle(options))
 
 
 def connect(
@@ -120,7 +120,7 @@ def connect(
     """
     total = _total([first, second], seconds)
     given = (Given(clip=first), Given(clip=second, at=-second.num_frames))
-    return Request(prompt=prompt, num_frames=total, given=given, **options)
+    return Request(prompt=prompt, num_frames=total, given=given, **_gentle(options))
 
 
 def edit(clip: Clip, prompt: str, *, strength: float = 0.8, **options: Unpack[Options]) -> Request:
@@ -155,7 +155,7 @@ def paint(
     """
     made = _region(clip, rectangle, mask)
     given = Given(clip=clip, mask=made if outside else ~made)
-    return Request(prompt=prompt, num_frames=clip.num_frames, given=(given,), **options)
+    return Request(prompt=prompt, num_frames=clip.num_frames, given=(given,), **_gentle(options))
 
 
 def remix(
@@ -194,6 +194,11 @@ def storyboard(
     each = list(seconds) * (len(shots) if len(seconds) == 1 else 1)
     board = tuple(Shot(prompt=p, seconds=s) for p, s in zip(shots, each, strict=True))
     return Request(prompt="", shots=board, **options)
+
+
+def _gentle(options: Options) -> Options:
+    """Words pull less where pictures say most: twice the pull makes seams show twice as much."""
+    return {"guidance": 2.0, **options}
 
 
 def _total(clips: Sequence[Clip], seconds: float) -> int:
@@ -265,7 +270,11 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
         Request.sampler,
         "how the levels are walked down (`worldtube info` lists the samplers)",
     ),
-    "guidance": (float, Request.guidance, "how strongly the words pull; 1 is none"),
+    "guidance": (
+        float | None,
+        None,
+        f"how strongly the words pull, 1 is none; when not said {Request.guidance:g}, or 2 where pictures are kept",
+    ),
     "negative_prompt": (str, "", "what guidance pushes away from"),
     "shift": (
         float | None,
