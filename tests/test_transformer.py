@@ -1,11 +1,12 @@
-"""Law 2: packed equals separate; a uniform level equals a scalar; order matters only through positions."""
+"""Law 2: packed equals separate; a uniform level equals a scalar; order matters only through positions.
+Law 4: what is remembered equals what is computed again."""
 
 import dataclasses
 
 import pytest
 import torch
 
-from worldtube.tokens import Grid, Layout, Words, layout, pack
+from worldtube.tokens import Grid, Layout, Words, layout, pack, select
 from worldtube.transformer import Transformer, TransformerConfig
 
 CONFIG = TransformerConfig(
@@ -138,3 +139,47 @@ def test_words_matter(network):
     out = network(x, sigma, lay, network.read(Words.of([words])))[0]
     other = network(x, sigma, lay, network.read(Words.of([words.flip(0)])))[0]
     assert (out - other).abs().max() > 1e-3
+
+
+def part(items, low, high):
+    """Frames low to high of some clips, as one pack; row b counts from low[b] to high[b]."""
+    keep = [
+        (i[0].frames >= a) & (i[0].frames < b) for i, a, b in zip(items, low, high, strict=True)
+    ]
+    lay = pack([select(i[0], k) for i, k in zip(items, keep, strict=True)])
+    return lay, *(torch.cat([i[z][k] for i, k in zip(items, keep, strict=True)]) for z in (1, 2))
+
+
+@pytest.mark.parametrize("done", [[1], [1, 3, 0]], ids=["one row", "three rows"])
+def test_remembered_equals_computed_again(network, done):
+    """Of causal rows, some without a past, two frames at a time of levels of their own; `done` frames are clean."""
+    items = rows([(6, 4, 4), (6, 4, 4), (5, 2, 4)][: len(done)], (True,) * len(done))
+    reading = network.read(Words.of([i[3] for i in items]))
+    before = part(items, [0] * len(done), done)
+    some = [b for b, count in enumerate(done) if count]
+    words = network.read(Words.of([items[b][3] for b in some]))
+    lay = pack([select(items[b][0], items[b][0].frames < done[b]) for b in some])
+    split = network.remember(before[1], lay, words).split(lay.lengths)
+    kept = [split[some.index(b)] if b in some else split[0][:0] for b in range(len(done))]
+    for _ in range(3):
+        past = network.recall(torch.cat(kept), part(items, [0] * len(done), done)[0])
+        ends = [count + 2 for count in done]
+        lay, x, sigma = part(items, done, ends)
+        made = network(x, sigma, lay, reading, past)[0].split(lay.lengths)
+        for item, one, low, high in zip(items, made, done, ends, strict=True):
+            item[2][item[0].frames < low] = 0  # what is remembered is clean
+            upto = part([item], [0], [high])
+            again = network(upto[1], upto[2], upto[0], network.read(Words.of([item[3]])))[0]
+            torch.testing.assert_close(one, again[-len(one) :], rtol=1e-5, atol=1e-5)
+        lay, x, _ = part(items, done, [count + 1 for count in done])
+        new = network.remember(x, lay, reading, past).split(lay.lengths)
+        kept = [torch.cat(pair) for pair in zip(kept, new, strict=True)]
+        done = [count + 1 for count in done]
+
+
+def test_a_past_must_be_causal(network):
+    (lay, x, _, words), *_ = rows()
+    reading = network.read(Words.of([words]))
+    past = network.recall(network.remember(x, lay, reading), lay)
+    with pytest.raises(ValueError, match="causal"):
+        network(x, torch.ones(len(x)), lay, reading, past)

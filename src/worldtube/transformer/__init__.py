@@ -4,6 +4,7 @@
 """
 
 from worldtube.transformer.network import (
+    Past,
     Reading,
     Transformer,
     TransformerConfig,
@@ -14,6 +15,7 @@ from worldtube.transformer.network import (
 )
 
 __all__ = [
+    "Past",
     "Reading",
     "Transformer",
     "TransformerConfig",

@@ -54,23 +54,43 @@ def plan(q_bounds: Sequence[int], k_bounds: Sequence[int], device: torch.device)
     return tuple(runs)
 
 
-def plan_self(layout: Layout) -> tuple[Run, ...]:
-    """As `plan` on one packing, but rows marked causal see no later frame of their own row."""
-    if not any(layout.causal):
+def plan_self(layout: Layout, past: Sequence[int] | None = None) -> tuple[Run, ...]:
+    """As `plan` on one packing, but rows marked causal see no later frame of their own row.
+
+    `past` says how many remembered tokens each row has: all of them lie before the row's own, which
+    see them all. Among the keys they come first, those of all rows. Raises ValueError where a row with
+    a past is not causal: its past would have to see what came after.
+    """
+    if past is None and not any(layout.causal):
         return plan(layout.bounds, layout.bounds, layout.frames.device)
+    counts = tuple(past or (0,) * len(layout.lengths))
+    if any(count and not causal for count, causal in zip(counts, layout.causal, strict=True)):
+        raise ValueError("a row with a past must be causal")
     runs = []
     alike = itertools.groupby(
-        range(len(layout.causal)), lambda b: (layout.lengths[b], layout.causal[b])
+        range(len(counts)), lambda b: (layout.lengths[b], counts[b], layout.causal[b])
     )
-    for (length, causal), rows in alike:
+    for (length, count, causal), rows in alike:
         rows = list(rows)
         where = slice(layout.bounds[rows[0]], layout.bounds[rows[-1] + 1])
         seen = None
-        if causal:
-            frames = layout.frames[where].view(len(rows), length)
+        frames = layout.frames[where].view(len(rows), length)
+        if causal and not (count and bool((frames == frames[:, :1]).all())):
             seen = (frames[:, :, None] >= frames[:, None, :])[:, None]  # (b, 1, n, n)
-        runs.append(Run(rows=len(rows), q=where, k=where, seen=seen))
+            seen = F.pad(seen, (count, 0), value=True)  # (b, 1, n, m)
+        keys = where if past is None else _behind(layout, counts, rows)
+        runs.append(Run(rows=len(rows), q=where, k=keys, seen=seen))
     return tuple(runs)
+
+
+def _behind(layout: Layout, past: Sequence[int], rows: Sequence[int]) -> slice | Tensor:
+    """Places of some rows' keys where those of every row's past come before all rows' own."""
+    if len(past) == 1:
+        return slice(0, past[0] + layout.bounds[-1])
+    device, first = layout.frames.device, [0, *itertools.accumulate(past)]
+    own = [first[-1] + bound for bound in layout.bounds]
+    pairs = [(ends[b], ends[b + 1]) for b in rows for ends in (first, own)]
+    return torch.cat([torch.arange(a, b, device=device) for a, b in pairs])
 
 
 def _lengths(bounds: Sequence[int]) -> list[int]:

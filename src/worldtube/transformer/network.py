@@ -100,10 +100,22 @@ class Attention(nn.Module):
         self.q_norm = nn.Parameter(torch.ones(head_width))
         self.k_norm = nn.Parameter(torch.ones(head_width))
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], runs: Sequence[Run]) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        runs: Sequence[Run],
+        past: tuple[Tensor, Tensor] | None = None,
+        kept: list[Tensor] | None = None,
+    ) -> Tensor:
+        """`past` are keys and values (M, H, d) that come before the tokens' own; `kept` collects those."""
         q, k, v = rearrange(self.qkv(x), "n (three h d) -> three n h d", three=3, d=self.head_width)
-        q = rotate(rms_norm(q, self.q_norm), *rope)  # (N, H, d)
-        k = rotate(rms_norm(k, self.k_norm), *rope)  # (N, H, d)
+        q, k = rms_norm(q, self.q_norm), rms_norm(k, self.k_norm)  # (N, H, d)
+        if kept is not None:
+            kept.append(torch.stack([k, v], dim=1))  # (N, 2, H, d)
+        q, k = rotate(q, *rope), rotate(k, *rope)  # (N, H, d)
+        if past is not None:
+            k, v = torch.cat([past[0], k]), torch.cat([past[1], v])  # (M + N, H, d)
         return self.out(attend(q, k, v, runs))  # (N, D)
 
 
@@ -165,12 +177,15 @@ class Block(nn.Module):
         kv: tuple[Tensor, Tensor],
         runs: Sequence[Run],
         word_runs: Sequence[Run],
+        past: tuple[Tensor, Tensor] | None = None,
+        kept: list[Tensor] | None = None,
     ) -> Tensor:
         parts = (modulation + self.table).to(x.dtype).unbind(1)  # 6 x (U, D)
         if level is not None:
             parts = [part[level] for part in parts]  # 6 x (N, D)
         shift1, scale1, gate1, shift2, scale2, gate2 = parts
-        x = x + gate1 * self.attention(rms_norm(x) * (1 + scale1) + shift1, rope, runs)
+        normed = rms_norm(x) * (1 + scale1) + shift1
+        x = x + gate1 * self.attention(normed, rope, runs, past, kept)
         x = x + self.words(rms_norm(x), kv, word_runs)
         return x + gate2 * self.mlp(rms_norm(x) * (1 + scale2) + shift2)  # (N, D)
 
@@ -181,6 +196,16 @@ class Reading:
 
     kv: tuple[tuple[Tensor, Tensor], ...]
     bounds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the network needs of earlier tokens of causal rows while it denoises: per block keys, turned to
+    their positions, and values, (M, H, d)."""
+
+    kv: tuple[tuple[Tensor, Tensor], ...]
+    lengths: tuple[int, ...]
+    """Tokens of each row."""
 
 
 class Transformer(nn.Module):
@@ -246,10 +271,38 @@ class Transformer(nn.Module):
         angles = rope_angles(positions.float(), self.config.head_width)[:, None]  # (N, 1, d/2)
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
+    def remember(
+        self, x: Tensor, layout: Layout, reading: Reading, past: Past | None = None
+    ) -> Tensor:
+        """Clean tokens x (N, P) -> (N, depth, 2, H, d) what later tokens of their causal rows see of them.
+
+        Tokens at level 0 that see no later ones never change, nor do their keys and values. The keys
+        are those before the rotary embedding, so that a token may still be said to be elsewhere.
+        """
+        kept: list[Tensor] = []
+        self(x, x.new_zeros(len(x)), layout, reading, past, kept)
+        return torch.stack(kept, dim=1)
+
+    def recall(self, kept: Tensor, layout: Layout) -> Past:
+        """What `remember` made of tokens (M, depth, 2, H, d), and where they are, for the next steps."""
+        rope = self._rope(layout.positions, kept.dtype)
+        blocks = kept.unbind(1)
+        return Past(tuple((rotate(kv[:, 0], *rope), kv[:, 1]) for kv in blocks), layout.lengths)
+
     def forward(
-        self, x: Tensor, sigma: Tensor, layout: Layout, reading: Reading
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        layout: Layout,
+        reading: Reading,
+        past: Past | None = None,
+        kept: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """x (N, P), sigma (N,) -> velocity (N, P) and, if the config asks, truth (N, truth_width)."""
+        """x (N, P), sigma (N,) -> velocity (N, P) and, if the config asks, truth (N, truth_width).
+
+        `past` are earlier tokens of the rows, all of which lie before those of x; `kept` collects what
+        `remember` returns, block by block.
+        """
         dtype = self.token_in.weight.dtype
         levels, level = torch.unique(sigma, return_inverse=True)  # (U,), (N,)
         if len(levels) == 1:
@@ -258,12 +311,13 @@ class Transformer(nn.Module):
         modulation = rearrange(self.modulation(F.silu(c)), "u (six d) -> u six d", six=6)
         final = self.final_modulation(F.silu(c))  # (U, 2D)
         rope = self._rope(layout.positions, dtype)
-        runs = plan_self(layout)
+        runs = plan_self(layout, past.lengths if past else None)
         word_runs = plan(layout.spans, reading.bounds, x.device)
         h = self.token_in(x.to(dtype)) + self.kind(layout.kinds)  # (N, D)
         truth = None
         for i, (block, kv) in enumerate(zip(self.blocks, reading.kv, strict=True), start=1):
-            h = block(h, modulation, level, rope, kv, runs, word_runs)  # (N, D)
+            before = past.kv[i - 1] if past else None
+            h = block(h, modulation, level, rope, kv, runs, word_runs, before, kept)  # (N, D)
             if self.truth_out is not None and i == self.config.truth_block and self.training:
                 truth = self.truth_out(rms_norm(h))  # (N, truth_width)
         shift, scale = (final if level is None else final[level]).chunk(2, dim=-1)
