@@ -182,6 +182,19 @@ def pack(layouts: Sequence[Layout]) -> Layout:
     )
 
 
+def behind(first: Tensor, then: Tensor, lengths: tuple[Sequence[int], Sequence[int]]) -> Tensor:
+    """Values of two packings of the same rows, (M, ...) and (N, ...) -> (M + N, ...): in each row `first`, then `then`.
+
+    `lengths` are those of the rows in either packing.
+    """
+    if all(len(set(each)) == 1 for each in lengths):  # one stack: for thousands of rows far faster
+        pair = zip((first, then), lengths, strict=True)
+        stacks = [part.unflatten(0, (len(each), each[0])) for part, each in pair]
+        return torch.cat(stacks, dim=1).flatten(0, 1)
+    pairs = zip(first.split(list(lengths[0])), then.split(list(lengths[1])), strict=True)
+    return torch.cat([part for pair in pairs for part in pair])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Words:
     """Packed text: the token states of one prompt per piece."""

@@ -9,7 +9,7 @@ from worldtube.codec import CodecConfig, VideoCodec
 from worldtube.errors import DataError, RequestError
 from worldtube.models import MODELS, GaussianModel, VideoModel
 from worldtube.models.local import Card, LocalModel, latents_version
-from worldtube.tokens import pack
+from worldtube.tokens import pack, select
 from worldtube.transformer import Transformer, TransformerConfig
 from worldtube.video import Clip, Size
 
@@ -63,6 +63,29 @@ def test_protocol(model):
     n = len(x) // 2
     assert not torch.allclose(velocity[:n] + x[:n], velocity[n:] + x[n:])
     assert model.familiar("a red ball") in (True, False)
+
+
+def test_what_is_remembered_is_seen(model):
+    """New tokens after a clean past have the velocity that they have in the whole causal row."""
+    if isinstance(model, LocalModel):
+        model.transformer.float()
+    side = 2 * model.stride[1]
+    grid = model.grid(Size(side, side), 1 + 3 * model.stride[0], model.fps)
+    layout = model.layout(grid, causal=True)
+    early = layout.frames < 2
+    before, after = select(layout, early), select(layout, ~early)
+    reading = model.read(model.embed(["a red ball"]))
+    x = torch.randn(layout.bounds[-1], model.token_width)
+    sigma = torch.where(early, 0.0, 0.3 + layout.frames / 8)
+    kept = model.remember(x[early], before, reading)
+    assert len(kept) == before.bounds[-1]
+    past = model.recall(kept, before)
+    made = model.velocity(x[~early], sigma[~early], after, reading, past)
+    whole = model.velocity(x, sigma, layout, reading)[~early]
+    torch.testing.assert_close(made, whole, rtol=1e-4, atol=1e-4)
+    other = model.recall(kept.flip(0), before)
+    made = model.velocity(x[~early], sigma[~early], after, reading, other)
+    assert (made - whole).abs().max() > 1e-3
 
 
 def test_what_does_not_fit_is_refused():

@@ -5,7 +5,6 @@ can be compared with the exact conditional mean and covariance. It is the engine
 bench for new samplers. One token per latent frame and picture cell; frames are uint8 around mid grey.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from worldtube.errors import RequestError
-from worldtube.tokens import Grid, Layout, Words
+from worldtube.tokens import Grid, Layout, Words, behind
 from worldtube.tokens import layout as layout_of
 from worldtube.video import Clip, Size
 
@@ -26,6 +25,14 @@ class Prompted:
     """The mean that a prompt asks for, per piece."""
 
     mean: Tensor  # (pieces, P)
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """Earlier tokens, less their means (M, P), and where they are."""
+
+    kept: Tensor
+    layout: Layout
 
 
 class GaussianModel:
@@ -94,21 +101,56 @@ class GaussianModel:
         nugget = 1e-6 * torch.eye(len(positions), dtype=torch.float64)
         return torch.exp(-time / self.tau - space / (2 * self.radius**2)) + nugget
 
-    def velocity(self, x: Tensor, sigma: Tensor, layout: Layout, reading: Prompted) -> Tensor:
+    def remember(
+        self, x: Tensor, layout: Layout, reading: Prompted, past: Recalled | None = None
+    ) -> Tensor:
+        """(N, P) how far each token is from its mean: later ones need to know no more."""
+        return x - self._mean(layout, reading).to(x.dtype)
+
+    def recall(self, kept: Tensor, layout: Layout) -> Recalled:
+        return Recalled(kept, layout)
+
+    def _mean(self, layout: Layout, reading: Prompted) -> Tensor:
+        """(N, P)"""
+        each = torch.tensor(layout.spans).diff()
+        return reading.mean.double().repeat_interleave(each, dim=0)
+
+    def velocity(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        layout: Layout,
+        reading: Prompted,
+        past: Recalled | None = None,
+    ) -> Tensor:
         """E[noise - data | x]: with A = diag(1 - sigma), B = diag(sigma) and C = A K A + B^2,
         the posterior means are data = m + K A C^-1 (x - A m) and noise = B C^-1 (x - A m).
+
+        The tokens of x see each other even in a causal row, and their past as tokens at level 0.
         """
-        each = torch.tensor(layout.spans).diff()
-        mean = reading.mean.double().repeat_interleave(each, dim=0)  # (N, P)
-        lengths = set(layout.lengths)
-        if len(lengths) > 1:
-            pieces = [
-                self._row(x[a:b], sigma[a:b], layout.positions[a:b], mean[a:b])
-                for a, b in itertools.pairwise(layout.bounds)
-            ]
-            return torch.cat(pieces)
-        n = lengths.pop()
-        levels, places = sigma.view(-1, n), layout.positions.view(-1, n, 3)
+        mean, places = self._mean(layout, reading), layout.positions
+        if past is None:
+            return self._rows(x, sigma, places, mean, layout.lengths)
+        split = (past.layout.lengths, layout.lengths)
+        own = behind(
+            torch.zeros(len(past.kept), dtype=torch.bool), torch.ones(len(x)).bool(), split
+        )
+        x = behind(past.kept, x, split)
+        sigma = behind(sigma.new_zeros(len(past.kept)), sigma, split)
+        mean = behind(mean.new_zeros(past.kept.shape), mean, split)
+        places = behind(past.layout.positions, places, split)
+        return self._rows(x, sigma, places, mean, [m + n for m, n in zip(*split, strict=True)])[own]
+
+    def _rows(
+        self, x: Tensor, sigma: Tensor, places: Tensor, mean: Tensor, lengths: Sequence[int]
+    ) -> Tensor:
+        """As `_row` for rows of any lengths, all at once where they share levels and places."""
+        if len(set(lengths)) > 1:
+            each = list(lengths)
+            rows = zip(*(z.split(each) for z in (x, sigma, places, mean)), strict=True)
+            return torch.cat([self._row(*row) for row in rows])
+        n = lengths[0]
+        levels, places = sigma.view(-1, n), places.view(-1, n, 3)
         if bool((levels == levels[0]).all()) and bool((places == places[0]).all()):
             return self._row(x, levels[0], places[0], mean)
         rows = zip(x.split(n), levels, places, mean.split(n), strict=True)

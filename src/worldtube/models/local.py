@@ -24,7 +24,7 @@ from worldtube.errors import DataError, NotFound, RequestError, unknown
 from worldtube.text.encoder import FAMILIAR, TextEncoder
 from worldtube.tokens import Grid, Layout, Words, patchify, unpatchify
 from worldtube.tokens import layout as layout_of
-from worldtube.transformer import Reading, Transformer, TransformerConfig
+from worldtube.transformer import Past, Reading, Transformer, TransformerConfig
 from worldtube.video import Clip, Size
 
 FORMAT = 1
@@ -155,9 +155,28 @@ class LocalModel:
         return self.transformer.read(words)
 
     @torch.inference_mode()
-    def velocity(self, x: Tensor, sigma: Tensor, layout: Layout, reading: Reading) -> Tensor:
+    def velocity(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        layout: Layout,
+        reading: Reading,
+        past: Past | None = None,
+    ) -> Tensor:
         device = self.device
-        return self.transformer(x.to(device), sigma.to(device), layout.to(device), reading)[0].cpu()
+        x, sigma, layout = x.to(device), sigma.to(device), layout.to(device)
+        return self.transformer(x, sigma, layout, reading, past)[0].cpu()
+
+    @torch.inference_mode()
+    def remember(
+        self, x: Tensor, layout: Layout, reading: Reading, past: Past | None = None
+    ) -> Tensor:
+        device = self.device
+        return self.transformer.remember(x.to(device), layout.to(device), reading, past)
+
+    @torch.inference_mode()
+    def recall(self, kept: Tensor, layout: Layout) -> Past:
+        return self.transformer.recall(kept, layout.to(self.device))
 
 
 def embedded_path() -> Path:

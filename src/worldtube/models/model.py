@@ -63,6 +63,21 @@ class VideoModel(Protocol):
         """What the network needs of the words at every step; made once per prompt."""
         ...
 
-    def velocity(self, x: Tensor, sigma: Tensor, layout: Layout, reading: Any) -> Tensor:
-        """x (N, P), one level per token (N,) -> velocity (N, P)."""
+    def velocity(
+        self, x: Tensor, sigma: Tensor, layout: Layout, reading: Any, past: Any = None
+    ) -> Tensor:
+        """x (N, P), one level per token (N,) -> velocity (N, P).
+
+        `past`, from `recall`, are earlier tokens of the rows, which are causal: they see none of those in x.
+        """
+        ...
+
+    def remember(self, x: Tensor, layout: Layout, reading: Any, past: Any = None) -> Tensor:
+        """Clean tokens x (N, P) of causal rows -> (N, ...) what the model must keep of each for later ones."""
+        ...
+
+    def recall(self, kept: Tensor, layout: Layout) -> Any:
+        """What was kept of earlier tokens (M, ...), and where they are now, as `velocity` and `remember` take it;
+        a row of theirs, which may be empty, for every row of x. Made once, used at every step.
+        """
         ...
