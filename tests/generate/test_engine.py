@@ -80,6 +80,12 @@ def case(name, sampler, seed):
             given=(Given(clip=grey([160])),),
             **common,
         ),
+        "causal": lambda: TASKS["animate"](
+            grey([160]), "four", seconds=1.25, causal=True, lag=STEPS[sampler], **common
+        ),
+        "causal hops": lambda: TASKS["storyboard"](
+            *shots, seconds=(1.25,), causal=True, lag=2, **common
+        ),
         "hops": lambda: TASKS["generate"]("four", seconds=2.5, **common),
         "hops backward": lambda: TASKS["extend"](
             grey([160, 150]), "four", seconds=2, backward=True, **common
@@ -91,7 +97,7 @@ def case(name, sampler, seed):
 CASES = (
     *TASKS,
     *("backward", "outpaint", "next shot", "middle", "ends", "staircase", "rollout", "hops"),
-    "hops backward",
+    *("hops backward", "causal", "causal hops"),
 )
 
 

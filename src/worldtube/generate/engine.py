@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from worldtube.diffusion import schedule
 from worldtube.diffusion.guidance import classifier_free
 from worldtube.diffusion.samplers import EVALUATIONS, SAMPLERS
 from worldtube.errors import RequestError
-from worldtube.generate.layout import Plan, hops, plan, row
+from worldtube.generate.layout import Hop, Plan, hops, plan, row
+from worldtube.generate.memory import Memory, Read, recall
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
 from worldtube.tokens import Layout, pack
@@ -47,8 +49,7 @@ class Generated(Clip):
         return provenance.write(self, path, details=self.details)
 
 
-def _levels(request: Request, layout: Layout, start: Tensor, native: int) -> Tensor:
-    shift = request.shift or schedule.shift_for(len(start), native)
+def _levels(request: Request, layout: Layout, start: Tensor, shift: float) -> Tensor:
     path = schedule.uniform(request.steps, shift=shift)
     if request.lag == 0:
         return schedule.from_start(path, start)
@@ -68,7 +69,8 @@ def walk(
     """Make the tokens of requests that share steps, sampler and guidance, hop by hop.
 
     Each hop is one packed row. After each come the plans, the values (n, P) so far and which of them (n,)
-    are done. Each request draws from its own seed.
+    are done. Each request draws from its own seed. A causal one remembers what it has made: the row of
+    a hop holds no frame that is before all of those being made.
     """
     first = requests[0]
     for other in requests:
@@ -79,61 +81,78 @@ def walk(
                     f"got {getattr(first, shared)} and {getattr(other, shared)}"
                 )
     plans = [plan(model, request) for request in requests]
-    todo = [list(hops(one, model.window)) for one in plans]
+    todo = [
+        list(hops(one, model.window, stepwise=request.causal and request.lag == request.steps))
+        for one, request in zip(plans, requests, strict=True)
+    ]
     generators = [torch.Generator().manual_seed(request.seed) for request in requests]
     values = [_first_value(one, own) for one, own in zip(plans, generators, strict=True)]
     done = [one.start == 0 for one in plans]
+    memories = [[Memory(one) for one in plans]]
+    if first.guidance != 1:
+        pairs = zip(plans, requests, strict=True)
+        memories.append([Memory(one, request.negative_prompt) for one, request in pairs])
     native = len(plan(model, Request(prompt="what a request gets that says no more")).start)
+    read = cache(lambda prompts: model.read(model.embed(prompts)))
     rounds = []
     for k in range(max(map(len, todo))):
         active = [i for i in range(len(plans)) if k < len(todo[i])]
-        rows = [row(plans[i], todo[i][k]) for i in active]
-        starts = [
-            torch.where(todo[i][k].made, plans[i].start, 0.0)[todo[i][k].seen] for i in active
+        rows = [
+            _Row(plans[i], requests[i], todo[i][k], native, [m[i] for m in memories])
+            for i in active
         ]
-        matrices = [
-            _levels(requests[i], layout, start, native)
-            for i, (layout, _), start in zip(active, rows, starts, strict=True)
-        ]
-        rounds.append((active, rows, matrices))
-    evaluations = sum(max(len(m) for m in matrices) - 1 for _, _, matrices in rounds)
+        rounds.append((active, rows))
+    evaluations = sum(max(len(one.levels) for one in rows) - 1 for _, rows in rounds)
     tell = _counter(EVALUATIONS[first.sampler] * evaluations, progress)
-    for k, (active, rows, matrices) in enumerate(rounds):
-        seen = [todo[i][k].seen for i in active]
-        x = torch.cat([values[i][keep] for i, keep in zip(active, seen, strict=True)])
-        noise = _noise([generators[i] for i in active], [int(keep.sum()) for keep in seen])
-        made = _hop(model, [requests[i] for i in active], rows, matrices, x, noise, tell)
-        for i, keep, part in zip(active, seen, made, strict=True):
-            values[i][keep] = part
-            done[i] |= todo[i][k].made
+    for active, rows in rounds:
+        noise = _noise([generators[i] for i in active], [one.layout.bounds[-1] for one in rows])
+        made = _hop(model, first, rows, [values[i] for i in active], read, noise, tell)
+        for i, one, part in zip(active, rows, made, strict=True):
+            values[i][one.part] = part
+            done[i] |= one.hop.made
         yield plans, values, done
+
+
+class _Row:
+    """One request's part of a hop."""
+
+    def __init__(
+        self, one: Plan, request: Request, hop: Hop, native: int, memories: Sequence[Memory]
+    ):
+        self.hop, self.memories = hop, memories
+        self.part = hop.seen & ~hop.past
+        """(n,) bool: the tokens that are in the row."""
+        self.layout, self.prompts = row(one, hop, self.part)
+        start = torch.where(hop.made, one.start, 0.0)[self.part]
+        shift = request.shift or schedule.shift_for(int(hop.seen.sum()), native)
+        self.levels = _levels(request, self.layout, start, shift)
 
 
 def _hop(
     model: VideoModel,
-    requests: Sequence[Request],
-    rows: Sequence[tuple[Layout, list[str]]],
-    matrices: Sequence[Tensor],
-    x: Tensor,
+    first: Request,
+    rows: Sequence[_Row],
+    values: Sequence[Tensor],
+    read: Read,
     noise: Callable[[Tensor], Tensor],
     tell: Callable[[], None],
 ) -> tuple[Tensor, ...]:
-    first = requests[0]
-    layout = pack([one for one, _ in rows])
-    last = max(len(m) for m in matrices)
-    levels = torch.cat([torch.cat([m, m[-1:].expand(last - len(m), -1)]) for m in matrices], dim=1)
-    told = model.read(model.embed([prompt for _, prompts in rows for prompt in prompts]))
-    untold = None
-    if first.guidance != 1:
-        negative = [
-            request.negative_prompt
-            for request, (_, prompts) in zip(requests, rows, strict=True)
-            for _ in prompts
-        ]
-        untold = model.read(model.embed(negative))
+    """The values of each row's tokens after a hop; `first` says what all requests share."""
+    layout = pack([one.layout for one in rows])
+    last = max(len(one.levels) for one in rows)
+    matrices = [torch.cat([m, m[-1:].expand(last - len(m), -1)]) for m in (r.levels for r in rows)]
+
+    def side(index: int) -> Callable[[Tensor, Tensor], Tensor]:
+        memories = [one.memories[index] for one in rows]
+        words = [memory.words(one.prompts) for memory, one in zip(memories, rows, strict=True)]
+        reading = read(tuple(text for own in words for text in own))
+        past = recall(model, memories, [one.hop for one in rows], values, read)
+        return lambda x, sigma: model.velocity(x, sigma, layout, reading, past)
+
+    sides = [side(index) for index in range(len(rows[0].memories))]
     guided = classifier_free(
-        lambda x, sigma: model.velocity(x, sigma, layout, told),
-        lambda x, sigma: model.velocity(x, sigma, layout, untold),
+        sides[0],
+        sides[-1],
         first.guidance,
         interval=first.guidance_interval,
         rescale=first.guidance_rescale,
@@ -145,9 +164,10 @@ def _hop(
         tell()
         return out
 
+    x = torch.cat([value[one.part] for value, one in zip(values, rows, strict=True)])
     with torch.inference_mode():
-        x = SAMPLERS[first.sampler](velocity, x, levels, noise)
-    return x.split([one.bounds[-1] for one, _ in rows])
+        x = SAMPLERS[first.sampler](velocity, x, torch.cat(matrices, dim=1), noise)
+    return x.split(layout.lengths)
 
 
 def sample(

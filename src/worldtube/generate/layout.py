@@ -77,6 +77,9 @@ class Hop:
     """(N,) bool over all tokens of the plan."""
     made: Tensor
     """(N,) bool; all of them are seen."""
+    past: Tensor
+    """(N,) bool; seen too, but done, and of a causal clip's frames before all the others: remembered, not computed
+    again. None of a clip that is not causal."""
 
 
 def plan(model: VideoModel, request: Request) -> Plan:
@@ -237,50 +240,57 @@ def _kept(
     return torch.from_numpy(blocks.all(axis=(1, 3, 5)).reshape(-1))
 
 
-def hops(one: Plan, window: int) -> Iterator[Hop]:
+def hops(one: Plan, window: int, *, stepwise: bool = False) -> Iterator[Hop]:
     """In which order a plan is made when at most `window` latent frames are seen at once (a shot, up to three).
 
     Each hop makes up to half a window, forward in time (backward where only what follows is known),
     and sees the nearest frames that are done and the clip's first one as an anchor (Xiao et al. 2023, attention sinks).
+    Of a causal clip each hop sees nothing that comes later; `stepwise` makes it frame after frame.
     """
-    frames = one.layout.frames
+    frames, causal = one.layout.frames, one.layout.causal[0]
     count = int(frames.max()) + 1
     free = one.start > 0
     todo = frames[free].unique().tolist()
-    if count <= window * min(3, 1 + one.cuts) or len(todo) == 0:
-        yield Hop(seen=torch.ones_like(free), made=free)
+    whole = count <= window * min(3, 1 + one.cuts) or len(todo) == 0
+    if whole and not (stepwise and todo):
+        past = (frames < todo[0]) & causal if todo else torch.zeros_like(free)
+        yield Hop(seen=torch.ones_like(free), made=free, past=past)
         return
+    window = max(window, count) if whole else window
     done = sorted(set(range(count)) - set(todo))
-    if done and min(done) > max(todo):
+    if done and min(done) > max(todo) and not causal:
         todo.reverse()
     while todo:
-        most = max(1, window // 2) if done else window
+        most = 1 if stepwise else max(1, window // 2) if done else window
         new = [todo[0]]
         while len(new) < most and len(new) < len(todo) and abs(todo[len(new)] - new[-1]) == 1:
             new.append(todo[len(new)])
         todo = todo[len(new) :]
-        around = sorted(done, key=lambda f: min(abs(f - n) for n in (new[0], new[-1])))
-        around = around[: window - len(new) - (0 in done)]
-        wanted = torch.tensor(sorted({*new, *around, *([0] if 0 in done else [])}))
-        seen = torch.isin(frames, wanted)
-        yield Hop(seen=seen, made=free & torch.isin(frames, torch.tensor(new)))
+        near = list(range(new[0])) if causal else done
+        anchor = [0] if 0 in near else []
+        around = sorted(near, key=lambda f: min(abs(f - n) for n in (new[0], new[-1])))
+        around = around[: window - len(new) - len(anchor)]
+        seen = torch.isin(frames, torch.tensor(sorted({*new, *around, *anchor})))
+        made = free & torch.isin(frames, torch.tensor(new))
+        yield Hop(seen=seen, made=made, past=seen & (frames < new[0]) & causal)
         done = sorted({*done, *new})
 
 
-def row(one: Plan, hop: Hop) -> tuple[Layout, list[str]]:
-    """The layout of a hop's tokens, and the words of each piece among them."""
-    layout = select(one.layout, hop.seen)
-    bounds = one.layout.spans
+def row(one: Plan, hop: Hop, part: Tensor) -> tuple[Layout, list[str]]:
+    """The layout of some of a hop's tokens, part (N,) bool over all of the plan, and the words of each piece
+    among them."""
+    layout, bounds = one.layout, one.layout.spans
     prompts = [
         piece.prompt
         for piece, a, b in zip(one.pieces, bounds[:-1], bounds[1:], strict=True)
-        if bool(hop.seen[a:b].any())
+        if bool(part[a:b].any())
     ]
-    seconds, first = layout.positions[:, 0], layout.frames == layout.frames.min()
+    seconds, frames = layout.positions[hop.seen, 0], layout.frames[hop.seen]
+    first = frames == frames.min()
     if not one.cuts and bool((~first).any()):
         nearest = seconds[~first].min() - SINK_SECONDS
         if bool((seconds[first] < nearest).any()):
             positions = layout.positions.clone()
-            positions[first, 0] = nearest
+            positions[hop.seen & (layout.frames == frames.min()), 0] = nearest
             layout = replace(layout, positions=positions)
-    return layout, prompts
+    return select(layout, part), prompts
