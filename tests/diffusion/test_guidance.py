@@ -15,12 +15,16 @@ def untold(x, s):
     return x - 1
 
 
+def both(x, s):
+    return told(x, s), untold(x, s)
+
+
 def test_guidance():
     x, sigma = torch.zeros(3, 2), torch.tensor([0.1, 0.5, 0.9])
-    assert classifier_free(told, untold, 1.0) is told
-    assert torch.equal(classifier_free(told, untold, 0.0)(x, sigma), untold(x, sigma))
-    assert torch.equal(classifier_free(told, untold, 3.0)(x, sigma), torch.full((3, 2), 5.0))
-    within = classifier_free(told, untold, 3.0, interval=(0.4, 0.6))(x, sigma)
+    assert classifier_free(told, both, 1.0) is told
+    assert torch.equal(classifier_free(told, both, 0.0)(x, sigma), untold(x, sigma))
+    assert torch.equal(classifier_free(told, both, 3.0)(x, sigma), torch.full((3, 2), 5.0))
+    within = classifier_free(told, both, 3.0, interval=(0.4, 0.6))(x, sigma)
     assert within[:, 0].tolist() == [1, 5, 1]
 
 
@@ -34,11 +38,11 @@ def test_guidance_outside_its_interval_costs_nothing():
 
 @pytest.fixture
 def packed():
-    """(x, sigma, bounds, conditional, unconditional): two clips, one token of them known, one outside the interval."""
+    """(x, sigma, bounds, conditional, both): two clips, one token of them known, one outside the interval."""
     g = torch.Generator().manual_seed(0)
     x, a, b = torch.randn(3, 9, 6, generator=g)
     sigma = torch.tensor([0.0, 0.5, 0.5, 0.3, 0.9, 0.9, 1.0, 0.6, 0.7])
-    return x, sigma, (0, 4, 9), (lambda x, s: a[: len(x)]), (lambda x, s: b[: len(x)])
+    return x, sigma, (0, 4, 9), lambda x, s: a[: len(x)], lambda x, s: (a[: len(x)], b[: len(x)])
 
 
 def spread(x, sigma, velocity, chosen):
@@ -46,10 +50,10 @@ def spread(x, sigma, velocity, chosen):
 
 
 def test_rescale_pulls_the_spread_back_clip_by_clip(packed):
-    x, sigma, bounds, conditional, unconditional = packed
+    x, sigma, bounds, conditional, both = packed
     keys = {"interval": (0.0, 0.95), "bounds": bounds}
     plain, half, whole = (
-        classifier_free(conditional, unconditional, 4.0, rescale=rescale, **keys)(x, sigma)
+        classifier_free(conditional, both, 4.0, rescale=rescale, **keys)(x, sigma)
         for rescale in (0.0, 0.5, 1.0)
     )
     for chosen in ([1, 2, 3], [4, 5, 7, 8]):
@@ -62,14 +66,14 @@ def test_rescale_pulls_the_spread_back_clip_by_clip(packed):
 
 
 def test_rescale_of_a_clip_does_not_depend_on_its_neighbours(packed):
-    x, sigma, bounds, conditional, unconditional = packed
-    both = classifier_free(conditional, unconditional, 4.0, rescale=0.7, bounds=bounds)(x, sigma)
-    alone = classifier_free(conditional, unconditional, 4.0, rescale=0.7)(x[:4], sigma[:4])
-    assert torch.equal(both[:4], alone)
+    x, sigma, bounds, conditional, both = packed
+    packed = classifier_free(conditional, both, 4.0, rescale=0.7, bounds=bounds)(x, sigma)
+    alone = classifier_free(conditional, both, 4.0, rescale=0.7)(x[:4], sigma[:4])
+    assert torch.equal(packed[:4], alone)
 
 
 def test_rescale_of_nothing_is_nothing():
     x, sigma = torch.zeros(2, 3), torch.ones(2)
-    flat = classifier_free(lambda x, s: x, lambda x, s: x, 4.0, rescale=1.0)
+    flat = classifier_free(lambda x, s: x, lambda x, s: (x, x), 4.0, rescale=1.0)
     assert torch.equal(flat(x, sigma), x)
     assert torch.equal(flat(x + 1, sigma * 0), x + 1)

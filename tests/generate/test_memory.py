@@ -137,12 +137,15 @@ def spied(model, monkeypatch):
     return seen
 
 
-def test_a_step_computes_one_frame_and_shows_it(model, monkeypatch):
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_a_step_computes_one_frame_and_shows_it(model, monkeypatch, guidance):
+    """With guidance two in one pass, with and without the words."""
     seen, told = spied(model, monkeypatch), []
-    request = ask(guidance=1.0, sampler="euler", given=(known(9),))
+    request = ask(guidance=guidance, sampler="euler", given=(known(9),))
     blocks = engine.stream(model, request, progress=lambda *now: told.append(now))
     assert [len(block) for block in blocks] == [9 + 4, 4, 4, 4]
-    assert seen == [(EACH, EACH * past) for past in (3, 4, 5, 6) for _ in range(STEPS)]
+    sides = EACH if guidance == 1 else 2 * EACH
+    assert seen == [(sides, sides * past) for past in (3, 4, 5, 6) for _ in range(STEPS)]
     assert told == [(i, 4 * STEPS) for i in range(1, 4 * STEPS + 1)]
 
 

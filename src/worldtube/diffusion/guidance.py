@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def classifier_free(
     conditional: Velocity,
-    unconditional: Velocity,
+    both: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     scale: float,
     *,
     interval: tuple[float, float] = (0.0, 1.0),
@@ -24,8 +24,10 @@ def classifier_free(
 ) -> Velocity:
     """v = v_un + scale * (v_cond - v_un) (Ho & Salimans 2022, eq. 6).
 
-    `interval` is where guidance acts (Kynkäänniemi et al. 2024); tokens at other levels, and everything
-    at scale 1, get the conditional velocity. When no token is inside, the second pass is not run.
+    `both` is the conditional and the unconditional velocity: whoever computes them knows whether one pass
+    over both costs less than two. `interval` is where guidance acts (Kynkäänniemi et al. 2024); tokens at
+    other levels, and everything at scale 1, get the conditional velocity. When no token is inside,
+    `conditional` alone is asked.
 
     `rescale` pulls the spread of what is predicted back to that of the conditional prediction: 0 not at
     all, 1 wholly (Lin et al. 2023, section 3.4). Clip b is tokens bounds[b] : bounds[b + 1]; without
@@ -36,11 +38,10 @@ def classifier_free(
     low, high = interval
 
     def velocity(x: Tensor, sigma: Tensor) -> Tensor:
-        told = conditional(x, sigma)
         inside = (sigma >= low) & (sigma <= high)
         if not bool(inside.any()):
-            return told
-        untold = unconditional(x, sigma)
+            return conditional(x, sigma)
+        told, untold = both(x, sigma)
         guided = told + (scale - 1) * inside[:, None] * (told - untold)
         if rescale == 0:
             return guided

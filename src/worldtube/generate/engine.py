@@ -131,8 +131,8 @@ class _Row:
 def _hop(
     model: VideoModel,
     first: Request,
-    rows: Sequence[_Row],
-    values: Sequence[Tensor],
+    rows: list[_Row],
+    values: list[Tensor],
     read: Read,
     noise: Callable[[Tensor], Tensor],
     tell: Callable[[], None],
@@ -142,17 +142,28 @@ def _hop(
     last = max(len(one.levels) for one in rows)
     matrices = [torch.cat([m, m[-1:].expand(last - len(m), -1)]) for m in (r.levels for r in rows)]
 
-    def side(index: int) -> Callable[[Tensor, Tensor], Tensor]:
-        memories = [one.memories[index] for one in rows]
-        words = [memory.words(one.prompts) for memory, one in zip(memories, rows, strict=True)]
+    @cache
+    def told(sides: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """Velocities with the words and, of two sides, behind them those without; for small clips one pass is
+        little more than half of two."""
+        memories = [one.memories[side] for side in range(sides) for one in rows]
+        words = [
+            memory.words(one.prompts) for memory, one in zip(memories, rows * sides, strict=True)
+        ]
         reading = read(tuple(text for own in words for text in own))
-        past = recall(model, memories, [one.hop for one in rows], values, read)
-        return lambda x, sigma: model.velocity(x, sigma, layout, reading, past)
+        past = recall(model, memories, [one.hop for one in rows] * sides, [*values] * sides, read)
+        places = pack([layout] * sides)
+        return lambda x, sigma: model.velocity(
+            x.repeat(sides, 1), sigma.repeat(sides), places, reading, past
+        )
 
-    sides = [side(index) for index in range(len(rows[0].memories))]
+    def both(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        with_words, without = told(2)(x, sigma).chunk(2)
+        return with_words, without
+
     guided = classifier_free(
-        sides[0],
-        sides[-1],
+        lambda x, sigma: told(1)(x, sigma),
+        both,
         first.guidance,
         interval=first.guidance_interval,
         rescale=first.guidance_rescale,

@@ -70,11 +70,14 @@ class Distillation:
             told = self.teacher.read(words)
             empty = Words.of([self.no_words] * (len(layout.spans) - 1)).to(device)
             untold = self.teacher.read(empty)
-            guided = classifier_free(
-                lambda x, sigma: self.teacher(x, sigma, layout, told)[0],
-                lambda x, sigma: self.teacher(x, sigma, layout, untold)[0],
-                self.config.guidance,
-            )
+
+            def teach(x: Tensor, sigma: Tensor) -> Tensor:
+                return self.teacher(x, sigma, layout, told)[0]
+
+            def both(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+                return teach(x, sigma), self.teacher(x, sigma, layout, untold)[0]
+
+            guided = classifier_free(teach, both, self.config.guidance)
             each = self.config.substeps
             fine = self.fine[k * each : (k + 1) * each + 1].to(device)
             end = _walk(guided, x, schedule.from_start(fine, start))
