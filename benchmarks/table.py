@@ -110,8 +110,24 @@ def generate_time(record: Record) -> list[str]:
     return table(["size", "CPU time", *stages, "wall time"], rows)
 
 
+def cached_rollout(record: Record) -> list[str]:
+    rows = [
+        [
+            f"{one['dtype']}, {one['side']}x{one['side']}, guidance {one['guidance']:g}",
+            *(f"{one['arms'][arm]['median_ms'] / 1000:.2f} s" for arm in ("whole", "so_far")),
+            f"**{one['arms']['cached']['median_ms'] / 1000:.2f} s**",
+            *(f"**{one['ratios'][arm]:.2f}**" for arm in ("whole", "so_far")),
+            f"{max(one['apart'].values()):.0e} of {one['spread']:.1f}",
+        ]
+        for one in record["results"]
+    ]
+    head = ["", "all frames at every step", "frames so far", "cached", "ratio", "ratio", "apart"]
+    return table(head, rows)
+
+
 TABLES: dict[str, Callable[[Record], list[str]]] = {
     "packing": packing,
+    "cached_rollout": cached_rollout,
     "transformer_forward": transformer_forward,
     "codec_decode": codec_decode,
     "minute": minute,

@@ -25,6 +25,7 @@ def at_home(monkeypatch):
         "codec_decode",
         "generate_time",
         "minute",
+        "cached_rollout",
     ):
         sys.modules.pop(name, None)
 
@@ -147,9 +148,8 @@ def test_decode_at_equal_flops(tmp_path):
         assert one["gflops"]["ours"] == pytest.approx(one["gflops"]["wan"], rel=0.05, abs=0.02)
 
 
-def test_generate_time_splits_a_whole_process(tmp_path):
-    import generate_time
-
+def save_tiny(path):
+    """A whole model of the smallest sizes."""
     from worldtube import models
     from worldtube.codec import CodecConfig, VideoCodec
     from worldtube.models.local import Card, LocalModel
@@ -157,9 +157,17 @@ def test_generate_time_splits_a_whole_process(tmp_path):
 
     codec = VideoCodec(CodecConfig(channels=4, encoder_widths=(8, 8), decoder_widths=(8, 8)))
     net = Transformer(TransformerConfig(token_width=16, width=64, depth=1, hidden=64, text_depth=1))
-    models.save(
-        LocalModel(Card(name="tiny", width=16, height=16), codec, net), tmp_path / "m.safetensors"
-    )
+    torch.manual_seed(0)
+    with torch.no_grad():  # open what starts closed
+        for weight in net.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    models.save(LocalModel(Card(name="tiny", width=16, height=16), codec, net), path)
+
+
+def test_generate_time_splits_a_whole_process(tmp_path):
+    import generate_time
+
+    save_tiny(tmp_path / "m.safetensors")
     path = generate_time.main(
         [
             "--model",
@@ -177,6 +185,25 @@ def test_generate_time_splits_a_whole_process(tmp_path):
     assert {"import", "load", "text", "denoise", "decode", "write", "rest"} == stages.keys()
     assert all(seconds > 0 for seconds in stages.values())
     assert sum(stages.values()) <= one["cpu_seconds"]
+
+
+def test_cached_rollout_arms_make_the_same_clip(tmp_path):
+    import cached_rollout
+
+    save_tiny(tmp_path / "m.safetensors")
+    path = cached_rollout.main(
+        [
+            *("--model", str(tmp_path / "m.safetensors"), "--out", str(tmp_path / "r.json")),
+            *("--frames", "4", "--steps", "2", "--repeats", "1", "--sides", "32"),
+        ]
+    )
+    results = check(path)["results"]
+    assert [(one["dtype"], one["guidance"]) for one in results] == [
+        *(("bf16", 4.0), ("bf16", 1.0), ("f32", 4.0), ("f32", 1.0)),
+    ]
+    for one in results:
+        assert one["tokens"] == 4 * 4 and one["spread"] > 0.5
+        assert max(one["apart"].values()) < (1e-4 if one["dtype"] == "f32" else 0.5)
 
 
 def test_the_page_says_what_the_records_say():
