@@ -77,9 +77,9 @@ class Request:
     """Above 1 spends more steps at high noise, where it is decided what stands where. When not said, it goes
     by the number of tokens seen at once: 3 at the model's own size and 2 s."""
     lag: int = 0
-    """Steps that each latent frame starts after the one before; 0 denoises all together."""
+    """Steps that each latent frame starts after the one before; 0 is all together, `steps` one after the other."""
     causal: bool = False
-    """Whether tokens see later frames."""
+    """Whether later frames are hidden; what is done is then remembered, and no step computes it again."""
     given: tuple[Given, ...] = ()
     """What is already known."""
     num_frames: int | None = None
