@@ -228,7 +228,7 @@ def test_what_cannot_be_trained_on_is_said(field: str, value: object) -> None:
         CodecTrainConfig(**{field: value})
 
 
-def test_the_command_trains_from_catalogs(tmp_path: Path) -> None:
+def test_the_command_trains_from_catalogs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     class Bar(list):
         def __init__(self, what: str):
             assert what == "training codec"
@@ -248,15 +248,16 @@ def test_the_command_trains_from_catalogs(tmp_path: Path) -> None:
     words = f"--data {tmp_path}/clips --validation {tmp_path}/clips --out {tmp_path}/run --steps 2"
     sizes = "--batch 2 --frames 5 --sides 16 --validate-every 2 --codec.channels 4"
     widths = "--codec.encoder-widths 8 8 --codec.decoder-widths 8 8 --codec.decoder-blocks 1 1"
-    assert command([*words.split(), *sizes.split(), *widths.split()], bar=Bar) == 0
+    written = tmp_path / "run" / "codec.safetensors"
+    assert command([*words.split(), *sizes.split(), *widths.split()], bar=Bar) == written
     assert bars == [[(1, 2), (2, 2)]]
-    codec, _ = load_codec(tmp_path / "run" / "codec.safetensors")
+    codec, _ = load_codec(written)
     assert codec.channels == 4
     assert "psnr" in records.read(tmp_path / "run" / "run.jsonl")[1][-1]
 
     deeper = f"--start {tmp_path}/run/codec.safetensors --freeze-encoder --codec.decoder-blocks 2 1"
     words = words.replace("/run", "/second")
-    assert command([*words.split(), *sizes.split(), *deeper.split()], bar=Bar) == 0
+    command([*words.split(), *sizes.split(), *deeper.split()], bar=Bar)
     assert load_codec(tmp_path / "second" / "codec.safetensors")[0].config.decoder_blocks == (2, 1)
     with pytest.raises(RequestError, match="does not exist"):
         command(["--data", f"{tmp_path}/clips", "--out", f"{tmp_path}/no/where"], bar=Bar)

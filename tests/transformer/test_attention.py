@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from worldtube.tokens import Grid, Words, layout, pack
-from worldtube.transformer import Transformer, TransformerConfig, attention
+from worldtube.transformer import (
+    Transformer,
+    TransformerConfig,
+    attention,
+    rms_norm,
+    rotate,
+)
 
 
 def draw(*shape, seed=0):
@@ -41,14 +47,15 @@ def test_kernels_agree_forward_and_backward(kernel, mask, tile, monkeypatch):
 
 def test_tiles_cover_every_score_once():
     for heads, n, m, tile in [
-        (6, 100, 100, 2**20),
-        (6, 100, 100, 20_000),
-        (5, 64, 300, 5000),
-        (1, 7, 9, 1),
+        (6, 100, 96, 2**20),
+        (6, 100, 96, 20_000),
+        (5, 64, 320, 5000),
+        (1, 7, 32, 1),
     ]:
-        q, k = torch.empty(heads, n, 4), torch.empty(heads, m, 4)
+        q, k = torch.empty(1, heads, n, 4), torch.empty(1, heads, m, 4)
+        call = attention._Heads.of(q, k, k, None)
         count = torch.zeros(heads, n)
-        for rows, tokens in attention._tiles(q, k, tile):
+        for rows, tokens in call.tiles(tile):
             count[rows, tokens] += 1
         assert (count == 1).all()
 
@@ -63,19 +70,56 @@ def dense(q, k, v, q_bounds, k_bounds):
     return attention.plain(q, k, v, seen).transpose(0, 1).flatten(1)
 
 
-@pytest.mark.parametrize(
-    "q_bounds, k_bounds",
-    [
-        ((0, 5, 10, 15), (0, 3, 6, 9)),  # one length
-        ((0, 5, 10, 13), (0, 3, 7, 9)),  # runs, keys of many lengths
-        ((0, 3, 5, 9, 10, 16, 18), (0, 1, 4, 6, 7, 12, 14)),  # many short rows: padded together
-    ],
-)
-def test_a_plan_attends_within_rows(q_bounds, k_bounds):
-    q = draw(q_bounds[-1], 2, 8)
-    k, v = draw(k_bounds[-1], 2, 8, seed=1), draw(k_bounds[-1], 2, 8, seed=2)
-    out = attention.attend(q, k, v, attention.plan(q_bounds, k_bounds, q.device))
-    torch.testing.assert_close(out, dense(q, k, v, q_bounds, k_bounds), rtol=1e-5, atol=1e-6)
+PACKS = [
+    ((0, 5, 10, 15), (0, 3, 6, 9)),  # one length
+    ((0, 5, 10, 13), (0, 3, 7, 9)),  # runs, keys of many lengths
+    ((0, 3, 5, 9, 10, 16, 18), (0, 1, 4, 6, 7, 12, 14)),  # many short rows: padded together
+    ((0, 70, 90), (0, 40, 103)),  # keys of more than one register
+]
+
+
+@pytest.mark.parametrize("kept", [0, 1024])
+@pytest.mark.parametrize("tile", [2**20, 700])
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("q_bounds, k_bounds", PACKS)
+def test_a_plan_attends_within_rows(q_bounds, k_bounds, own, tile, kept, monkeypatch):
+    """As the kernels do it call by call, and in one operator, its probabilities kept or made again."""
+    monkeypatch.setattr(attention, "_own", lambda q: own)
+    monkeypatch.setattr(attention, "TILE", tile)
+    monkeypatch.setattr(attention, "KEPT", kept)
+    runs = attention.plan(q_bounds, k_bounds, torch.device("cpu"))
+    made = []
+    for way in (
+        lambda q, k, v: attention.attend(q, k, v, runs),
+        lambda q, k, v: dense(q, k, v, q_bounds, k_bounds),
+    ):
+        q = draw(q_bounds[-1], 2, 8).requires_grad_()
+        k, v = (draw(k_bounds[-1], 2, 8, seed=seed).requires_grad_() for seed in (1, 2))
+        out = way(q, k, v)
+        (out * draw(*out.shape, seed=3)).sum().backward()
+        made.append([out, q.grad, k.grad, v.grad])
+    for ours, theirs in zip(*made, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 0.02), (torch.float32, 1e-5)])
+def test_the_norm_and_its_gradient(dtype, tolerance):
+    made = []
+    for norm in (rms_norm, lambda x: torch.nn.functional.rms_norm(x.float(), (64,), None, 1e-6)):
+        x = draw(50, 3, 64).mul(3).to(dtype).requires_grad_()
+        out = norm(x)
+        (out.float() * draw(50, 3, 64, seed=1)).sum().backward()
+        made.append((out.float(), x.grad.float()))
+    for ours, theirs in zip(*made, strict=True):
+        assert (ours - theirs).norm() < tolerance * theirs.norm()
+
+
+def test_rotating_turns_pairs():
+    x, angle = draw(5, 2, 6), draw(5, 1, 3, seed=1)
+    cos, sin = angle.cos(), angle.sin()
+    a, b = x.chunk(2, -1)
+    made = rotate(x, torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1))
+    torch.testing.assert_close(made, torch.cat([a * cos - b * sin, a * sin + b * cos], -1))
 
 
 def test_bf16_long_rows_take_tiles_and_stay_near_float32():

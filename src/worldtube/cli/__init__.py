@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     **MAKE,
     "record": ("simulate a world and record clips", record),
     "cache": ("latents and words of recorded clips, once", cache),
-    "train": ("train the transformer (tiny, laptop, gpu) or the codec", train),
+    "train": ("train the transformer (tiny, laptop, gpu), the codec or the reader", train),
     "evaluate": ("measure a model on held-out seeds and prompts", evaluate),
     "info": ("the model, worlds, tasks, samplers, recipes, measures", info),
 }

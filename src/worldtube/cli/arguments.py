@@ -1,4 +1,4 @@
-"""What commands ask of their arguments: how a signature is parsed, whether a folder is there."""
+"""What commands ask of their arguments: how a signature is parsed, whether a folder is there, which seeds are meant."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,3 +34,15 @@ def folder_exists(out: Path) -> None:
         raise RequestError(
             f"the output folder {out.absolute().parent} does not exist; name one that does"
         )
+
+
+def seeds_of(text: str) -> range:
+    """A:B -> seeds A to B - 1."""
+    from worldtube.errors import RequestError
+
+    first, _, last = text.partition(":")
+    if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
+        raise RequestError(
+            f"seeds {text!r} is not accepted; A:B with A < B is, such as 8000000:8000200"
+        )
+    return range(int(first), int(last))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from worldtube.cli.arguments import parse, positional
+from worldtube.cli.arguments import parse, positional, seeds_of
 from worldtube.cli.bar import Bar
 
 
@@ -33,21 +33,14 @@ def evaluate(rest: list[str]) -> int:
     measure, model, seeds, prompts, count, as_json = parse(
         positional(command, "measure"), "evaluate", rest
     )
-    from worldtube.errors import RequestError, unknown
+    from worldtube.errors import unknown
     from worldtube.evaluate import MEASURES
     from worldtube.evaluate.report import table
     from worldtube.generate.session import load
 
     if measure not in MEASURES:
         raise unknown("measure", measure, MEASURES)
-    chosen = None
-    if seeds is not None:
-        first, _, last = seeds.partition(":")
-        if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
-            raise RequestError(
-                f"seeds {seeds!r} is not accepted; A:B with A < B is, such as 8000000:8000200"
-            )
-        chosen = range(int(first), int(last))
+    chosen = None if seeds is None else seeds_of(seeds)
     with Bar(f"measuring {measure}") as bar:
         result = MEASURES[measure](
             load(model).model, seeds=chosen, prompts=prompts, count=count, progress=bar

@@ -1,19 +1,22 @@
-"""`train`: the transformer by recipe, or the codec with its own loop."""
+"""`train`: the transformer by recipe; the codec and the reader with loops of their own."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
-from worldtube.cli.arguments import folder_exists, parse
+from worldtube.cli.arguments import folder_exists, parse, seeds_of
 from worldtube.cli.bar import Bar
 
 
 def train(rest: list[str]) -> int:
     from worldtube.errors import unknown
 
-    if rest and not rest[0].startswith("-") and rest[0] == "codec":
+    if rest and rest[0] == "codec":
         from worldtube.train.codec import command
 
-        return command(rest[1:], bar=Bar)
+        print(command(rest[1:], bar=Bar))
+        return 0
+    if rest and rest[0] == "reader":
+        return reader(rest[1:])
     from worldtube.train.recipes import RECIPES
 
     if not rest or rest[0].startswith("-"):
@@ -21,11 +24,14 @@ def train(rest: list[str]) -> int:
             "usage: worldtube train RECIPE --data CATALOG [CATALOG ...] --codec MODEL --out DIR [--steps N ...]\n"
         )
         print("\n".join(f"  {name:<8}{line}" for name, (line, _) in RECIPES.items()))
-        print("  codec   the video compression network (its own loop)\n")
+        print("  codec   the video compression network (its own loop)")
+        print(
+            "  reader  the network that `evaluate` reads clips with (its own loop, in one sitting)\n"
+        )
         print("worldtube train RECIPE --help lists every setting. A run goes on where it stopped.")
         return 0
     if rest[0] not in RECIPES:
-        raise unknown("recipe", rest[0], [*RECIPES, "codec"])
+        raise unknown("recipe", rest[0], [*RECIPES, "codec", "reader"])
     import tyro
 
     from worldtube.train.loop import TrainConfig
@@ -62,4 +68,43 @@ def train(rest: list[str]) -> int:
     with Bar(f"training {rest[0]}") as bar:
         run(config, data=data, codec=codec or embedded_path(), out=out, start=start, progress=bar)
     print(out / "model.safetensors")
+    return 0
+
+
+def reader(rest: list[str]) -> int:
+    """`train reader`: the arguments after it."""
+    import tyro
+
+    from worldtube.evaluate.reader.training import TEST_SEEDS, ReaderConfig, train_file
+
+    usual = ReaderConfig()
+
+    def command(
+        *,
+        data: list[Path],
+        out: Path,
+        seeds: str = f"{TEST_SEEDS.start}:{TEST_SEEDS.stop}",
+        threads: int | None = None,
+        config: Annotated[ReaderConfig, tyro.conf.arg(name="")] = usual,
+    ) -> Any:
+        """Train the network that `evaluate` reads clips with, on true clips, and measure it on others.
+
+        Args:
+            data: folders of catalogs; seeds 8,500,000 and up show all colours on all shapes, have some
+            out: weight file to write, which holds what was measured too
+            seeds: A:B, seeds A to B - 1 of the true clips that it is measured on; not those of `data`
+            threads: torch threads; torch's own choice when not said
+        """
+        return data, out, seeds, threads, config
+
+    data, out, seeds, threads, config = parse(command, "train reader", rest)
+    folder_exists(out)
+    chosen = seeds_of(seeds)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    with Bar("training reader") as bar:
+        train_file(data, out, config=config, seeds=chosen, progress=bar)
+    print(out)
     return 0

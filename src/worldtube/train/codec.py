@@ -276,8 +276,11 @@ def calibrate(codec: VideoCodec, pools: Sequence[Pool], seed: int, count: int = 
     codec.set_scale(torch.cat(latents))
 
 
-def command(rest: list[str], *, bar: Callable[[str], Any]) -> int:
-    """`worldtube train codec`: the arguments after it, and what makes a progress bar from a name."""
+def command(rest: list[str], *, bar: Callable[[str], Any]) -> Path:
+    """`worldtube train codec`: the arguments after it, and what makes a progress bar from a name.
+
+    Returns the weight file that it wrote.
+    """
     import tyro
 
     def options(
@@ -337,5 +340,4 @@ def command(rest: list[str], *, bar: Callable[[str], Any]) -> int:
         codec = deepen(codec, (fine, coarse))
     with bar("training codec") as progress:
         train_codec(config, pools, out, validation=clips, start=codec, progress=progress)
-    logger.info("the codec is in %s", out / WEIGHTS)
-    return 0
+    return out / WEIGHTS

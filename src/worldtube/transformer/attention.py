@@ -8,6 +8,7 @@ call, n and m tokens and keys in each of them.
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class Run:
     seen: Tensor | None = None
     """(b, 1, 1 or n, m) which keys a token sees; None for all."""
     real: Tensor | None = None
-    """(b * n,) which places of q are tokens; None for all."""
+    """(N,) which places of q are tokens, in their order; None for all."""
 
 
 def plan(q_bounds: Sequence[int], k_bounds: Sequence[int], device: torch.device) -> tuple[Run, ...]:
@@ -44,7 +45,8 @@ def plan(q_bounds: Sequence[int], k_bounds: Sequence[int], device: torch.device)
     if len(groups) > 4 and max(q_lengths) <= 64:
         index, real = _slots(q_bounds, device)
         k, seen = _keys(k_bounds, device)
-        return (Run(rows=len(q_lengths), q=index, k=k, seen=seen, real=real.reshape(-1)),)
+        tokens = real.flatten().nonzero()[:, 0]
+        return (Run(rows=len(q_lengths), q=index, k=k, seen=seen, real=tokens),)
     runs, first = [], 0
     for _, count in groups:
         last = first + count
@@ -116,6 +118,11 @@ def _keys(bounds: Sequence[int], device: torch.device) -> tuple[slice | Tensor, 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, runs: Sequence[Run]) -> Tensor:
     """q (N, H, d), k and v (M, H, d) -> (N, H * d)."""
+    if _own(q) and not torch.compiler.is_compiling():
+        made = (
+            _Packed.apply(q, k, v, runs) if torch.is_grad_enabled() else _packed(q, k, v, runs)[0]
+        )
+        return cast(Tensor, made).flatten(1)
     q_places, k_places = [run.q for run in runs], [run.k for run in runs]
     parts = zip(runs, _parts(q, q_places), _parts(k, k_places), _parts(v, k_places), strict=True)
     pieces = []
@@ -123,7 +130,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, runs: Sequence[Run]) -> Tensor:
         batch, keys, values = (rearrange(z, "(b n) h d -> b h n d", b=run.rows) for z in part)
         out = KERNELS[_choose(batch, keys)](batch, keys, values, run.seen)  # (b, H, n, d)
         out = rearrange(out, "b h n d -> (b n) (h d)")
-        pieces.append(out if run.real is None else out[run.real])
+        pieces.append(out if run.real is None else out.index_select(0, run.real))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
@@ -132,20 +139,28 @@ def _parts(z: Tensor, places: Sequence[slice | Tensor]) -> Sequence[Tensor]:
     slices = [place for place in places if isinstance(place, slice)]
     if len(slices) == len(places):
         return z.split([one.stop - one.start for one in slices])
-    return [z[place] for place in places]
+    return [_at(z, place) for place in places]
+
+
+def _at(z: Tensor, place: slice | Tensor) -> Tensor:
+    """z[place], with a gradient ten times as fast."""
+    return z[place] if isinstance(place, slice) else z.index_select(0, place)
 
 
 SHORT = 256
 """Up to this many keys, plain matrix products beat the fused kernel on a CPU (its backward above all)."""
 
 
+def _own(q: Tensor) -> bool:
+    """Where `tiled` is the fastest: PyTorch's own kernel gains nothing from bfloat16 on a CPU."""
+    return q.device.type == "cpu" and q.dtype == torch.bfloat16
+
+
 def _choose(q: Tensor, k: Tensor) -> str:
     """The fastest kernel, as `benchmarks/transformer_forward.py` and `benchmarks/packing.py` measured."""
-    if q.device.type != "cpu":
-        return "fused"
-    if q.dtype == torch.bfloat16 and (k.shape[-2] > SHORT or torch.compiler.is_compiling()):
+    if _own(q):
         return "tiled"
-    return "plain" if k.shape[-2] <= SHORT else "fused"
+    return "plain" if q.device.type == "cpu" and k.shape[-2] <= SHORT else "fused"
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
@@ -169,19 +184,11 @@ def _bias(seen: Tensor, dtype: torch.dtype) -> Tensor:
 def tiled(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
     """The same with the scores made tile by tile, so that they never leave the cache.
 
-    PyTorch's own kernel gains nothing from bfloat16 on a CPU: it reaches 60 GFLOP/s a core where this
-    reaches 150. Hidden in an operator of our own, or the compiler would recognise attention and put
-    that kernel back.
+    PyTorch's own kernel reaches 60 GFLOP/s a core in bfloat16 where this reaches 150. Hidden in an
+    operator of our own, or the compiler would recognise attention and put that kernel back; without the
+    compiler `attend` does a whole pack in one operator.
     """
-    flat = (q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1))  # 3 x (b H, n or m, d)
-    bias = None
-    if seen is not None:
-        bias = _bias(seen, q.dtype).expand(*q.shape[:2], -1, -1).flatten(0, 1)  # (b H, 1 or n, m)
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        out = _tiled(*flat, bias)
-    else:
-        out = _tiled_forward(*flat, bias)  # an operator costs 40 us a call
-    return out.unflatten(0, q.shape[:2])
+    return _tiled(q, k, v, seen)
 
 
 KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]] = {
@@ -194,70 +201,215 @@ KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]] = 
 TILE = 2**20
 """Scores in a tile: 2 MB, about a core's cache."""
 
+KEPT = 1024
+"""Up to this many keys the probabilities are kept for the backward, else made again: they grow with the square."""
 
-def _tiles(q: Tensor, k: Tensor, tile: int = TILE) -> list[tuple[slice, slice]]:
-    """Pieces of (b H, n): some whole heads each, or some tokens of one head where a head is too big."""
-    heads, n, m = q.shape[0], q.shape[1], k.shape[1]
-    some = min(heads, max(1, tile // (n * m)))
-    tokens = n if some * n * m <= tile else min(n, max(16, tile // m))
-    return [
-        (slice(i, i + some), slice(a, a + tokens))
-        for i in range(0, heads, some)
-        for a in range(0, n, tokens)
-    ]
+VECTOR = 32
+"""bfloat16 numbers in a register. A softmax whose last register is not full takes up to five times as long."""
 
 
-def _probabilities(q: Tensor, k: Tensor, bias: Tensor | None, rows: slice, tokens: slice) -> Tensor:
-    scores = torch.bmm(q[rows, tokens], k[rows].transpose(1, 2))
-    if bias is not None:
-        scores += bias[rows] if bias.shape[1] == 1 else bias[rows, tokens]
-    return scores.softmax(-1)
+def _whole(num_keys: int) -> int:
+    """With how many keys to compute: whole registers, where that adds little to the products."""
+    filled = num_keys + -num_keys % VECTOR
+    return filled if num_keys < VECTOR or filled - num_keys <= num_keys // 16 else num_keys
 
 
-def _tiled_forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    q = (q * q.shape[-1] ** -0.5).contiguous()
-    k, v = k.contiguous(), v.contiguous()
-    tiles = _tiles(q, k)
-    if len(tiles) == 1:
-        return torch.bmm(_probabilities(q, k, bias, *tiles[0]), v)
-    out = torch.empty_like(q)
-    for rows, tokens in tiles:
-        torch.bmm(_probabilities(q, k, bias, rows, tokens), v[rows], out=out[rows, tokens])
-    return out
+@dataclass(frozen=True, kw_only=True)
+class _Heads:
+    """One batched call laid out for matrix products: every head by itself, keys filled up to whole registers."""
+
+    q: Tensor
+    """(b H, n, d)."""
+    k: Tensor
+    """(b H, m, d), divided by sqrt(d)."""
+    v: Tensor
+    """(b H, m, d)."""
+    bias: Tensor | None
+    """(b H, 1 or n, m) added to the scores."""
+    num_keys: int
+    """How many of the m are none that fill up."""
+
+    @classmethod
+    def of(cls, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> "_Heads":
+        """From (b, H, n or m, d)."""
+        filled, bias = _whole(k.shape[2]) - k.shape[2], None
+        if seen is not None:
+            bias = F.pad(_bias(seen, q.dtype), (0, filled), value=-torch.inf)
+            bias = bias.expand(*q.shape[:2], -1, -1).flatten(0, 1)
+        k, v = _flat(k, filled, q.shape[-1] ** -0.5), _flat(v, filled)
+        return cls(q=_flat(q), k=k, v=v, bias=bias, num_keys=k.shape[1] - filled)
+
+    def tiles(self, tile: int) -> list[tuple[slice, slice]]:
+        """Pieces of (b H, n): some whole heads each, or some tokens of one head where a head is too big."""
+        heads, n, m = self.q.shape[0], self.q.shape[1], self.k.shape[1]
+        some = _even(heads, max(1, tile // (n * m)))
+        tokens = n if n * m <= tile else _even(n, max(16, tile // m))
+        return [
+            (slice(i, i + some), slice(a, a + tokens))
+            for i in range(0, heads, some)
+            for a in range(0, n, tokens)
+        ]
+
+    def probabilities(self, rows: slice, tokens: slice) -> Tensor:
+        scores = torch.bmm(self.q[rows, tokens], self.k[rows].transpose(1, 2))
+        if self.bias is not None:
+            scores += self.bias[rows] if self.bias.shape[1] == 1 else self.bias[rows, tokens]
+        elif self.k.shape[1] > self.num_keys:
+            scores[..., self.num_keys :].fill_(-torch.inf)
+        return scores.softmax(-1)
+
+    def forward(self, *, keep: bool) -> tuple[Tensor, list[Tensor]]:
+        """(b H, n, d), and the probabilities of each tile if they are to be kept."""
+        out, kept = torch.empty_like(self.q), []
+        for rows, tokens in self.tiles(TILE):
+            p = self.probabilities(rows, tokens)
+            torch.bmm(p, self.v[rows], out=out[rows, tokens])
+            if keep and self.num_keys <= KEPT:
+                kept.append(p)
+        return out, kept
+
+    def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """grad (b H, n, d) -> gradients of q, k and v, likewise, of what fills up none."""
+        grad_q, grad_k, grad_v = (torch.empty_like(z) for z in (self.q, self.k, self.v))
+        for i, (rows, tokens) in enumerate(self.tiles(TILE if kept else TILE // 2)):
+            p = kept[i] if kept else self.probabilities(rows, tokens)
+            from_above = grad[rows, tokens]
+            _add(grad_v[rows], p, from_above, new=tokens.start == 0)
+            grad_p = torch.bmm(from_above, self.v[rows].transpose(1, 2))
+            grad_s = torch._softmax_backward_data(grad_p, p, -1, p.dtype)
+            torch.bmm(grad_s, self.k[rows], out=grad_q[rows, tokens])
+            _add(grad_k[rows], grad_s, self.q[rows, tokens], new=tokens.start == 0)
+        grad_k *= self.q.shape[-1] ** -0.5
+        return grad_q, grad_k[:, : self.num_keys], grad_v[:, : self.num_keys]
+
+
+def _even(count: int, most: int) -> int:
+    """Pieces of nearly one size, at most `most` each."""
+    return -(-count // -(-count // most))
+
+
+def _add(out: Tensor, p: Tensor, z: Tensor, *, new: bool) -> None:
+    """out = p^T z, or += it."""
+    if new:
+        torch.bmm(p.transpose(1, 2), z, out=out)
+    else:
+        out.baddbmm_(p.transpose(1, 2), z)
+
+
+def _flat(z: Tensor, filled: int = 0, scale: float = 1.0) -> Tensor:
+    """(b, H, n, d) -> (b H, n + filled, d) in one pass, with zeros behind."""
+    b, heads, n, d = z.shape
+    out = (z.new_zeros if filled else z.new_empty)(b, heads, n + filled, d)
+    part = out[:, :, :n] if filled else out
+    torch.mul(z, scale, out=part) if scale != 1 else part.copy_(z)
+    return out.flatten(0, 1)
+
+
+def _packed(
+    q: Tensor, k: Tensor, v: Tensor, runs: Sequence[Run], *, keep: bool = False
+) -> tuple[Tensor, list[_Heads], list[list[Tensor]]]:
+    """All runs of a pack: (N, H, d) as q; and their calls and probabilities."""
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    calls, kept = [], []
+    for run in runs:
+        calls.append(_Heads.of(*_rows(run, q, k, v), run.seen))
+        made, p = calls[-1].forward(keep=keep)
+        _put(out, run, made)
+        kept.append(p)
+    return out, calls, kept
+
+
+class _Packed(torch.autograd.Function):
+    """`_packed` with its gradient. One operator, for a dozen rows cost more in small ones than they compute."""
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, runs: Sequence[Run]) -> Tensor:
+        out, calls, kept = _packed(q, k, v, runs, keep=any(ctx.needs_input_grad))
+        ctx.runs, ctx.shapes = runs, [z.shape for z in (q, k, v)]
+        ctx.num_keys = [one.num_keys for one in calls]
+        ctx.counts = [len(p) for p in kept]
+        saved = [[one.q, one.k, one.v, one.bias, *p] for one, p in zip(calls, kept, strict=True)]
+        ctx.save_for_backward(*itertools.chain.from_iterable(saved))
+        return out
+
+    @staticmethod
+    def backward(ctx, *above: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = above
+        saved = iter(ctx.saved_tensors)
+        grad_q, grad_k, grad_v = (grad.new_zeros(shape) for shape in ctx.shapes)
+        for run, num_keys, count in zip(ctx.runs, ctx.num_keys, ctx.counts, strict=True):
+            q, k, v, bias = itertools.islice(saved, 4)
+            call = _Heads(q=q, k=k, v=v, bias=bias, num_keys=num_keys)
+            of_q, of_k, of_v = call.backward(
+                _above(run, grad), list(itertools.islice(saved, count))
+            )
+            _put(grad_q, run, of_q)
+            _add_keys(grad_k, run, of_k)
+            _add_keys(grad_v, run, of_v)
+        return grad_q, grad_k, grad_v, None
+
+
+def _rows(run: Run, q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
+    """Packed tokens and keys -> those of one run, (b, H, n or m, d)."""
+    parts = (_at(q, run.q), _at(k, run.k), _at(v, run.k))
+    return [part.unflatten(0, (run.rows, -1)).transpose(1, 2) for part in parts]
+
+
+def _tokens(run: Run) -> Tensor:
+    """Places of the tokens of a run that has some places twice."""
+    return cast(Tensor, run.q)[run.real]
+
+
+def _above(run: Run, grad: Tensor) -> Tensor:
+    """Gradients (N, H, d) of what one run made -> (b H, n, d), zero where no token is."""
+    if run.real is None:
+        part = grad[run.q]
+    else:
+        part = grad.new_zeros(len(cast(Tensor, run.q)), *grad.shape[1:])
+        part.index_copy_(0, run.real, grad.index_select(0, _tokens(run)))
+    return _flat(part.unflatten(0, (run.rows, -1)).transpose(1, 2))
+
+
+def _put(whole: Tensor, run: Run, part: Tensor) -> None:
+    """What one run made for its tokens, (b H, n, d), to their places in (N, H, d)."""
+    part = part.unflatten(0, (run.rows, -1)).transpose(1, 2)
+    if run.real is None:
+        whole[run.q].unflatten(0, part.shape[:2]).copy_(part)
+    else:
+        whole.index_copy_(0, _tokens(run), part.flatten(0, 1).index_select(0, run.real))
+
+
+def _add_keys(whole: Tensor, run: Run, part: Tensor) -> None:
+    """What one run made for its keys, (b H, m, d), added to (M, H, d); a key may stand at several places."""
+    part = part.unflatten(0, (run.rows, -1)).transpose(1, 2)
+    if isinstance(run.k, slice):
+        whole[run.k].unflatten(0, part.shape[:2]).copy_(part)
+    else:
+        whole.index_add_(0, run.k, part.flatten(0, 1))
 
 
 @torch.library.custom_op("worldtube::tiled_attention", mutates_args=())
-def _tiled(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    return _tiled_forward(q, k, v, bias)
+def _tiled(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
+    return _Heads.of(q, k, v, seen).forward(keep=False)[0].unflatten(0, q.shape[:2])
 
 
 @torch.library.custom_op("worldtube::tiled_attention_backward", mutates_args=())
 def _tiled_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The probabilities are made again, tile by tile: cheaper than keeping them."""
-    scale = q.shape[-1] ** -0.5
-    q, k, v = (q * scale).contiguous(), k.contiguous(), v.contiguous()
-    grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-    for rows, tokens in _tiles(q, k, TILE // 2):
-        p = _probabilities(q, k, bias, rows, tokens)
-        from_above = grad[rows, tokens]
-        grad_v[rows] += torch.bmm(p.transpose(1, 2), from_above)
-        grad_p = torch.bmm(from_above, v[rows].transpose(1, 2))
-        grad_s = torch._softmax_backward_data(grad_p, p, -1, p.dtype)
-        grad_q[rows, tokens] = torch.bmm(grad_s, k[rows]) * scale
-        grad_k[rows] += torch.bmm(grad_s.transpose(1, 2), q[rows, tokens])
-    return grad_q, grad_k, grad_v
+    made = _Heads.of(q, k, v, seen).backward(_flat(grad), ())
+    of_q, of_k, of_v = (z.unflatten(0, q.shape[:2]).contiguous() for z in made)
+    return of_q, of_k, of_v
 
 
 @_tiled.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+def _(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
     return torch.empty_like(q, memory_format=torch.contiguous_format)
 
 
 @_tiled_backward.register_fake
 def _(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     dense = torch.contiguous_format
     of_q, of_k, of_v = (torch.empty_like(z, memory_format=dense) for z in (q, k, v))
@@ -269,7 +421,7 @@ def _keep(ctx, inputs, output) -> None:  # the names are PyTorch's
 
 
 def _back(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return *_tiled_backward(grad.contiguous(), *ctx.saved_tensors), None
+    return *_tiled_backward(grad, *ctx.saved_tensors), None
 
 
 _tiled.register_autograd(_back, setup_context=_keep)

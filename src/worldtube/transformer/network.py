@@ -61,19 +61,37 @@ def rope_angles(positions: Tensor, head_width: int) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding, half-split layout. x (N, H, d), cos and sin (N, 1, d/2)."""
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    """Rotary embedding, half-split layout. x (N, H, d), cos and sin (N, 1, d), sin negative in its first half."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+
+
+EPSILON = 1e-6
 
 
 def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
     """Root-mean-square norm over the last axis, staying in the dtype of `x`."""
-    if x.device.type == "cpu" and x.dtype == torch.bfloat16 and not torch.compiler.is_compiling():
-        # PyTorch's own walks through seven float32 copies of x here, and takes ten times as long.
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        out = x * torch.rsqrt(norm.square() / x.shape[-1] + 1e-6).to(x.dtype)
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        out = cast(Tensor, _Norm.apply(x))
         return out if weight is None else out * weight.to(x.dtype)
-    return F.rms_norm(x, x.shape[-1:], None if weight is None else weight.to(x.dtype), 1e-6)
+    return F.rms_norm(x, x.shape[-1:], None if weight is None else weight.to(x.dtype), EPSILON)
+
+
+class _Norm(torch.autograd.Function):
+    """On a CPU, where PyTorch's own walks through x seven times, in bfloat16 through copies of it in float32."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        inverse = torch.rsqrt(norm.square() / x.shape[-1] + EPSILON).to(x.dtype)
+        out = x * inverse
+        ctx.save_for_backward(out, inverse)
+        return out
+
+    @staticmethod
+    def backward(ctx, *above: Tensor) -> Tensor:
+        (grad,), (out, inverse) = above, ctx.saved_tensors
+        along = (grad * out).mean(-1, keepdim=True)
+        return torch.addcmul(grad, out, along, value=-1).mul_(inverse)
 
 
 class SwiGLU(nn.Module):
@@ -181,13 +199,21 @@ class Block(nn.Module):
         kept: list[Tensor] | None = None,
     ) -> Tensor:
         parts = (modulation + self.table).to(x.dtype).unbind(1)  # 6 x (U, D)
-        if level is not None:
-            parts = [part[level] for part in parts]  # 6 x (N, D)
-        shift1, scale1, gate1, shift2, scale2, gate2 = parts
-        normed = rms_norm(x) * (1 + scale1) + shift1
-        x = x + gate1 * self.attention(normed, rope, runs, past, kept)
+        shift1, scale1, gate1, shift2, scale2, gate2 = (spread(part, level) for part in parts)
+        made = self.attention(modulated(x, scale1, shift1), rope, runs, past, kept)
+        x = torch.addcmul(x, gate1, made)
         x = x + self.words(rms_norm(x), kv, word_runs)
-        return x + gate2 * self.mlp(rms_norm(x) * (1 + scale2) + shift2)  # (N, D)
+        return torch.addcmul(x, gate2, self.mlp(modulated(x, scale2, shift2)))  # (N, D)
+
+
+def spread(part: Tensor, level: Tensor | None) -> Tensor:
+    """(U, D) -> (N, D); the gradient of `part[level]` would take ten times as long."""
+    return part if level is None else part.index_select(0, level)
+
+
+def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Normed, scaled and shifted."""
+    return torch.addcmul(shift, rms_norm(x), 1 + scale)
 
 
 @dataclass(frozen=True)
@@ -269,7 +295,8 @@ class Transformer(nn.Module):
 
     def _rope(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         angles = rope_angles(positions.float(), self.config.head_width)[:, None]  # (N, 1, d/2)
-        return angles.cos().to(dtype), angles.sin().to(dtype)
+        cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+        return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
     def remember(
         self, x: Tensor, layout: Layout, reading: Reading, past: Past | None = None
@@ -320,8 +347,8 @@ class Transformer(nn.Module):
             h = block(h, modulation, level, rope, kv, runs, word_runs, before, kept)  # (N, D)
             if self.truth_out is not None and i == self.config.truth_block and self.training:
                 truth = self.truth_out(rms_norm(h))  # (N, truth_width)
-        shift, scale = (final if level is None else final[level]).chunk(2, dim=-1)
-        out = self.token_out(rms_norm(h) * (1 + scale) + shift)  # (N, P)
+        shift, scale = (spread(part, level) for part in final.chunk(2, dim=-1))
+        out = self.token_out(modulated(h, scale, shift))  # (N, P)
         return out.float(), truth
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from worldtube import video
 from worldtube.data.catalog import Catalog, unpack_ids
-from worldtube.errors import DataError
+from worldtube.errors import DataError, RequestError
 from worldtube.evaluate.accuracy import accuracy, true_clips
 from worldtube.evaluate.reader import Reader, crops, resized, to_input, tracks
 from worldtube.evaluate.reader.network import EVENTS, KINDS, OFFSET, SIDE, Pixels, Shapes, Witness
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 WATER, STAIN = 200, 201
+LEAST_STEPS = 20
+"""The learning rate cannot rise and fall in fewer."""
 TEST_SEEDS = range(8_000_000, 8_000_200)
 
 
@@ -60,7 +62,17 @@ class ReaderConfig:
     witness_batch: int = 16
     """Clips in a step."""
     learning_rate: float = 3e-3
+    """The highest, after a rise; it falls to nothing."""
     seed: int = 0
+    """Of the weights, the order and what makes pictures worse."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            least = LEAST_STEPS if name.endswith("_steps") else 1
+            if name not in ("learning_rate", "seed") and value < least:
+                raise RequestError(f"{name} {value} is not accepted; {least} or more is")
+        if self.learning_rate <= 0:
+            raise RequestError(f"learning_rate {self.learning_rate} is not accepted; 0.003 is")
 
 
 def examples(data: Sequence[Path], *, limit: int | None = None) -> list[Example]:
@@ -108,8 +120,13 @@ def train_reader(
     config: ReaderConfig | None = None,
     progress: Progress | None = None,
 ) -> Reader:
-    """Train the three networks on true clips. The reader's `accuracy` is left empty."""
+    """Train the three networks on true clips. The reader's `accuracy` is left empty. Raises DataError."""
     config = config or ReaderConfig()
+    shown = {item["shape"] for clip in clips for item in clip.truth["objects"]}
+    if missing := [shape for shape in SHAPES if shape not in shown]:
+        raise DataError(
+            f"no {', no '.join(missing)} in {len(clips)} clips; add clips of the world tabletop"
+        )
     total = config.pixel_steps + config.shape_steps + config.witness_clips + config.witness_steps
     told = progress or (lambda done, total: None)
     torch.manual_seed(config.seed)
@@ -125,6 +142,11 @@ def train_reader(
         worse = i % 2 == 1
         lessons.append(lesson(reader, clips[index], rng if worse else None))
         told(done + i, total)
+    if not any(lessons):
+        raise DataError(
+            f"after {config.pixel_steps} steps nothing is found in {len(lessons)} clips;"
+            f" pixel_steps {ReaderConfig.pixel_steps} is enough"
+        )
     train_witness(
         witness, lessons, config, rng, lambda n: told(done + config.witness_clips + n, total)
     )
