@@ -60,7 +60,7 @@ class Replay(GaussianModel):
     def read(self, words):
         return [int(one) for one in words.states[:, 0]]
 
-    def velocity(self, x, sigma, layout, reading):
+    def velocity(self, x, sigma, layout, reading, past=None):
         if self.made[0] is not layout or self.made[1] != reading:
             self.made = layout, reading, self.target(layout, reading)
         return (x - self.made[2]) / sigma[:, None].clamp_min(1e-6)

@@ -265,7 +265,7 @@ def test_larger_clips_shift_further_and_the_native_one_by_three():
         seen = []
 
         class Watched(GaussianModel):
-            def velocity(self, x, sigma, layout, reading):
+            def velocity(self, x, sigma, layout, reading, past=None):
                 seen.append(float(sigma[0]))
                 return super().velocity(x, sigma, layout, reading)
 
