@@ -53,9 +53,9 @@ class Replay(GaussianModel):
 
     def embed(self, prompts):
         # Without words it makes the same, so that guidance changes nothing.
-        if any(prompts):
-            self.asked = list(prompts)
-        return Words.of([torch.full((1, 1), float(self.order.index(p))) for p in self.asked])
+        self.asked = [p for p in prompts if p] or self.asked
+        told = [p or self.asked[i % len(self.asked)] for i, p in enumerate(prompts)]
+        return Words.of([torch.full((1, 1), float(self.order.index(p))) for p in told])
 
     def read(self, words):
         return [int(one) for one in words.states[:, 0]]
