@@ -118,7 +118,8 @@ def _keys(bounds: Sequence[int], device: torch.device) -> tuple[slice | Tensor, 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, runs: Sequence[Run]) -> Tensor:
     """q (N, H, d), k and v (M, H, d) -> (N, H * d)."""
-    if _own(q) and not torch.compiler.is_compiling():
+    few = _few(q, runs)
+    if _own(q) and not few and not torch.compiler.is_compiling():
         made = (
             _Packed.apply(q, k, v, runs) if torch.is_grad_enabled() else _packed(q, k, v, runs)[0]
         )
@@ -128,7 +129,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, runs: Sequence[Run]) -> Tensor:
     pieces = []
     for run, *part in parts:
         batch, keys, values = (rearrange(z, "(b n) h d -> b h n d", b=run.rows) for z in part)
-        out = KERNELS[_choose(batch, keys)](batch, keys, values, run.seen)  # (b, H, n, d)
+        kernel = KERNELS["fused" if few else _choose(batch, keys)]
+        out = kernel(batch, keys, values, run.seen)  # (b, H, n, d)
         out = rearrange(out, "b h n d -> (b n) (h d)")
         pieces.append(out if run.real is None else out.index_select(0, run.real))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
@@ -149,6 +151,15 @@ def _at(z: Tensor, place: slice | Tensor) -> Tensor:
 
 SHORT = 256
 """Up to this many keys, plain matrix products beat the fused kernel on a CPU (its backward above all)."""
+
+FEW = 64
+"""Up to this many tokens a row, as in a clip made frame after frame, the fused kernel wins where no backward follows:
+what it computes slower is less than what it saves in small operators."""
+
+
+def _few(q: Tensor, runs: Sequence[Run]) -> bool:
+    quiet = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    return quiet and len(q) <= FEW * sum(run.rows for run in runs)
 
 
 def _own(q: Tensor) -> bool:
