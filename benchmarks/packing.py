@@ -100,7 +100,7 @@ def padded(work: Work) -> Work:
 def step(net: Transformer, work: Work) -> float:
     """Forward and backward; the gradients stay in the network."""
     net.zero_grad()
-    plan = network.plan_self if work.runs is None else lambda _: work.runs
+    plan = network.plan_self if work.runs is None else lambda *_: work.runs
     with ExitStack() as stack:
         stack.enter_context(patch.object(network, "plan_self", plan))
         if work.kernel is not None:
