@@ -109,6 +109,8 @@ import test_workers
 from worldtube import workers
 
 if __name__ == "__main__":
+    # A shell that starts something in the background has it ignore interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     running = workers.map(test_workers.sleep, [0.0, 600.0, 600.0], processes=2)
     try:
         # The interrupt may come inside `next` or just before it: leaving the loop must end it either way.
