@@ -128,6 +128,16 @@ def cached_rollout(record: Record) -> list[str]:
     return table(head, rows)
 
 
+def framing(record: Record) -> list[str]:
+    shown = ("colour_shape", "colour", "shape", "count", "motion")
+    rows = [
+        [one["size"], one["arm"], *(f"{100 * one['scores'][key]:.0f} %" for key in shown)]
+        for one in sorted(record["results"], key=lambda one: one["size"], reverse=True)
+    ]
+    head = ["asked for", "trained on", "colour and shape", "colour", "shape", "count", "direction"]
+    return table(head, rows)
+
+
 TABLES: dict[str, Callable[[Record], list[str]]] = {
     "packing": packing,
     "cached_rollout": cached_rollout,
@@ -135,6 +145,7 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "codec_decode": codec_decode,
     "minute": minute,
     "generate_time": generate_time,
+    "framing": framing,
 }
 
 
