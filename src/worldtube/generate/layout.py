@@ -82,8 +82,34 @@ class Hop:
     again. None of a clip that is not causal."""
 
 
-def plan(model: VideoModel, request: Request) -> Plan:
-    """Lay a request out. Raises RequestError for what does not fit."""
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """A piece before anything of it is encoded or drawn."""
+
+    grid: Grid
+    prompt: str
+    num_frames: int
+    """Frames that are shown."""
+    cut: bool
+    given: Given | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """A request's shapes alone."""
+
+    pieces: tuple[Stretch, ...]
+    size: Size
+    fps: float
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that are shown."""
+        return sum(piece.num_frames for piece in self.pieces)
+
+
+def outline(model: VideoModel, request: Request) -> Outline:
+    """The shapes of a request, whatever its size at no cost. Raises RequestError for what does not fit."""
     fps = request.fps or _own_fps(request.given) or model.fps
     size = request.size or _own_size(model, request.given)
     begins, total = _begins(model, request, fps)
@@ -94,28 +120,44 @@ def plan(model: VideoModel, request: Request) -> Plan:
     pieces, time = [], 0.0
     order = sorted(begins)
     for begin, end in zip(order, [*order[1:], total], strict=True):
-        here, given = begins[begin], placed.get(begin)
+        here = begins[begin]
         time += CUT * here.cut
         shown = max(0, end - begin)
         frames = shown or placed[begin].clip.num_frames  # what lies after the end is given
-        grid = model.grid(size, _coded(model, frames), fps, start=begin / fps + time)
-        layout = model.layout(grid, causal=request.causal)
+        pieces.append(
+            Stretch(
+                grid=model.grid(size, _coded(model, frames), fps, start=begin / fps + time),
+                prompt=here.prompt,
+                num_frames=shown,
+                cut=here.cut,
+                given=placed.get(begin),
+            )
+        )
+    return Outline(pieces=tuple(pieces), size=size, fps=fps)
+
+
+def plan(model: VideoModel, request: Request) -> Plan:
+    """Lay a request out, with what is given encoded. Raises RequestError for what does not fit."""
+    shapes = outline(model, request)
+    pieces = []
+    for here in shapes.pieces:
+        layout = model.layout(here.grid, causal=request.causal)
         known = torch.zeros(layout.bounds[-1], model.token_width)
         start = torch.ones(layout.bounds[-1])
-        if given is not None:
-            _put(model, given, size, known, start)
+        if here.given is not None:
+            _put(model, here.given, shapes.size, known, start)
         pieces.append(
             Piece(
-                grid=grid,
+                grid=here.grid,
                 layout=layout,
                 known=known,
                 start=start,
                 prompt=here.prompt,
-                num_frames=shown,
+                num_frames=here.num_frames,
                 cut=here.cut,
             )
         )
-    return Plan(pieces=tuple(pieces), fps=fps)
+    return Plan(pieces=tuple(pieces), fps=shapes.fps)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,9 @@
 Owns the seam. Knows nothing of requests, tasks or HTTP.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +13,24 @@ from torch import Tensor
 
 from worldtube.tokens import Grid, Layout, Words
 from worldtube.video import Clip, Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Working memory in bytes, beyond the weights, as sizes tell it; what is small and fixed is left out."""
+
+    token: float
+    """Per token of the row that the network looks at."""
+    pair: float
+    """Per pair of such tokens."""
+    remembered: float
+    """Per token of a causal clip that is done."""
+    decoded: float
+    """Per pixel that is decoded at once."""
+    encoded: float
+    """Per pixel that is encoded at once."""
+    at_once: float = math.inf
+    """Pixels of several latent frames that are decoded or encoded at once, at most."""
 
 
 @runtime_checkable
@@ -49,6 +69,10 @@ class VideoModel(Protocol):
 
     def pixels(self, grid: Grid) -> Size:
         """The picture size that a lattice decodes to."""
+        ...
+
+    def footprint(self, *, causal: bool = False) -> Footprint:
+        """What the work needs of memory; causal: tokens see no later frames."""
         ...
 
     def familiar(self, prompt: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from worldtube.data.latents import CAPTIONS
 from worldtube.diffusion import noise as noising
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.generate import engine
+from worldtube.generate.request import Request
 from worldtube.generate.tasks import TASKS
 from worldtube.models.local import Card, LocalModel
 from worldtube.records import Run
@@ -292,16 +294,21 @@ def export(model: LocalModel, optimizer: Optimizer, path: Path, *, clips_seen: i
         )
 
 
-def sample_sheet(model: LocalModel, optimizer: Optimizer, path: Path, config: TrainConfig) -> None:
-    """A contact sheet of fixed prompts and seeds, to see what the numbers do not say."""
-    size = Size(model.card.width, model.card.height)
-    how = {"steps": config.sample_steps}
+def sample_requests(config: TrainConfig) -> list[Request]:
+    """What a sheet of samples asks for."""
+    size = Size(config.size, config.size)
+    how: dict[str, Any] = {"steps": config.sample_steps}
     if config.student is not None:
         student = config.student
         how = {"steps": student.steps, "shift": student.shift, "guidance": 1.0, "sampler": "euler"}
-    requests = [
+    return [
         TASKS["generate"](prompt, size=size, seed=seed, **how)
         for seed, prompt in enumerate(SAMPLE_PROMPTS)
     ]
+
+
+def sample_sheet(model: LocalModel, optimizer: Optimizer, path: Path, config: TrainConfig) -> None:
+    """A contact sheet of fixed prompts and seeds, to see what the numbers do not say."""
     with _Averaged(model, optimizer):
-        save_image(sheet(engine.generate(model, requests), scale=2), path)
+        clips = engine.generate(model, sample_requests(config))
+    save_image(sheet(clips, scale=2), path)
