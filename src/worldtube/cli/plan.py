@@ -1,7 +1,7 @@
 """`plan`: what a command would cost, in time and memory, before it is run."""
 
 import json
-from dataclasses import asdict
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,23 +9,26 @@ from worldtube.cli.arguments import parse
 from worldtube.cli.make import MAKE, prepared, read_task
 
 HELP = """usage: worldtube plan TASK ARGUMENTS ...
-       worldtube plan train RECIPE [--data CATALOG ...] [--steps N ...]
+       worldtube plan train RECIPE [--data CATALOG ...] [--rows N ...]
 
-What a command would cost before it is run: passes of the network, seconds and peak memory.
+What a command would cost before it is run: passes of the network, seconds and peak memory, and what they go to.
 
-Take any command that makes a clip and put `plan` before it; the same arguments are accepted, and nothing
-is written. The engine goes through the request without computing it, and one example of each kind of work
-is timed on this machine as it is now, which takes a second or two beyond the loading of the model.
+Put `plan` before any command that makes a clip; it takes the same arguments, and writes nothing. The engine
+goes through the request without computing it, and one example of each kind of work is timed on this
+machine as it is now: a second or two beyond the loading of the model. Of a training run some steps of eight
+rows are timed; rows are clips of two seconds where no data are named.
 
-  seconds      of this process on the processor, all threads together; on an idle machine with one thread
-               the clock on the wall shows the same, on a busy one more
+  seconds      on the processor, all threads together, from the start of the process to its end; the clock
+               on the wall shows the same with one thread on an idle machine
   peak memory  the most that the process holds at once, Python and all libraries included
 
-What would not fit into memory is refused, by `plan` and by the command itself, in one sentence that says
-what would. --json prints one JSON object. Try:
+What does not fit into memory is refused, by `plan` and by the command, in a sentence that says what would.
+--json prints one JSON object. Try:
   worldtube plan generate "a red ball rolls to the right" --seconds 20 --size 128x128
-  worldtube plan extend clip.mp4 --seconds 4
   worldtube plan train laptop --rows 16"""
+
+LEAVING = 1.05
+"""Start and end of a process, in units of its start."""
 
 
 def plan(rest: list[str]) -> int:
@@ -38,35 +41,26 @@ def plan(rest: list[str]) -> int:
         return _train(rest[1:])
     if rest[0] not in MAKE:
         raise unknown("command to plan", rest[0], [*MAKE, "train"])
-    return _request(rest[0], rest[1:])
-
-
-def _request(task: str, rest: list[str]) -> int:
-    args, values, where = read_task(task, rest, before="plan ")
-    session, request, streamed = prepared(task, args, values, **where)
+    args, values, where = read_task(rest[0], rest[1:], before="plan ")
+    session, request, streamed = prepared(rest[0], args, values, **where)
     from worldtube.generate import cost
 
+    start = LEAVING * cost.clocks()[[1, 1]]  # the run takes as long to get here
     told = cost.predict(
-        session.model,
-        request,
-        streamed=streamed,
-        format=where["out"].suffix[1:].lower(),
-        before=_start(),
+        session.model, request, streamed=streamed, format=where["out"].suffix[1:].lower()
     )
-    if where["json"]:
-        stages = {name: round(taken.cpu, 4) for name, taken in told.stages.items()}
-        numbers = asdict(told) | {"size": str(told.size), "stages_cpu_seconds": stages}
-        del numbers["stages"]
-        print(json.dumps(numbers | _totals(told.seconds, told.peak_bytes)))
-        return 0
-    rows = {
-        "clip": f"{told.size}, {told.num_frames} frames at {told.fps:g} fps",
-        "tokens": f"{told.tokens}",
-        "passes": f"{told.passes} of the network in {told.hops} hops, at most {told.longest_pack} tokens each",
-        "seconds": f"{told.seconds.cpu:.1f} ({_stages(told.stages)})",
-        "peak memory": f"{told.peak_bytes / 1e6:.0f} MB",
-    }
-    print(_table(rows))
+    _tell(
+        {
+            "clip": f"{told.size}, {told.num_frames} frames at {told.fps:g} fps, {told.tokens} tokens",
+            "network": f"{told.passes} passes, at most {told.longest} tokens each",
+        },
+        {"size": str(told.size), "num_frames": told.num_frames, "fps": told.fps}
+        | {"tokens": told.tokens, "passes": told.passes, "longest": told.longest},
+        {"start": start} | told.stages,
+        told.peak,
+        told.memory,
+        as_json=where["json"],
+    )
     return 0
 
 
@@ -74,11 +68,11 @@ def _train(rest: list[str]) -> int:
     from worldtube.errors import unknown
     from worldtube.train.recipes import RECIPES
 
-    if not rest or rest[0] not in RECIPES:
-        if not rest or rest[0].startswith("-"):
-            print(HELP)
-            return 0
-        raise unknown("recipe", rest[0], RECIPES)
+    if not rest or rest[0].startswith("-"):
+        print(HELP)
+        return 0
+    if rest[0] not in RECIPES:
+        raise unknown("recipe to plan", rest[0], RECIPES)
     import tyro
 
     from worldtube.train.loop import TrainConfig
@@ -92,7 +86,7 @@ def _train(rest: list[str]) -> int:
         json: bool = False,
         config: Annotated[TrainConfig, tyro.conf.arg(name="")] = RECIPES[rest[0]][1],
     ) -> Any:
-        """What a training run would cost: seconds per step and in all, peak memory; from a few small steps.
+        """What a training run would cost in time and memory, from a few steps of eight rows.
 
         Args:
             data: folders of catalogs with latents and words; clips of two seconds when not said
@@ -106,62 +100,60 @@ def _train(rest: list[str]) -> int:
     data, codec, start, threads, as_json, config = parse(command, f"plan train {rest[0]}", rest[1:])
     import torch
 
+    from worldtube.generate.cost import clocks
     from worldtube.models.local import embedded_path
     from worldtube.train import cost
 
     if threads:
         torch.set_num_threads(threads)
-    told = cost.predict(config, codec=codec or embedded_path(), data=data, start=start)
-    if as_json:
-        sizes = {"weights": told.weights, "steps": told.steps, "tokens": round(told.tokens)}
-        step = {"step_cpu_seconds": round(told.step.cpu, 4)}
-        print(json.dumps(sizes | step | _totals(told.seconds, told.peak_bytes)))
-        return 0
-    rows = {
-        "network": f"{told.weights / 1e6:.3g} million weights",
-        "batch": f"{config.rows} rows, {told.tokens:.0f} tokens",
-        "step": f"{told.step.cpu:.2f} s",
-        "run": f"{_long(told.seconds.cpu)} for {told.steps} steps, sheets of samples {_long(told.sheets.cpu)} of it",
-        "peak memory": f"{told.peak_bytes / 1e6:.0f} MB",
-    }
-    print(_table(rows))
+    started = LEAVING * clocks()[[1, 1]]
+    told = cost.predict(config, data=data, codec=codec or embedded_path(), start=start)
+    step = sum(told.step.values())[1]
+    _tell(
+        {
+            "network": f"{told.weights / 1e6:.3g} million weights",
+            "batch": f"{config.rows} rows, about {told.tokens:.0f} tokens",
+            "step": f"{step:.2f} s, of which {config.steps}",
+        },
+        {"weights": told.weights, "tokens": round(told.tokens), "step_cpu_seconds": round(step, 4)},
+        {"start": started} | {part: each * config.steps for part, each in told.step.items()},
+        told.peak,
+        told.memory,
+        as_json=as_json,
+    )
     return 0
 
 
-LEAVING = 1.06
-"""Start and end of a process, in units of its start."""
-
-
-def _start() -> Any:
-    """What this process took until now, and what it will take to end: so will the run's."""
-    import time
-
-    from worldtube.generate.cost import Seconds
-
-    return Seconds(time.process_time(), time.process_time()) * LEAVING
-
-
-def _totals(seconds: Any, peak_bytes: float) -> dict[str, float]:
-    return {
-        "cpu_seconds": round(seconds.cpu, 3),
-        "wall_seconds": round(seconds.wall, 3),
-        "peak_mb": round(peak_bytes / 1e6, 1),
-    }
-
-
-def _stages(stages: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {taken.cpu:.1f}" for name, taken in stages.items() if taken.cpu >= 0.05
-    )
+def _tell(
+    rows: dict[str, str],
+    numbers: dict[str, Any],
+    stages: dict[str, Any],
+    peak: float,
+    memory: dict[str, float],
+    *,
+    as_json: bool,
+) -> None:
+    """Print a prediction: what is asked for, and where time (wall, processor) and bytes go."""
+    wall, cpu = sum(stages.values())
+    if as_json:
+        numbers |= {"cpu_seconds": round(cpu, 3), "wall_seconds": round(wall, 3)}
+        numbers["stages_cpu_seconds"] = {name: round(each[1], 3) for name, each in stages.items()}
+        numbers["peak_mb"] = round(peak / 1e6, 1)
+        numbers["memory_mb"] = {name: round(each / 1e6, 1) for name, each in memory.items()}
+        print(json.dumps(numbers))
+        return
+    parts = sorted(((each[1], name) for name, each in stages.items()), reverse=True)
+    shares = ", ".join(f"{name} {part / cpu:.0%}" for part, name in parts if part > 0.01 * cpu)
+    bytes_of = sorted(((each, name) for name, each in memory.items()), reverse=True)
+    most = ", ".join(f"{name} {each / 1e6:.0f}" for each, name in bytes_of if each > 1e6)
+    rows |= {"seconds": f"{_long(cpu)} ({shares})", "peak memory": f"{peak / 1e6:.0f} MB"}
+    rows["peak memory"] += f" (beyond the loaded model: {most})" if most else ""
+    width = max(map(len, rows))
+    print("\n".join(f"{name:<{width}}  {value}" for name, value in rows.items()))
 
 
 def _long(seconds: float) -> str:
     for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
+        if seconds >= 3 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} s"
-
-
-def _table(rows: dict[str, str]) -> str:
-    width = max(map(len, rows))
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())

@@ -1,18 +1,19 @@
-"""What a request will cost, told before it is run: passes of the network, time and peak memory.
+"""What a request will cost, told before it is run: time by stage, and peak memory.
 
-A request is rehearsed: the engine itself carries it out, with a model that only notes what it would have to
-compute. Then one example of each kind of work is timed on this machine, a part of it where it is large.
-So nothing is said twice: hops, samplers, guidance and tasks are as the engine has them, and what a
-rehearsal does not skip (words, layouts, noise) it measures by doing it. Memory is `budget`'s.
+A request is rehearsed: the engine carries it out with a model that only notes what it would have to compute, so
+hops, samplers, guidance and tasks are as the engine has them. Then one example of each kind of work is timed
+on this machine, a part of it where it is large. Memory is `budget`'s.
 """
 
 import io
-import statistics
+import math
+import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,105 +21,57 @@ from torch import Tensor
 
 from worldtube import video
 from worldtube.generate import budget, engine
-from worldtube.generate.layout import outline
+from worldtube.generate.layout import PIXELS_AT_ONCE, outline
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
 from worldtube.tokens import Grid, Layout, select
 from worldtube.video import Clip, Size
 
 MANY_TOKENS = 2048
-"""A row of more is timed on that many of its tokens and on half of them."""
-MANY_PIXELS = 2**20
-"""More pixels are timed in part."""
+"""A pass over more is timed on so many of its tokens and on half of them."""
 REPEATS = 3
+"""Runs that are timed after the first, where there are so many."""
 PASSES = ("denoise", "remember")
 """Kinds of work that the network does."""
 
-
-@dataclass(frozen=True)
-class Seconds:
-    """On the clock of the wall and on the processor's: all threads of this process, however busy the machine."""
-
-    wall: float = 0.0
-    cpu: float = 0.0
-
-    def __add__(self, other: "Seconds") -> "Seconds":
-        return Seconds(self.wall + other.wall, self.cpu + other.cpu)
-
-    def __sub__(self, other: "Seconds") -> "Seconds":
-        return Seconds(self.wall - other.wall, self.cpu - other.cpu)
-
-    def __mul__(self, times: float) -> "Seconds":
-        return Seconds(self.wall * times, self.cpu * times)
-
-
-def clocks() -> Seconds:
-    """What the clocks show; differences count."""
-    return Seconds(time.perf_counter(), time.process_time())
-
-
-def median(some: Sequence[Seconds]) -> Seconds:
-    """Of each clock."""
-    return Seconds(*(statistics.median(values) for values in zip(*map(astuple, some), strict=True)))
+Seconds = np.ndarray
+"""(2,) on the clock of the wall and on the processor's: all threads of this process, however busy the machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What carrying out a request takes."""
+    """What a request takes."""
 
     size: Size
     num_frames: int
     fps: float
     tokens: int
     """Of the whole clip."""
-    hops: int
-    """Rows that are made one after the other."""
     passes: int
     """Of the network."""
-    longest_pack: int
+    longest: int
     """Tokens of a pass at most; where guidance acts, those with the words and those without."""
     stages: dict[str, Seconds]
     """Where the time goes."""
-    peak_bytes: float
-    """Most memory that the process holds at once, the model and all libraries included."""
-
-    @property
-    def seconds(self) -> Seconds:
-        return sum(self.stages.values(), Seconds())
+    memory: dict[str, float]
+    """Where the bytes beyond the loaded model go (`budget.need`)."""
+    peak: float
+    """Most bytes that the process holds at once, the model and all libraries included."""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """What some work takes."""
-
-    first: Seconds
-    again: Seconds
-
-    def of(self, times: float) -> Seconds:
-        """The first time is slower: kernels are chosen, memory is asked for."""
-        return self.again * times if times < 1 else self.first + self.again * (times - 1)
+def clocks() -> Seconds:
+    """What the clocks show; differences count."""
+    return np.array([time.perf_counter(), time.process_time()])
 
 
-def timed(run: Callable[[], Any], repeats: int = REPEATS) -> Timing:
-    """The first run, and the median of some more."""
+def timed(run: Callable[[], Any], times: float) -> Seconds:
+    """What doing something so many times takes, from a few: the first is slower, kernels are chosen there."""
     taken = []
-    for _ in range(1 + repeats):
+    for _ in range(min(math.ceil(times), 1 + REPEATS)):
         began = clocks()
         run()
         taken.append(clocks() - began)
-    return Timing(taken[0], median(taken[1:]))
-
-
-@dataclass
-class _Work:
-    """Calls of one kind and size, as many as `times` the example."""
-
-    example: Callable[[], Timing]
-    times: float = 0.0
-
-
-_TIMED: WeakKeyDictionary[Any, dict[tuple, Timing]] = WeakKeyDictionary()
-"""What each model of this process needed for its examples."""
+    return taken[0] + (times - 1) * np.median(taken[1:] or taken, axis=0)
 
 
 class Rehearsal:
@@ -126,169 +79,144 @@ class Rehearsal:
 
     def __init__(self, model: VideoModel):
         self._model = model
-        self.work: dict[tuple, _Work] = {}
-        self._pasts: dict[int, tuple[Any, int]] = {}
-        self._remembered: Tensor | None = None
+        self.work: dict[tuple, list[Any]] = {}
+        """(kind, sizes) -> how many times, and what times that many."""
+        self._kept: Tensor | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def _note(self, key: tuple, times: float, example: Callable[[], Timing]) -> None:
-        self.work.setdefault(key, _Work(example)).times += times
-
-    def encode(self, clip: Clip) -> Tensor:
-        grid = self._model.grid(clip.size, clip.num_frames, clip.fps)
-        part, share = self._part(grid.frames, clip.size)
-        some = replace(clip, frames=clip.frames[: 1 + (part - 1) * grid.stride], tracks={})
-        key = ("encode", str(clip.size), part)
-        self._note(key, share, lambda: timed(lambda: self._model.encode(some)))
-        return torch.zeros(self._model.layout(grid).bounds[-1], self._model.token_width)
+    def _note(self, key: tuple, example: Callable[[float], Seconds]) -> None:
+        self.work.setdefault(key, [0, example])[0] += 1
 
     def decoder(self, grid: Grid) -> Callable[[Tensor], np.ndarray]:
-        size = self._model.pixels(grid)
-        each = self._model.layout(grid).bounds[-1] // grid.frames
+        size, decoder = self._model.pixels(grid), self._model.decoder(grid)
+        each = self._model.layout(replace(grid, frames=1)).bounds[-1]
         shown = 1 - grid.stride  # the first latent frame holds one
 
         def frames(tokens: Tensor) -> np.ndarray:
             nonlocal shown
             count = len(tokens) // each
-            part, share = self._part(count, size)
-            some = tokens[: part * each].clone()
-            key = ("decode", str(size), part)
-            self._note(key, share, lambda: timed(lambda: self._model.decoder(grid)(some)))
+            self._note(("decode", size, count), partial(timed, lambda: decoder(tokens)))
             before, shown = max(0, shown), shown + count * grid.stride
             return np.broadcast_to(np.uint8(0), (shown - before, size.height, size.width, 3))
 
         return frames
 
-    def _part(self, frames: int, size: Size) -> tuple[int, float]:
-        """How many latent frames of some are enough to be timed, and how many times as many there are."""
-        area = size.width * size.height * self._model.stride[0]
-        part = min(frames, max(2, MANY_PIXELS // area))
-        return part, frames / part
-
     def velocity(
         self, x: Tensor, sigma: Tensor, layout: Layout, reading: Any, past: Any = None
     ) -> Tensor:
-        def run(some: Tensor, where: Layout) -> Any:
-            return self._model.velocity(x[some], sigma[some], where, reading, past)
+        past, behind = past or (None, 0)
+
+        def run(some: Tensor, where: Layout) -> None:
+            self._model.velocity(x[some], sigma[some], where, reading, past)
 
         mixed = bool((sigma != sigma[0]).any())
-        self._note(("denoise", *self._shape(layout, past), mixed), 1, lambda: _pass(run, layout))
+        self._note(("denoise", *_sizes(layout), behind, mixed), partial(_passes, run, layout))
         return x
 
     def remember(self, x: Tensor, layout: Layout, reading: Any, past: Any = None) -> Tensor:
+        past, behind = past or (None, 0)
+
         def run(some: Tensor, where: Layout) -> Tensor:
             return self._model.remember(x[some], where, reading, past)
 
-        if self._remembered is None:  # what it looks like is the model's own affair
-            self._remembered = run(torch.ones(len(x), dtype=torch.bool), layout)
-        self._note(("remember", *self._shape(layout, past)), 1, lambda: _pass(run, layout))
-        return self._remembered.new_zeros(len(x), *self._remembered.shape[1:])
+        self._note(("remember", *_sizes(layout), behind), partial(_passes, run, layout))
+        if self._kept is None:  # what it looks like is the model's own affair
+            self._kept = run(torch.ones(len(x), dtype=torch.bool), layout)[:1]
+        return self._kept.expand(len(x), *self._kept.shape[1:])
 
-    def recall(self, kept: Tensor, layout: Layout) -> Any:
-        past = self._model.recall(kept, layout)
-        self._pasts[id(past)] = past, len(kept)
-        return past
-
-    def _shape(self, layout: Layout, past: Any) -> tuple[int, ...]:
-        """What a pass takes long for: tokens, rows and pieces, and how many are remembered."""
-        behind = 0 if past is None else self._pasts[id(past)][1]
-        return layout.bounds[-1], len(layout.bounds) - 1, len(layout.spans) - 1, behind
+    def recall(self, kept: Tensor, layout: Layout) -> tuple[Any, int]:
+        return self._model.recall(kept, layout), len(kept)
 
     def seconds(self) -> dict[str, Seconds]:
-        """Of each kind of work, with one example of each size carried out in truth."""
-        known = _TIMED.setdefault(self._model, {})
+        """Of each kind of work; examples are carried out in truth."""
         total: dict[str, Seconds] = {}
-        for key, work in self.work.items():
-            if key not in known:
-                known[key] = work.example()
-            total[key[0]] = total.get(key[0], Seconds()) + known[key].of(work.times)
+        for (kind, *_), (times, example) in self.work.items():
+            total[kind] = total.get(kind, np.zeros(2)) + example(times)
         return total
 
 
-def _pass(run: Callable[[Tensor, Layout], Any], layout: Layout) -> Timing:
-    """What a pass of the network takes, from every so many-th token where there are many."""
+def _sizes(layout: Layout) -> tuple[int, ...]:
+    """What a pass takes long for: tokens, rows and pieces."""
+    return layout.bounds[-1], len(layout.bounds), len(layout.spans)
+
+
+def _passes(run: Callable[[Tensor, Layout], Any], layout: Layout, times: float) -> Seconds:
+    """So many passes of the network, from every so many-th token where there are many."""
     count = layout.bounds[-1]
 
-    def some(step: int) -> Timing:
-        keep = torch.zeros(count, dtype=torch.bool)
-        keep[::step] = True
+    def some(step: int) -> tuple[int, Seconds]:
+        keep = torch.arange(count) % step == 0
         where = select(layout, keep) if step > 1 else layout
         with torch.inference_mode():
-            return timed(lambda: run(keep, where))
+            return int(keep.sum()), timed(lambda: run(keep, where), times)
 
     step = -(-count // MANY_TOKENS)
+    many, long = some(step)
     if step == 1:
-        return some(1)
-    few, many = -(-count // (2 * step)), -(-count // step)
-    return _stretched(few, some(2 * step), many, some(step), count)
+        return long
+    few, short = some(2 * step)  # seconds = a * tokens + b * tokens ** 2
+    slope = np.maximum(0, (long / many - short / few) / (many - few))
+    return count * (long / many + slope * (count - many))
 
 
-def _stretched(few: int, short: Timing, many: int, long: Timing, count: int) -> Timing:
-    """From two numbers of tokens to a third: seconds = a * tokens + b * tokens ** 2."""
-    totals = []
-    for a, b in zip(astuple(short.again), astuple(long.again), strict=True):
-        slope = max(0.0, (b / many - a / few) / (many - few))
-        totals.append(count * (b / many + slope * (count - many)))
-    return Timing(Seconds(*totals), Seconds(*totals))
+def _writing(size: Size, num_frames: int, fps: float, format: str) -> Seconds:
+    """Writing a clip in which a disc moves."""
+    some = min(num_frames, max(2, PIXELS_AT_ONCE // (size.width * size.height)))
+    t, y, x = np.ogrid[:some, : size.height, : size.width]
+    disc = (x - t * size.width / some) ** 2 + (y - size.height / 2) ** 2 < (size.height / 5) ** 2
+    grey = np.where(disc, 90, 160 + 60 * y / size.height).astype(np.uint8)
+    clip = Clip(frames=grey[..., None].repeat(3, axis=-1), fps=fps)
+    return timed(lambda: video.write(clip, io.BytesIO(), format=format), num_frames / some)
 
 
-def _written(size: Size, num_frames: int, fps: float, format: str) -> Timing:
-    """Writing a clip of that size in which something moves."""
-    y, x = np.mgrid[: size.height, : size.width]
-    middle = np.linspace(0, size.width, num_frames)[:, None, None]
-    disc = (x - middle) ** 2 + (y - size.height / 2) ** 2 < (size.height / 5) ** 2
-    ground = 160 + 60 * y / size.height
-    frames = np.where(disc, 90, ground).astype(np.uint8)[..., None].repeat(3, axis=-1)
-    clip = Clip(frames=frames, fps=fps)
-    return timed(lambda: video.write(clip, io.BytesIO(), format=format), repeats=1)
+def resident() -> tuple[float, float]:
+    """Bytes that this process holds now and the most that it ever held; the latter twice where no more is told."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = float(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return peak, peak
+    return float(pages * resource.getpagesize()), peak
 
 
 def predict(
-    model: VideoModel,
-    request: Request,
-    *,
-    streamed: bool = False,
-    format: str | None = None,
-    before: Seconds | None = None,
+    model: VideoModel, request: Request, *, streamed: bool = False, format: str | None = None
 ) -> Cost:
-    """What a request will take on this machine as it is now; itself it takes a few passes of the network.
+    """What a request will take on this machine as it is now, itself at the price of a few passes of the network.
 
-    streamed: the clip goes to its file as it is made. format: of that file, when it is written. before: what
-    this process has taken already, where the run would take it too. Raises RequestError as the run would.
+    streamed: the clip goes to its file as it is made. format: of that file, where it is written. Raises RequestError
+    as the run would, for what does not fit into memory too.
     """
     budget.check(model, [request], streamed=streamed)
     began = clocks()
     model.embed([""])  # loads the text encoder
-    now, most = budget.resident()
-    rehearsal = Rehearsal(model)
+    now, before = resident()
+    rehearsal, show = Rehearsal(model), None
     shadow = cast(VideoModel, rehearsal)
-    hops, show = 0, None
     for (one,), (values,), (done,) in engine.walk(shadow, [request]):
-        hops += 1
         show = show or engine.Show(shadow, one)
         if streamed:
             list(show(values, done))
     if show is not None and not streamed:
-        list(show(values, done))
-    stages = {"start": before or Seconds(), "prepare": clocks() - began} | rehearsal.seconds()
-    shapes = outline(model, request)
+        list(show(values, torch.ones_like(done)))
+    stages = {"prepare": clocks() - began} | rehearsal.seconds()
+    shapes, memory = outline(model, request), budget.need(model, [request], streamed=streamed)
     if format is not None:
-        area = shapes.size.width * shapes.size.height
-        some = min(shapes.num_frames, max(2, MANY_PIXELS // area))
-        times = shapes.num_frames / some
-        stages["write"] = _written(shapes.size, some, shapes.fps, format).of(times)
-    passes = {key: work.times for key, work in rehearsal.work.items() if key[0] in PASSES}
-    needed = budget.need(model, [request], streamed=streamed).peak
+        stages["write"] = _writing(shapes.size, shapes.num_frames, shapes.fps, format)
+    passes = [(key[1], times) for key, (times, _) in rehearsal.work.items() if key[0] in PASSES]
     return Cost(
         size=shapes.size,
         num_frames=shapes.num_frames,
         fps=shapes.fps,
         tokens=len(values),
-        hops=hops,
-        longest_pack=max((tokens for _, tokens, *_ in passes), default=0),
-        passes=round(sum(passes.values())),
+        passes=sum(times for _, times in passes),
+        longest=max((tokens for tokens, _ in passes), default=0),
         stages=stages,
-        peak_bytes=max(most, now + budget.HEAP + needed),
+        memory=memory,
+        peak=max(before, now + budget.HEAP + budget.most(memory)),
     )

@@ -22,7 +22,7 @@ from worldtube.diffusion.guidance import classifier_free
 from worldtube.diffusion.samplers import EVALUATIONS, SAMPLERS
 from worldtube.errors import RequestError
 from worldtube.generate import budget
-from worldtube.generate.layout import Hop, Outline, Plan, hops, plan, row
+from worldtube.generate.layout import PIXELS_AT_ONCE, Hop, Outline, Plan, hops, plan, row
 from worldtube.generate.memory import Memory, Read, recall
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
@@ -245,10 +245,13 @@ class Show:
             stop = grid.frames if bool(ready.all()) else int((~ready).float().argmax())
             if self.decoder is None:
                 self.decoder = self.model.decoder(grid)
-            if piece.num_frames and stop > self.frame:
-                a, b = self.first + self.frame * each, self.first + stop * each
+            size = self.model.pixels(grid)
+            few = max(1, PIXELS_AT_ONCE // (grid.stride * size.width * size.height))
+            while piece.num_frames and self.frame < stop:
+                last = min(stop, self.frame + few)
+                a, b = self.first + self.frame * each, self.first + last * each
                 frames = self.decoder(values[a:b])[: piece.num_frames - self.shown]
-                self.shown += len(frames)
+                self.shown, self.frame = self.shown + len(frames), last
                 yield frames
             self.frame = stop
             if stop < grid.frames:

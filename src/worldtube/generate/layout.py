@@ -22,6 +22,9 @@ SINK_SECONDS = 2.0
 """How long before a window its anchor, the clip's first frame, is said to have been at most: farther back than
 training ever saw would be out of the network's ken."""
 
+PIXELS_AT_ONCE = 2**20
+"""Pixels that are decoded together, unless one latent frame has more: memory does not grow with a clip."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
@@ -107,9 +110,13 @@ class Outline:
         """Frames that are shown."""
         return sum(piece.num_frames for piece in self.pieces)
 
+    @property
+    def cuts(self) -> int:
+        return sum(piece.cut for piece in self.pieces)
+
 
 def outline(model: VideoModel, request: Request) -> Outline:
-    """The shapes of a request, whatever its size at no cost. Raises RequestError for what does not fit."""
+    """The shapes of a request, at no cost whatever its size. Raises RequestError for what does not fit."""
     fps = request.fps or _own_fps(request.given) or model.fps
     size = request.size or _own_size(model, request.given)
     begins, total = _begins(model, request, fps)
@@ -282,6 +289,11 @@ def _kept(
     return torch.from_numpy(blocks.all(axis=(1, 3, 5)).reshape(-1))
 
 
+def reach(count: int, window: int, cuts: int) -> int:
+    """How many of a clip's latent frames are seen at once: all of them, or a window."""
+    return count if count <= window * min(3, 1 + cuts) else window
+
+
 def hops(one: Plan, window: int, *, stepwise: bool = False) -> Iterator[Hop]:
     """In which order a plan is made when at most `window` latent frames are seen at once (a shot, up to three).
 
@@ -293,7 +305,7 @@ def hops(one: Plan, window: int, *, stepwise: bool = False) -> Iterator[Hop]:
     count = int(frames.max()) + 1
     free = one.start > 0
     todo = frames[free].unique().tolist()
-    whole = count <= window * min(3, 1 + one.cuts) or len(todo) == 0
+    whole = reach(count, window, one.cuts) == count or len(todo) == 0
     if whole and not (stepwise and todo):
         past = (frames < todo[0]) & causal if todo else torch.zeros_like(free)
         yield Hop(seen=torch.ones_like(free), made=free, past=past)

@@ -85,7 +85,7 @@ class GaussianModel:
         return Size(grid.width, grid.height)
 
     def footprint(self, *, causal: bool = False) -> Footprint:
-        """Some ten matrices of a row's tokens in float64."""
+        """Some ten matrices of a row's tokens in float64, with the past among them."""
         return Footprint(
             token=64 * self.token_width, pair=80, remembered=64 * causal, decoded=32, encoded=32
         )

@@ -32,8 +32,6 @@ from worldtube.video import Clip, Size
 FORMAT = 1
 EMBEDDED = "worldtube-small"
 MAX_PIXELS = 1024 * 1024
-PIXELS_AT_ONCE = 2**20
-"""Pixels of several frames that the codec is given together, if there is more than one latent frame of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,57 +123,40 @@ class LocalModel:
 
     @torch.inference_mode()
     def encode(self, clip: Clip) -> Tensor:
-        stream = self.codec.encoder_stream()
-        latents, first, frames = [], 0, clip.frames
-        while first < len(frames):
-            last = max(1, first) + self._frames_at_once(clip.size)
-            pixels = torch.from_numpy(np.ascontiguousarray(frames[first:last])).to(self.device)
-            pixels = pixels.permute(3, 0, 1, 2)[None].float().div_(127.5).sub_(1)  # (1, 3, T, H, W)
-            latents.append(stream(pixels)[0].cpu())
-            first = last
-        return self.tokens(torch.cat(latents, dim=1))
+        pixels = torch.from_numpy(np.ascontiguousarray(clip.frames)).to(self.device)
+        pixels = pixels.permute(3, 0, 1, 2)[None].float() / 127.5 - 1  # (1, 3, T, H, W)
+        return self.tokens(self.codec.encode(pixels)[0].cpu())
 
     def decoder(self, grid: Grid) -> Callable[[Tensor], np.ndarray]:
         stream = self.codec.decoder_stream()
         each = (grid.height // self.card.patch) * (grid.width // self.card.patch)
-        at_once = each * (self._frames_at_once(self.pixels(grid)) // grid.stride)
-
-        def block(tokens: Tensor) -> np.ndarray:
-            part = replace(grid, frames=len(tokens) // each)
-            latents = unpatchify(tokens.cpu(), part, self.card.patch) * self._scale + self._shift
-            pixels = stream(latents[None].to(self.device))[0].float()  # (3, T, H, W)
-            pixels = pixels.add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-            return pixels.permute(1, 2, 3, 0).cpu().numpy()
 
         @torch.inference_mode()
         def frames(tokens: Tensor) -> np.ndarray:
-            return np.concatenate([block(part) for part in tokens.split(at_once)])
+            part = replace(grid, frames=len(tokens) // each)
+            latents = unpatchify(tokens.cpu(), part, self.card.patch) * self._scale + self._shift
+            pixels = stream(latents[None].to(self.device))[0].float()  # (3, T, H, W)
+            pixels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            return pixels.permute(1, 2, 3, 0).cpu().numpy()
 
         return frames
-
-    def _frames_at_once(self, size: Size) -> int:
-        """Pixel frames that the codec is given together: memory does not grow with a clip."""
-        stride = self.stride[0]
-        return stride * max(1, PIXELS_AT_ONCE // (stride * size.width * size.height))
 
     def pixels(self, grid: Grid) -> Size:
         cell = self.stride[1] // self.card.patch
         return Size(grid.width * cell, grid.height * cell)
 
     def footprint(self, *, causal: bool = False) -> Footprint:
-        """From the widest moments: inside SwiGLU with six modulations a token; on the codec's fine grid. What is
+        """From the widest moments: inside SwiGLU with six modulations a token, on the codec's fine grid. What is
         remembered are keys and values, and the keys turned to where they are."""
         config, each = self.transformer.config, self.transformer.token_in.weight.element_size()
-        codec, fine = self.codec.config, FRAMES * FINE * FINE
+        codec, fine, floats = self.codec.config, FRAMES * FINE * FINE, 4 * 3
         kept = self.codec.decoder.enter.weight.element_size()
-        floats = 4 * 3  # of a pixel
         return Footprint(
             token=each * (12 * config.width + 4 * config.hidden),
             pair=causal * (1 + each * (2 + config.width // config.head_width)),
             remembered=causal * each * 2 * 3 * config.depth * config.width,
             decoded=codec.decoder_widths[0] * (6 * kept + 4) / fine + floats,
-            encoded=codec.encoder_widths[0] * 6 * 4 / fine + 2 * floats,
-            at_once=PIXELS_AT_ONCE,
+            encoded=codec.encoder_widths[0] * 6 * 4 / fine + 3 * floats,
         )
 
     def familiar(self, prompt: str) -> bool:

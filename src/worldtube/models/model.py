@@ -3,7 +3,6 @@
 Owns the seam. Knows nothing of requests, tasks or HTTP.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -17,10 +16,10 @@ from worldtube.video import Clip, Size
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Working memory in bytes, beyond the weights, as sizes tell it; what is small and fixed is left out."""
+    """Working memory in bytes, beyond the weights."""
 
     token: float
-    """Per token of the row that the network looks at."""
+    """Per token that the network looks at."""
     pair: float
     """Per pair of such tokens."""
     remembered: float
@@ -28,9 +27,7 @@ class Footprint:
     decoded: float
     """Per pixel that is decoded at once."""
     encoded: float
-    """Per pixel that is encoded at once."""
-    at_once: float = math.inf
-    """Pixels of several latent frames that are decoded or encoded at once, at most."""
+    """Per pixel of a given clip."""
 
 
 @runtime_checkable
@@ -72,7 +69,7 @@ class VideoModel(Protocol):
         ...
 
     def footprint(self, *, causal: bool = False) -> Footprint:
-        """What the work needs of memory; causal: tokens see no later frames."""
+        """What it takes in memory to compute; causal: tokens see no later frames."""
         ...
 
     def familiar(self, prompt: str) -> bool:

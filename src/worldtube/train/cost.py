@@ -1,40 +1,29 @@
-"""What a training run will cost, told before it is run: seconds per step and in all, and peak memory.
+"""What a training run will cost, told before it is run: time of a step by its parts, and peak memory.
 
-A few rows are trained on for a step or two; time and what is kept for the gradients grow with tokens, the
-optimizer's part with the weights alone. Owns that sum; how requests are foretold is `generate.cost`'s.
+Some steps of a few rows are timed. A row's share is the same in a whole batch, and so is what is kept for the
+gradients; the optimizer's depends on the weights alone. Sheets of samples and checkpoints are left out.
 """
 
-import copy
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from worldtube import models
-from worldtube.data.batches import Batch, Batches
+from worldtube.data.batches import Batch
 from worldtube.errors import RequestError
-from worldtube.generate import budget
-from worldtube.generate import cost as request_cost
-from worldtube.generate.cost import Seconds, clocks, median, timed
-from worldtube.models.local import Card, LocalModel
-from worldtube.text.encoder import TextEncoder
-from worldtube.tokens import Words, layout, pack
-from worldtube.train.loop import TrainConfig, loss_of, sample_requests
-from worldtube.train.optimizer import Optimizer
-from worldtube.train.student import Distillation
-from worldtube.transformer import Transformer
+from worldtube.generate.budget import HEAP
+from worldtube.generate.cost import Seconds, clocks, resident
+from worldtube.tokens import Words, pack
+from worldtube.train.loop import Setup, TrainConfig, setup
 from worldtube.video import Size
 
 SECONDS, NUM_WORDS = 2.0, 16
 """Of a clip, where no data are named."""
-SOME_TOKENS = 1024
-"""Rows of about so many tokens together are trained on."""
-BATCHES = 6
-"""So many batches tell how many tokens there are in one, and so many steps are taken."""
+ROWS, STEPS = 8, 8
+"""What is timed, after a first step that is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,149 +32,96 @@ class TrainCost:
 
     weights: int
     """Trained numbers."""
-    steps: int
     tokens: float
     """In a batch, on average."""
-    step: Seconds
-    sheets: Seconds
-    """All sheets of samples."""
-    peak_bytes: float
-    """Most memory that the process holds at once."""
-
-    @property
-    def seconds(self) -> Seconds:
-        return self.step * self.steps + self.sheets
+    step: dict[str, Seconds]
+    """Where the time of a step goes."""
+    memory: dict[str, float]
+    """Where the bytes beyond the loaded model go."""
+    peak: float
+    """Most bytes that the process holds at once, all libraries included."""
 
 
 def predict(
     config: TrainConfig, *, codec: Path, data: list[Path] | None = None, start: Path | None = None
 ) -> TrainCost:
-    """What a run will take on this machine as it is now; itself it takes a few small steps.
+    """What a run will take on this machine as it is now, at the price of a few small steps.
 
     codec, data and start: as for `train`; without data, rows are clips of two seconds. Raises RequestError for a
-    device that is not there.
+    device whose memory and time are not told here.
     """
-    if config.device.startswith("cuda") and not torch.cuda.is_available():
+    if config.device != "cpu":
         raise RequestError(
-            f"device {config.device!r} is not on this machine, so no step can be timed here (accepted: "
-            "--device cpu, or this command where the run will be)"
+            f"a run on device {config.device!r} cannot be planned (accepted: --device cpu)"
         )
-    network, version = models.load_codec(codec)
-    card = Card(width=config.size, height=config.size)
-    sizes = replace(config.model, token_width=network.channels * card.patch**2)
-    torch.manual_seed(config.seed)
-    transformer = Transformer(sizes)
-    if start is not None:
-        transformer.load_state_dict(models.load(start).transformer.state_dict())
-    transformer.to(config.device, getattr(torch, config.dtype)).train()
-    model = LocalModel(card, network, transformer)
-    no_words = TextEncoder().encode([""])[0]
-    source: Callable[[int], Callable[[int], Batch]] = partial(_stand_in, model, config)
-    if data:
-
-        def source(rows: int) -> Callable[[int], Batch]:
-            return Batches(
-                data,
-                weights=config.weights or None,
-                rows=rows,
-                patch=card.patch,
-                seed=config.seed,
-                no_words=no_words,
-                tokens_of=model.tokens,
-                version=version,
-                truth=config.model.truth_width > 0,
-                mix=config.mix,
-            ).batch
-
-    objective = partial(loss_of, config=config)
-    if config.student is not None:
-        teacher = copy.deepcopy(transformer)
-        objective = partial(
-            Distillation(teacher, no_words, config.student, config.device), seed=config.seed
-        )
-    optimizer = Optimizer(
-        transformer, muon=config.muon, weight_decay=config.weight_decay, ema_steps=config.ema_steps
-    )
-    whole = source(config.rows)
-    loading = timed(partial(whole, 0), repeats=1)
-    tokens = statistics.mean(whole(step).layout.bounds[-1] for step in range(BATCHES))
-    rows = max(1, min(config.rows, round(SOME_TOKENS * config.rows / tokens)))
-    some = source(rows)
-    taken, updates, kept, seen = [], [], 0.0, 0
-    for step in range(1 + BATCHES):
-        batch = some(step)
-        began = clocks()
-        with torch.autograd.graph.saved_tensors_hooks(counter := _Counter(), _same):
-            loss, _ = objective(transformer, batch, step=step)
+    few = replace(config, rows=min(config.rows, ROWS))
+    made = setup(few, codec=codec, start=start)
+    loaded, _ = resident()
+    batch_of = made.batches(few, data).batch if data else _stand_in(made, few)
+    parts: dict[str, list[Seconds]] = {"rows": [], "network": [], "optimizer": []}
+    tokens, kept = [], 0.0
+    for step in range(1 + STEPS):
+        marks = [clocks()]
+        batch = batch_of(step)
+        marks.append(clocks())
+        counter = _Kept()
+        with torch.autograd.graph.saved_tensors_hooks(counter, lambda tensor: tensor):
+            loss, _ = made.objective(made.model.transformer, batch, step=step)
         loss.backward()
-        middle = clocks()
-        optimizer.step(0.0)
-        if step == 0:  # kernels are chosen, memory is asked for
+        marks.append(clocks())
+        made.optimizer.step(0.0)
+        marks.append(clocks())
+        kept = max(kept, sum(counter.bytes.values()))
+        if step == 0:  # kernels are chosen there
             continue
-        taken.append(middle - began)
-        updates.append(clocks() - middle)
-        kept += counter.bytes
-        seen += batch.layout.bounds[-1]
-    passes = sum(taken, Seconds()) * (tokens / seen)
-    now, most = budget.resident()
-    more = kept / seen * (tokens - seen / len(taken))
-    sheets = Seconds()
-    if config.sample_every and config.steps >= config.sample_every:
-        requests = sample_requests(config)
-        transformer.eval()
-        each = request_cost.predict(model, requests[0]).seconds
-        sheets = each * (len(requests) * (config.steps // config.sample_every))
+        tokens.append(batch.layout.bounds[-1])
+        for part, seconds in zip(parts.values(), np.diff(marks, axis=0), strict=True):
+            part.append(seconds)
+    times = config.rows / few.rows
+    step = {name: np.mean(each, axis=0) for name, each in parts.items()}
+    step |= {name: times * step[name] for name in ("rows", "network")}
+    _, most = resident()
     return TrainCost(
-        weights=sum(p.numel() for p in transformer.parameters()),
-        steps=config.steps,
-        tokens=tokens,
-        step=passes + median(updates) + loading.again,
-        sheets=sheets,
-        peak_bytes=max(most, now + budget.HEAP + max(0.0, more)),
+        weights=sum(p.numel() for p in made.model.transformer.parameters()),
+        tokens=times * float(np.mean(tokens)),
+        step=step,
+        memory={"gradients": times * kept, "optimizer": max(0.0, most - loaded - kept)},
+        peak=most + (times - 1) * kept + HEAP,
     )
 
 
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-class _Counter:
-    """Counts the memory that autograd keeps, each piece once, without the weights themselves."""
+class _Kept:
+    """Counts what autograd keeps, each piece of memory once, without the weights."""
 
     def __init__(self):
-        self.places: dict[int, int] = {}
+        self.bytes: dict[int, int] = {}
+        """address -> bytes"""
 
     def __call__(self, tensor: Tensor) -> Tensor:
         if not isinstance(tensor, torch.nn.Parameter):
             storage = tensor.untyped_storage()
-            self.places[storage.data_ptr()] = storage.nbytes()
+            self.bytes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    @property
-    def bytes(self) -> int:
-        return sum(self.places.values())
 
-
-def _stand_in(model: LocalModel, config: TrainConfig, rows: int) -> Callable[[int], Batch]:
+def _stand_in(made: Setup, config: TrainConfig) -> Callable[[int], Batch]:
     """Batches of noise in the shape of clips; images as often as there will be."""
+    model, rows = made.model, config.rows
     stride, generator = model.stride[0], torch.Generator().manual_seed(0)
     frames = 1 + stride * round((SECONDS * model.fps - 1) / stride)
+    size, images = Size(config.size, config.size), round(config.mix.images * rows)
+    counts = [frames] * (rows - images) + [1] * images
+    row = pack([model.layout(model.grid(size, count, model.fps)) for count in counts])
+    states = torch.randn(NUM_WORDS, config.model.text_width, generator=generator)
+    truth = torch.zeros(row.bounds[-1], config.model.truth_width)
 
     def batch(step: int) -> Batch:
-        images = round(config.mix.images * rows)
-        counts = [frames] * (rows - images) + [1] * images
-        grids = [model.grid(Size(config.size, config.size), n, model.fps) for n in counts]
-        row = pack([layout(grid, model.card.patch) for grid in grids])
-        states = [torch.randn(NUM_WORDS, config.model.text_width, generator=generator)] * rows
-        truth = None
-        if config.model.truth_width:
-            truth = torch.rand(row.bounds[-1], config.model.truth_width, generator=generator)
         return Batch(
             tokens=torch.randn(row.bounds[-1], model.token_width, generator=generator),
             layout=row,
-            words=Words.of(states),
+            words=Words.of([states] * rows),
             ids=(),
-            truth=truth,
+            truth=truth if config.model.truth_width else None,
         )
 
     return batch

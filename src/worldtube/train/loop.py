@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +22,6 @@ from worldtube.data.latents import CAPTIONS
 from worldtube.diffusion import noise as noising
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.generate import engine
-from worldtube.generate.request import Request
 from worldtube.generate.tasks import TASKS
 from worldtube.models.local import Card, LocalModel
 from worldtube.records import Run
@@ -141,6 +139,66 @@ def loss_of(
     return loss, numbers
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What the steps of a run work with."""
+
+    model: LocalModel
+    no_words: Tensor
+    """(S, E) states of the empty prompt."""
+    version: str
+    """Of the codec's latents."""
+    objective: Callable[..., tuple[Tensor, dict[str, float]]]
+    """The loss, of (transformer, batch, step)."""
+    optimizer: Optimizer
+
+    def batches(self, config: TrainConfig, data: list[Path]) -> Batches:
+        """Rows of catalogs with latents and words."""
+        return Batches(
+            data,
+            weights=config.weights or None,
+            rows=config.rows,
+            patch=self.model.card.patch,
+            seed=config.seed,
+            no_words=self.no_words,
+            tokens_of=self.model.tokens,
+            version=self.version,
+            truth=config.model.truth_width > 0,
+            mix=config.mix,
+        )
+
+
+def setup(config: TrainConfig, *, codec: Path, start: Path | None, name: str = "") -> Setup:
+    """As before the first step; arguments as for `train`. Raises RequestError for a student without a teacher."""
+    network, version = models.load_codec(codec)
+    card = Card(name=name, width=config.size, height=config.size)
+    sizes = replace(config.model, token_width=network.channels * card.patch**2)
+    torch.manual_seed(config.seed)  # the only use of the global generator: initial weights
+    transformer = Transformer(sizes)
+    teacher = None
+    if config.student is not None and start is None:
+        raise RequestError(
+            "a student was asked for without a teacher (accepted: --start, a model file)"
+        )
+    if start is not None:
+        teacher = models.load(start, dtype=torch.float32).transformer
+        transformer.load_state_dict(teacher.state_dict())
+        teacher.to(getattr(torch, config.dtype))
+    transformer.to(config.device, getattr(torch, config.dtype)).train()
+    model = LocalModel(card, network, transformer)
+    no_words = model.text.encode([""])[0]
+    objective = partial(loss_of, config=config)
+    if config.student is not None and teacher is not None:
+        distillation = Distillation(teacher, no_words, config.student, config.device)
+        objective = partial(distillation, seed=config.seed)
+    optimizer = Optimizer(
+        transformer, muon=config.muon, weight_decay=config.weight_decay, ema_steps=config.ema_steps
+    )
+    return Setup(
+        model=model, no_words=no_words, version=version, objective=objective, optimizer=optimizer
+    )
+
+
 def train(
     config: TrainConfig,
     *,
@@ -158,43 +216,11 @@ def train(
     a checkpoint written. Ctrl-C does the same.
     """
     out.mkdir(parents=True, exist_ok=True)
-    network, version = models.load_codec(codec)
-    card = Card(name=out.name, width=config.size, height=config.size)
-    sizes = replace(config.model, token_width=network.channels * card.patch**2)
-    torch.manual_seed(config.seed)  # the only use of the global generator: initial weights
-    transformer = Transformer(sizes)
-    teacher = None
-    if config.student is not None and start is None:
-        raise RequestError(
-            "a student was asked for without a teacher (accepted: --start, a model file)"
-        )
-    if start is not None:
-        teacher = models.load(start, dtype=torch.float32).transformer
-        transformer.load_state_dict(teacher.state_dict())
-        teacher.to(getattr(torch, config.dtype))
-    transformer.to(config.device, getattr(torch, config.dtype)).train()
-    model = LocalModel(card, network, transformer)
+    made = setup(config, codec=codec, start=start, name=out.name)
+    model, optimizer, objective = made.model, made.optimizer, made.objective
+    transformer, sizes = model.transformer, model.transformer.config
     model.bank = caption_bank(model, data)
-    no_words = model.text.encode([""])[0]
-    objective = partial(loss_of, config=config)
-    if config.student is not None and teacher is not None:
-        distillation = Distillation(teacher, no_words, config.student, config.device)
-        objective = partial(distillation, seed=config.seed)
-    batches = Batches(
-        data,
-        weights=config.weights or None,
-        rows=config.rows,
-        patch=card.patch,
-        seed=config.seed,
-        no_words=no_words,
-        tokens_of=model.tokens,
-        version=version,
-        truth=config.model.truth_width > 0,
-        mix=config.mix,
-    )
-    optimizer = Optimizer(
-        transformer, muon=config.muon, weight_decay=config.weight_decay, ema_steps=config.ema_steps
-    )
+    batches = made.batches(config, data)
     saved = checkpoint.load(out)
     step = 0
     if saved is not None:
@@ -294,21 +320,16 @@ def export(model: LocalModel, optimizer: Optimizer, path: Path, *, clips_seen: i
         )
 
 
-def sample_requests(config: TrainConfig) -> list[Request]:
-    """What a sheet of samples asks for."""
-    size = Size(config.size, config.size)
-    how: dict[str, Any] = {"steps": config.sample_steps}
+def sample_sheet(model: LocalModel, optimizer: Optimizer, path: Path, config: TrainConfig) -> None:
+    """A contact sheet of fixed prompts and seeds, to see what the numbers do not say."""
+    size = Size(model.card.width, model.card.height)
+    how = {"steps": config.sample_steps}
     if config.student is not None:
         student = config.student
         how = {"steps": student.steps, "shift": student.shift, "guidance": 1.0, "sampler": "euler"}
-    return [
+    requests = [
         TASKS["generate"](prompt, size=size, seed=seed, **how)
         for seed, prompt in enumerate(SAMPLE_PROMPTS)
     ]
-
-
-def sample_sheet(model: LocalModel, optimizer: Optimizer, path: Path, config: TrainConfig) -> None:
-    """A contact sheet of fixed prompts and seeds, to see what the numbers do not say."""
     with _Averaged(model, optimizer):
-        clips = engine.generate(model, sample_requests(config))
-    save_image(sheet(clips, scale=2), path)
+        save_image(sheet(engine.generate(model, requests), scale=2), path)
