@@ -116,7 +116,8 @@ def _train(rest: list[str]) -> int:
             "step": f"{step:.2f} s, of which {config.steps}",
         },
         {"weights": told.weights, "tokens": round(told.tokens), "step_cpu_seconds": round(step, 4)},
-        {"start": started} | {part: each * config.steps for part, each in told.step.items()},
+        {"start": started, "prepare": told.prepare}
+        | {part: each * config.steps for part, each in told.step.items()},
         told.peak,
         told.memory,
         as_json=as_json,

@@ -34,6 +34,8 @@ class TrainCost:
     """Trained numbers."""
     tokens: float
     """In a batch, on average."""
+    prepare: Seconds
+    """Before the first step."""
     step: dict[str, Seconds]
     """Where the time of a step goes."""
     memory: dict[str, float]
@@ -55,9 +57,11 @@ def predict(
             f"a run on device {config.device!r} cannot be planned (accepted: --device cpu)"
         )
     few = replace(config, rows=min(config.rows, ROWS))
+    began = clocks()
     made = setup(few, codec=codec, start=start)
     loaded, _ = resident()
     batch_of = made.batches(few, data).batch if data else _stand_in(made, few)
+    prepare = clocks() - began
     parts: dict[str, list[Seconds]] = {"rows": [], "network": [], "optimizer": []}
     tokens, kept = [], 0.0
     for step in range(1 + STEPS):
@@ -84,6 +88,7 @@ def predict(
     return TrainCost(
         weights=sum(p.numel() for p in made.model.transformer.parameters()),
         tokens=times * float(np.mean(tokens)),
+        prepare=prepare,
         step=step,
         memory={"gradients": times * kept, "optimizer": max(0.0, most - loaded - kept)},
         peak=most + (times - 1) * kept + HEAP,
