@@ -146,17 +146,17 @@ class LocalModel:
         return Size(grid.width * cell, grid.height * cell)
 
     def footprint(self, *, causal: bool = False) -> Footprint:
-        """From the widest moments: inside SwiGLU with six modulations a token, on the codec's fine grid. What is
-        remembered are keys and values, and the keys turned to where they are."""
+        """From the widest moments: inside SwiGLU with six modulations a token, on the codec's fine grid or where its
+        pixels are rounded. What is remembered are keys and values, and the keys turned to where they are."""
         config, each = self.transformer.config, self.transformer.token_in.weight.element_size()
         codec, fine, floats = self.codec.config, FRAMES * FINE * FINE, 4 * 3
         kept = self.codec.decoder.enter.weight.element_size()
         return Footprint(
-            token=each * (12 * config.width + 4 * config.hidden),
+            token=each * (9 * config.width + 4 * config.hidden),
             pair=causal * (1 + each * (2 + config.width // config.head_width)),
             remembered=causal * each * 2 * 3 * config.depth * config.width,
-            decoded=codec.decoder_widths[0] * (6 * kept + 4) / fine + floats,
-            encoded=codec.encoder_widths[0] * 6 * 4 / fine + 3 * floats,
+            decoded=max(codec.decoder_widths[0] * (6 * kept + 4) / fine, 3.5 * floats),
+            encoded=codec.encoder_widths[0] * 8 * 4 / fine + 3 * floats,
         )
 
     def familiar(self, prompt: str) -> bool:
