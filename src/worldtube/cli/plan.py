@@ -140,7 +140,7 @@ def _tell(
         numbers |= {"cpu_seconds": round(cpu, 3), "wall_seconds": round(wall, 3)}
         numbers["stages_cpu_seconds"] = {name: round(each[1], 3) for name, each in stages.items()}
         numbers["peak_mb"] = round(peak / 1e6, 1)
-        numbers["memory_mb"] = {name: round(each / 1e6, 1) for name, each in memory.items()}
+        numbers["memory_mb"] = {name: round(each / 1e6, 3) for name, each in memory.items()}
         print(json.dumps(numbers))
         return
     parts = sorted(((each[1], name) for name, each in stages.items()), reverse=True)

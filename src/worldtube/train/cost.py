@@ -63,25 +63,25 @@ def predict(
     batch_of = made.batches(few, data).batch if data else _stand_in(made, few)
     prepare = clocks() - began
     parts: dict[str, list[Seconds]] = {"rows": [], "network": [], "optimizer": []}
-    tokens, kept = [], 0.0
+    tokens, bytes_kept = [], []
     for step in range(1 + STEPS):
         marks = [clocks()]
         batch = batch_of(step)
         marks.append(clocks())
-        counter = _Kept()
+        counter = _Kept(made.model.transformer)
         with torch.autograd.graph.saved_tensors_hooks(counter, lambda tensor: tensor):
             loss, _ = made.objective(made.model.transformer, batch, step=step)
         loss.backward()
         marks.append(clocks())
         made.optimizer.step(0.0)
         marks.append(clocks())
-        kept = max(kept, sum(counter.bytes.values()))
+        bytes_kept.append(sum(counter.bytes.values()))
         if step == 0:  # kernels are chosen there
             continue
         tokens.append(batch.layout.bounds[-1])
         for part, seconds in zip(parts.values(), np.diff(marks, axis=0), strict=True):
             part.append(seconds)
-    times = config.rows / few.rows
+    times, kept = config.rows / few.rows, float(np.mean(bytes_kept))
     step = {name: np.mean(each, axis=0) for name, each in parts.items()}
     step |= {name: times * step[name] for name in ("rows", "network")}
     _, most = resident()
@@ -96,15 +96,16 @@ def predict(
 
 
 class _Kept:
-    """Counts what autograd keeps, each piece of memory once, without the weights."""
+    """Counts what autograd keeps, each piece of memory once, without the network's own weights."""
 
-    def __init__(self):
+    def __init__(self, network: torch.nn.Module):
+        self.weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
         self.bytes: dict[int, int] = {}
         """address -> bytes"""
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, torch.nn.Parameter):
-            storage = tensor.untyped_storage()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.weights:
             self.bytes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
