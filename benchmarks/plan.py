@@ -21,24 +21,24 @@ PROMPT = "a red ball rolls to the right"
 SHOTS = (PROMPT, "a blue box falls", "a green cup stands still")
 REQUESTS: tuple[tuple[str, ...], ...] = (
     ("image", PROMPT, "--size", "32x32"),
-    ("image", PROMPT, "--sampler", "heun", "--steps", "12"),
-    ("image", PROMPT, "--size", "192x128", "--fast"),
+    ("image", PROMPT, "--size", "128x128", "--sampler", "heun", "--steps", "12"),
     ("image", PROMPT, "--size", "256x256", "--guidance", "1"),
+    ("image", PROMPT, "--size", "768x768", "--fast"),
     ("generate", PROMPT, "--seconds", "1", "--size", "32x32", "--sampler", "euler", "--steps", "8"),
     ("generate", PROMPT),
-    ("generate", PROMPT, "--fast"),
-    ("generate", PROMPT, "--seconds", "4", "--sampler", "heun", "--steps", "8"),
+    ("generate", PROMPT, "--seconds", "4", "--sampler", "heun", "--steps", "16"),
     ("generate", PROMPT, "--causal", "--lag", "8", "--steps", "8"),
     ("generate", PROMPT, "--size", "96x96", "--guidance", "1", "--sampler", "dpm"),
     ("generate", PROMPT, "--size", "128x128", "--sampler", "euler", "--steps", "24"),
-    ("generate", PROMPT, "--seconds", "4", "--size", "256x256", "--fast"),
-    ("generate", PROMPT, "--seconds", "12", "--size", "128x128", "--fast"),
-    ("generate", PROMPT, "--seconds", "12", "--sampler", "euler", "--steps", "8"),
+    ("generate", PROMPT, "--size", "256x256", "--steps", "8"),
+    ("generate", PROMPT, "--seconds", "12", "--sampler", "euler", "--steps", "12"),
+    ("generate", PROMPT, "--seconds", "20", "--size", "128x128", "--fast"),
     ("generate", PROMPT, "--seconds", "20", "--size", "96x64", "--guidance", "1", "--steps", "8"),
     ("animate", "{picture}", PROMPT, "--seconds", "3", "--size", "128x128", "--steps", "10"),
     ("extend", "{clip}", "--seconds", "2", "--steps", "12"),
-    ("connect", "{clip}", "{clip}", "--seconds", "1", "--fast"),
+    ("connect", "{clip}", "{clip}", "--seconds", "1", "--size", "128x128", "--fast"),
     ("edit", "{clip}", PROMPT, "--size", "192x128", "--steps", "8"),
+    ("paint", "{clip}", PROMPT, "--rectangle", "0", "0", "32", "32"),
     ("storyboard", *SHOTS, "--seconds", "2", "--sampler", "euler", "--steps", "12"),
 )
 TRAINING = ("train", "laptop", "--data", "{data}", "--steps", "6", "--sample-every", "0")
@@ -68,16 +68,16 @@ def compare(request: tuple[str, ...], options: list[str]) -> dict[str, Any]:
         suffix = {"image": ".png", "train": ""}.get(request[0], ".mp4")
         run = timing.process([*command, "--out", f"{folder}/made{suffix}"])
     told = json.loads(planning.printed)
+    start = told["stages_cpu_seconds"]["start"]
     return {
         "request": " ".join(word for word in request if word not in SHOTS and word[0] != "{"),
         "tokens": told["tokens"],
+        "planned_start": round(start, 2),
         "planned_cpu_seconds": round(told["cpu_seconds"], 2),
         "cpu_seconds": round(run.cpu_seconds, 2),
         "planned_peak_mb": round(told["peak_mb"], 1),
         "peak_mb": round(run.peak_mb, 1),
-        "plan_took_cpu_seconds": round(
-            planning.cpu_seconds - told["stages_cpu_seconds"]["start"], 2
-        ),
+        "plan_took_cpu_seconds": round(planning.cpu_seconds - start, 2),
         "time_off": round(told["cpu_seconds"] / run.cpu_seconds - 1, 3),
         "memory_off": round(told["peak_mb"] / run.peak_mb - 1, 3),
     }

@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; errors become one sentence on stderr."""
-    atexit.register(gc.freeze)  # or the interpreter looks through all of torch once more: half a second
+    atexit.register(gc.freeze)  # or the interpreter walks through all of torch once more, in 0.4 s
     try:
         try:
             return _main(list(sys.argv[1:] if arguments is None else arguments))

@@ -1,7 +1,6 @@
 """`plan`: what a command would cost, in time and memory, before it is run."""
 
 import json
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +10,12 @@ from worldtube.cli.make import MAKE, prepared, read_task
 HELP = """usage: worldtube plan TASK ARGUMENTS ...
        worldtube plan train RECIPE [--data CATALOG ...] [--rows N ...]
 
-What a command would cost before it is run: passes of the network, seconds and peak memory, and what they go to.
+What a command would cost before it is run: passes of the network, seconds, peak memory, and what they go to.
 
-Put `plan` before any command that makes a clip; it takes the same arguments, and writes nothing. The engine
+Put `plan` before any command that makes a clip; it takes the same arguments and writes nothing. The engine
 goes through the request without computing it, and one example of each kind of work is timed on this
-machine as it is now: a second or two beyond the loading of the model. Of a training run some steps of eight
-rows are timed; rows are clips of two seconds where no data are named.
+machine as it is now, mostly in a second or two. Of a training run on a CPU some steps of eight rows are
+timed; rows are clips of two seconds where no data are named.
 
   seconds      on the processor, all threads together, from the start of the process to its end; the clock
                on the wall shows the same with one thread on an idle machine
@@ -108,7 +107,7 @@ def _train(rest: list[str]) -> int:
         torch.set_num_threads(threads)
     started = LEAVING * clocks()[[1, 1]]
     told = cost.predict(config, data=data, codec=codec or embedded_path(), start=start)
-    step = sum(told.step.values())[1]
+    step = sum(each[1] for each in told.step.values())
     _tell(
         {
             "network": f"{told.weights / 1e6:.3g} million weights",

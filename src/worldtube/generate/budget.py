@@ -48,8 +48,11 @@ def need(
         network += 4 * WALKED * model.token_width * seen
         area = shapes.size.width * shapes.size.height
         for piece in shapes.pieces:
-            pixels = area * piece.grid.num_frames
-            at_once = min(pixels, max(PIXELS_AT_ONCE, area * model.stride[0]))
+            fine = area * model.stride[0]  # of a latent frame; the first is computed whole too
+            pixels = fine * piece.grid.frames
+            at_once = min(
+                pixels, max(PIXELS_AT_ONCE, fine), fine * model.window if streamed else pixels
+            )
             decode = max(decode, each.decoded * at_once)
             if piece.given is not None and piece.given.tokens is None:
                 encode = max(encode, each.encoded * pixels)

@@ -32,6 +32,8 @@ from worldtube.video import Clip, Size
 FORMAT = 1
 EMBEDDED = "worldtube-small"
 MAX_PIXELS = 1024 * 1024
+SCRATCH = 1.5
+"""Memory of convolutions to that of their tensors: the library behind them takes some of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +157,8 @@ class LocalModel:
             token=each * (9 * config.width + 4 * config.hidden),
             pair=causal * (1 + each * (2 + config.width // config.head_width)),
             remembered=causal * each * 2 * 3 * config.depth * config.width,
-            decoded=max(codec.decoder_widths[0] * (6 * kept + 4) / fine, 3.5 * floats),
-            encoded=codec.encoder_widths[0] * 8 * 4 / fine + 3 * floats,
+            decoded=SCRATCH * max(codec.decoder_widths[0] * (6 * kept + 4) / fine, 3.5 * floats),
+            encoded=SCRATCH * (codec.encoder_widths[0] * 8 * 4 / fine + 3 * floats),
         )
 
     def familiar(self, prompt: str) -> bool:
