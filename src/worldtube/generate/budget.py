@@ -49,13 +49,11 @@ def need(
         area = shapes.size.width * shapes.size.height
         for piece in shapes.pieces:
             fine = area * model.stride[0]  # of a latent frame; the first is computed whole too
-            pixels = fine * piece.grid.frames
-            at_once = min(
-                pixels, max(PIXELS_AT_ONCE, fine), fine * model.window if streamed else pixels
-            )
-            decode = max(decode, each.decoded * at_once)
+            frames = piece.grid.frames
+            done = fine * (min(frames, model.window) if streamed else frames)
+            decode = max(decode, each.decoded * min(done, max(PIXELS_AT_ONCE, fine)))
             if piece.given is not None and piece.given.tokens is None:
-                encode = max(encode, each.encoded * pixels)
+                encode = max(encode, each.encoded * fine * frames)
         held += 0 if streamed else 6 * area * shapes.num_frames  # in blocks, and joined
     return {"held": held, "network": network, "decode": decode, "encode": encode}
 
