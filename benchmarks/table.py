@@ -138,6 +138,31 @@ def framing(record: Record) -> list[str]:
     return table(head, rows)
 
 
+def plan(record: Record) -> list[str]:
+    rows = [
+        [
+            f"`{one['request']}`",
+            f"{one['planned_cpu_seconds']:.1f} s ({one['planned_start']:.1f})",
+            f"{one['cpu_seconds']:.1f} s",
+            f"{one['time_off']:+.0%}",
+            f"{one['planned_peak_mb']:.0f} MB",
+            f"{one['peak_mb']:.0f} MB",
+            f"{one['memory_off']:+.0%}",
+            f"{one['plan_took_cpu_seconds']:.1f} s",
+        ]
+        for one in record["results"]
+    ]
+    errors = record["config"]["errors"]
+    cells = [
+        f"median {errors[f'{what}_median']:.1%}, {errors[f'{what}_least']:+.0%} "
+        f"to {errors[f'{what}_most']:+.0%}"
+        for what in ("time", "memory")
+    ]
+    rows.append(["**all**", "", "", f"**{cells[0]}**", "", "", f"**{cells[1]}**", ""])
+    head = ["command", "CPU time planned (start)", "measured", "off"]
+    return table([*head, "peak memory planned", "measured", "off", "the plan itself took"], rows)
+
+
 TABLES: dict[str, Callable[[Record], list[str]]] = {
     "packing": packing,
     "cached_rollout": cached_rollout,
@@ -146,6 +171,7 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "minute": minute,
     "generate_time": generate_time,
     "framing": framing,
+    "plan": plan,
 }
 
 

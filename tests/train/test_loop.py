@@ -266,6 +266,7 @@ def test_a_student_comes_closer_to_its_teacher(prepared, tmp_path):
     config = replace(
         RECIPES["student"][1],
         model=CONFIG.model,
+        patch=2,
         rows=4,
         steps=80,
         rate=3e-3,
@@ -278,6 +279,8 @@ def test_a_student_comes_closer_to_its_teacher(prepared, tmp_path):
         train(config, **where, out=tmp_path / "student")
     teacher = train(replace(CONFIG, steps=60, rate=3e-3), **where, out=tmp_path / "teacher")
     start = tmp_path / "teacher" / "model.safetensors"
+    with pytest.raises(RequestError, match="its teacher's, 2, is"):
+        train(replace(config, patch=1), **where, start=start, out=tmp_path / "other")
     student = train(config, **where, start=start, out=tmp_path / "student")
     losses = [line["loss"] for line in read(tmp_path / "student" / "record.jsonl")[1]]
     assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:20])

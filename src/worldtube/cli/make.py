@@ -5,17 +5,25 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from worldtube.cli.arguments import folder_exists, parse
 from worldtube.cli.bar import Bar
+
+if TYPE_CHECKING:
+    from worldtube.generate.request import Request
+    from worldtube.generate.session import Session
 
 LONG = 10.0
 """Seconds from which on a clip goes to its file while it is made."""
 
 
-def _make(task: str, rest: list[str]) -> int:
-    """The task's own options, those of every task, and where to write with which model."""
+def read_task(
+    task: str, rest: list[str], *, before: str = ""
+) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+    """From a task's command line: its arguments, its own options and those of every task, and where to write
+    with which model. before: words of the command line that come before the task.
+    """
     import inspect
 
     import tyro
@@ -83,13 +91,17 @@ def _make(task: str, rest: list[str]) -> int:
     shared = [f"    {name}: {meaning}" for name, (_, _, meaning) in OPTIONS.items()]
     more = ["    " + line.strip() for line in own_help if line.strip()]
     described.__doc__ = "\n".join([inspect.cleandoc(TASKS[task].__doc__ or ""), *shared, *more])
-    where, values = parse(described, task, rest)
+    where, values = parse(described, before + task, rest)
     values = {name: value for name, value in values.items() if value is not None}
-    args = [value for name in words for value in values.pop(name)]
-    return _run(task, args, values, **where)
+    return [value for name in words for value in values.pop(name)], values, where
 
 
-def _run(
+def _make(task: str, rest: list[str]) -> int:
+    args, values, where = read_task(task, rest)
+    return _run(*prepared(task, args, values, **where), **where)
+
+
+def prepared(
     task: str,
     args: list[Any],
     values: dict[str, Any],
@@ -99,7 +111,10 @@ def _run(
     model: Path | None,
     fast: bool,
     json: bool,
-) -> int:
+) -> tuple["Session", "Request", bool]:
+    """A loaded model, the request, and whether its frames go to their file while they are made; what is wrong
+    with either is told first.
+    """
     for path in (out, strip):
         if path is not None:
             folder_exists(path)
@@ -107,7 +122,7 @@ def _run(
     from worldtube.generate.tasks import OPTIONS, TASKS
 
     TASKS[task](*args, **values)  # what is wrong in itself is told before anything is loaded
-    from worldtube.generate.layout import plan
+    from worldtube.generate.layout import outline
     from worldtube.generate.session import load
 
     session = load(model, fast=fast)
@@ -115,7 +130,7 @@ def _run(
         asked = {name: default for name, (_, default, _) in OPTIONS.items()}
         values = {k: v for k, v in values.items() if k not in asked or v != asked[k]}
     request = session.request(task, *args, **values)
-    one = plan(session.model, request)  # and what does not fit, before anything is made
+    one = outline(session.model, request)  # and what does not fit, before anything is made
     video.check_format(out, still=one.num_frames == 1)
     words = " ".join(dict.fromkeys(piece.prompt for piece in one.pieces)).strip()
     if words and not session.model.familiar(words):
@@ -124,8 +139,23 @@ def _run(
             " table, and water); the clip is made all the same",
             file=sys.stderr,
         )
+    return session, request, one.num_frames > LONG * one.fps and out.suffix[1:] in video.STREAMED
+
+
+def _run(
+    session: "Session",
+    request: "Request",
+    streamed: bool,
+    *,
+    out: Path,
+    strip: Path | None,
+    json: bool,
+    **_: Any,
+) -> int:
+    from worldtube import video
+
     with Bar("denoising") as bar:
-        if one.num_frames > LONG * one.fps and out.suffix[1:] in video.STREAMED:
+        if streamed:
             details = session.write(request, out, progress=bar)
         else:
             clip = session.run(request, progress=bar)

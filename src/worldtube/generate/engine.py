@@ -21,7 +21,8 @@ from worldtube.diffusion import schedule
 from worldtube.diffusion.guidance import classifier_free
 from worldtube.diffusion.samplers import EVALUATIONS, SAMPLERS
 from worldtube.errors import RequestError
-from worldtube.generate.layout import Hop, Plan, hops, plan, row
+from worldtube.generate import budget
+from worldtube.generate.layout import PIXELS_AT_ONCE, Hop, Outline, Plan, hops, plan, row
 from worldtube.generate.memory import Memory, Read, recall
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
@@ -244,10 +245,13 @@ class Show:
             stop = grid.frames if bool(ready.all()) else int((~ready).float().argmax())
             if self.decoder is None:
                 self.decoder = self.model.decoder(grid)
-            if piece.num_frames and stop > self.frame:
-                a, b = self.first + self.frame * each, self.first + stop * each
+            size = self.model.pixels(grid)
+            few = max(1, PIXELS_AT_ONCE // (grid.stride * size.width * size.height))
+            while piece.num_frames and self.frame < stop:
+                last = min(stop, self.frame + few)
+                a, b = self.first + self.frame * each, self.first + last * each
                 frames = self.decoder(values[a:b])[: piece.num_frames - self.shown]
-                self.shown += len(frames)
+                self.shown, self.frame = self.shown + len(frames), last
                 yield frames
             self.frame = stop
             if stop < grid.frames:
@@ -260,6 +264,7 @@ def stream(
     model: VideoModel, request: Request, *, progress: Progress | None = None
 ) -> Iterator[np.ndarray]:
     """The clip's frames as they are done, in blocks uint8 (T, H, W, 3): a minute needs no more memory than a hop."""
+    budget.check(model, [request], streamed=True)
     show: Show | None = None
     for plans, values, done in walk(model, [request], progress=progress):
         show = show or Show(model, plans[0])
@@ -284,6 +289,7 @@ def generate(
         group = requests[first : first + batch]
         began = time.perf_counter()
         share = _share(progress, first, len(requests), len(group))
+        budget.check(model, group)
         plans, tokens = sample(model, group, progress=share)
         for request, one, values in zip(group, plans, tokens, strict=True):
             everything = torch.ones(len(values), dtype=torch.bool)
@@ -306,7 +312,9 @@ def generate(
     return clips
 
 
-def describe(model: VideoModel, request: Request, one: Plan, num_frames: int) -> dict[str, Any]:
+def describe(
+    model: VideoModel, request: Request, one: Plan | Outline, num_frames: int
+) -> dict[str, Any]:
     """What is said of a clip's making: the model and the request, without what was given."""
     told = {f.name: getattr(request, f.name) for f in fields(request) if f.name != "given"}
     told["shots"] = [asdict(shot) for shot in request.shots]

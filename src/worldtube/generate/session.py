@@ -13,7 +13,7 @@ import torch
 from worldtube import models, provenance
 from worldtube.generate import engine
 from worldtube.generate.engine import Generated
-from worldtube.generate.layout import plan
+from worldtube.generate.layout import outline
 from worldtube.generate.request import Request
 from worldtube.generate.tasks import TASKS
 from worldtube.models.model import VideoModel
@@ -37,7 +37,7 @@ class Session:
 
         However long the clip, memory stays that of a few seconds. Ctrl-C leaves a file of what is done.
         """
-        one = plan(self.model, request)
+        one = outline(self.model, request)
         details = engine.describe(self.model, request, one, one.num_frames)
         frames = engine.stream(self.model, request, progress=progress)
         provenance.write_blocks(frames, path, fps=one.fps, caption=request.prompt, details=details)
