@@ -8,7 +8,7 @@ from worldtube.cli.arguments import parse, positional
 
 
 def _config() -> Any:
-    """The usual settings, and their type as an argument of a command. Raises MissingExtra where the extra is not installed."""
+    """The usual settings, and their type as an argument of a command. Raises MissingExtra."""
     from worldtube.errors import MissingExtra
 
     try:

@@ -73,21 +73,30 @@ async def _kept(file: UploadFile, path: Path) -> Upload:
 def nested(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
     """[("a[b]", 1), ("c[]", 2), ("c[]", 3)] -> {"a": {"b": 1}, "c": [2, 3]}.
 
-    A name that comes again within the last item of a list begins the next item. Raises RequestError.
+    Of objects in a list, `d[][e]`, a value belongs to the first that has none of its name yet, in whichever order
+    a client sends them; so all of them must have the same fields. Raises RequestError.
     """
     out: dict[str, Plain] = {}
+    lists: list[list[Plain]] = []
     for name, value in pairs:
-        head, _, rest = name.partition("[")
-        if not re.fullmatch(r"(\[[^\[\]]*\])*", "[" + rest if rest else ""):
-            raise RequestError(f"field {name!r} is not accepted; brackets in it do not match")
-        path = [head, *re.findall(r"\[([^\[\]]*)\]", "[" + rest)]
+        match = re.fullmatch(r"([^\[\]]*)((?:\[[^\[\]]*\])*)", name)
+        if match is None:
+            raise RequestError(f"field {name[:80]!r} is not accepted; its brackets do not match")
+        path = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
         if len(path) > MAX_DEPTH:
             raise RequestError(f"field {name[:80]!r} is nested too deeply")
-        _put(out, path, value, name)
+        _put(out, path, value, name, lists)
+    for items in lists:
+        if len({frozenset(item) for item in items}) > 1:
+            raise RequestError(
+                "objects in a list of a form must have the same fields (JSON is freer)"
+            )
     return out
 
 
-def _put(out: dict[str, Plain], path: list[str], value: Plain, name: str) -> None:
+def _put(
+    out: dict[str, Plain], path: list[str], value: Plain, name: str, lists: list[list[Plain]]
+) -> None:
     """Put a value where a path of names leads; "" is the next place in a list."""
     mixed = RequestError(f"field {name!r} does not fit the fields before it")
     head, *rest = path
@@ -100,7 +109,7 @@ def _put(out: dict[str, Plain], path: list[str], value: Plain, name: str) -> Non
         inner = out.setdefault(head, {})
         if not isinstance(inner, dict):
             raise mixed
-        _put(inner, rest, value, name)
+        _put(inner, rest, value, name, lists)
         return
     items = out.setdefault(head, [])
     if not isinstance(items, list):
@@ -108,11 +117,13 @@ def _put(out: dict[str, Plain], path: list[str], value: Plain, name: str) -> Non
     if len(rest) == 1:
         items.append(value)
         return
-    if not items or (isinstance(items[-1], dict) and rest[1] in items[-1]):
-        items.append({})
-    if not isinstance(items[-1], dict):
+    if not all(isinstance(item, dict) for item in items):
         raise mixed
-    _put(items[-1], rest[1:], value, name)
+    place = next((item for item in items if rest[1] not in item), None)
+    if place is None:
+        lists.append(items)
+        items.append(place := {})
+    _put(place, rest[1:], value, name, lists)
 
 
 def _clean(value: Plain, depth: int = 0) -> Plain:

@@ -101,7 +101,7 @@ def _look(source: Path, limits: Limits) -> bool:
     except (Image.UnidentifiedImageError, SyntaxError, ValueError, OSError, EOFError):
         pass
     try:
-        with av.open(str(source), options=NO_FURTHER_FILES) as container:
+        with source.open("rb") as file, av.open(file, options=NO_FURTHER_FILES) as container:
             if not container.streams.video:
                 raise RequestError("the file holds no video")
             stream = container.streams.video[0]

@@ -44,7 +44,10 @@ def _upload(value: Any) -> Upload:
 def _size(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not accepted; WIDTHxHEIGHT is, such as 1280x720")
-    size = Size.parse(value)
+    try:
+        size = Size.parse(value)
+    except RequestError as error:
+        raise ValueError(str(error)) from error
     width, height = size.width, size.height
     odd = width % 2 or height % 2
     if odd or not (min(width, height) >= 16 and max(width, height) <= MAX_SIDE):
@@ -69,6 +72,15 @@ Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, data: Any) -> Any:
+        for name, value in data.items() if isinstance(data, dict) else ():
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None and field.annotation is not bool:
+                raise ValueError(f"{name} is not accepted as {value}")
+        return data
 
 
 class ImageReference(Body):
@@ -111,6 +123,8 @@ class Create(Options):
     @model_validator(mode="before")
     @classmethod
     def _one_size(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
         sides = [data.get(name) for name in ("width", "height")]
         if sides == [None, None]:
             return data

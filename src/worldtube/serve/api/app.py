@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,7 +33,7 @@ def application(config: ServeConfig) -> Any:
     server = Server(config)
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
+    async def life(app: FastAPI) -> AsyncGenerator[None]:
         over = threading.Event()
         duties = (
             (server.jobs.sweep, SWEEP_SECONDS),
@@ -63,6 +63,7 @@ def application(config: ServeConfig) -> Any:
         redoc_url=None,
     )
     app.state.server = server
+    others.Queue(server, server.registry)
     install(app)
     for room in (videos, webhooks, others):
         app.include_router(room.router)

@@ -146,7 +146,7 @@ def asks(kind: type[AnyBody]) -> Callable[..., Any]:
                 "an idempotency key has 1 to 255 printable characters of ASCII",
             )
         count = request.headers.get("x-stainless-retry-count", "0")
-        folder = Path(await run_in_threadpool(tempfile.mkdtemp, prefix="worldtube-"))
+        folder = Path(tempfile.mkdtemp(prefix="worldtube-"))
         try:
             values = await read_body(request, folder)
             body = kind.model_validate(values)

@@ -142,7 +142,12 @@ def create_character(
     values = {"id": id, "owner": caller.id, "name": asked.body.name, "created_at": now()}
     with here.database.writing() as connection:
         query = insert(characters).values(values).returning(characters)
-        return connection.execute(query).mappings().one()
+        row = connection.execute(query).mappings().one()
+    return _character(row)
+
+
+def _character(row: Row) -> CharacterTold:
+    return CharacterTold(id=row["id"], name=row["name"], created_at=int(row["created_at"]))
 
 
 @router.get("/characters/{id}", response_model=CharacterTold)
@@ -152,7 +157,7 @@ def get_character(here: Here, caller: Needed, id: str) -> Any:
         row = connection.execute(select(characters).where(*mine)).mappings().first()
     if row is None:
         raise missing("character", id)
-    return row
+    return _character(row)
 
 
 @router.get("/{id}", response_model=Video)
