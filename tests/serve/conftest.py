@@ -9,6 +9,9 @@ pytest.importorskip("openai", reason="needs OpenAI's client: pip install 'openai
 from running import FAST, Running
 
 from worldtube import video
+from worldtube.serve.config import ServeConfig
+from worldtube.serve.jobs import Database
+from worldtube.serve.keys import Keys
 from worldtube.video import Clip
 
 
@@ -52,3 +55,24 @@ def footage(tmp_path_factory):
         frames[index, 10:20, 4 * index : 4 * index + 10] = (200, 30, 30)
     video.write(Clip(frames=frames, fps=12.0), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def keyed(tmp_path_factory):
+    """One with keys and two workers, for tests of limits and of what it survives. Its keys by name."""
+    folder = tmp_path_factory.mktemp("keyed") / "data"
+    database = Database(ServeConfig(folder=folder).database)
+    database.migrate()
+    door = Keys(database)
+    keys = {
+        "ann": door.create("ann")[1],
+        "bob": door.create("bob", queue_quota=2)[1],
+        "eve": door.create("eve", rate_per_minute=2)[1],
+    }
+    database.close()
+    running = Running(
+        folder, *FAST, "--model", "gaussian", "--devices", "cpu", "cpu", "--moderation", "off"
+    )
+    running.keys = keys
+    yield running
+    running.stop()

@@ -17,7 +17,7 @@ from worldtube.serve.jobs.tables import METADATA, videos
 
 
 def postgres_server(folder: Path):
-    """A Postgres of our own without a password, on a socket in `folder`; yields its address. Skips where there is none."""
+    """A Postgres of our own without a password, on a socket in `folder`; yields its address, or skips."""
     found = shutil.which("initdb") or next(
         iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None
     )

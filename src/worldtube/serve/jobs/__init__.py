@@ -316,7 +316,9 @@ class Jobs:
         with self.database.writing() as connection:
             query = update(videos).where(_held(job))
             values = {"status": "queued", "lease_owner": None, "lease_until": None}
-            connection.execute(query.values(values | {"attempt": videos.c.attempt - (not counts)}))
+            connection.execute(
+                query.values(values | {"attempt": videos.c.attempt - int(not counts)})
+            )
 
     def abandon(self, worker: str) -> int:
         """A worker is known to be dead: its leases end now. Returns how many it had."""
