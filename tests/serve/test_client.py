@@ -283,3 +283,30 @@ def test_stream_preview_and_cancel(client, server):
     with pytest.raises(openai.NotFoundError) as error:
         client.videos.download_content(slow.id)
     assert error.value.code == "video_failed"
+
+
+class Unlucky(httpx2.HTTPTransport):
+    """Loses the first answer on its way, or gives a 500 in place of asking."""
+
+    def __init__(self, *, asks: bool):
+        super().__init__()
+        self.asks, self.calls = asks, 0
+
+    def handle_request(self, request):
+        self.calls += 1
+        if self.calls > 1:
+            return super().handle_request(request)
+        if self.asks:
+            super().handle_request(request).read()
+            raise httpx2.ReadError("the connection is gone")
+        return httpx2.Response(500, request=request)
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_repeat_of_the_client_makes_one_video(client, server, asks):  # 14
+    transport = Unlucky(asks=asks)
+    prompt = f"once, {asks}"
+    with server.client(http_client=httpx2.Client(transport=transport)) as unlucky:
+        told = unlucky.videos.create(prompt=prompt, **QUICK)
+    assert transport.calls == 2
+    assert [one.id for one in client.videos.list(limit=5).data if one.prompt == prompt] == [told.id]
