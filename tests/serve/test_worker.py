@@ -250,13 +250,15 @@ def test_the_small_moderation(monkeypatch):
         moderation.check_frames(np.zeros((2, 4, 4, 3), np.uint8), "default")
 
 
-def test_an_endpoint_for_moderation(worker, known):
-    seen = []
+def test_an_endpoint_for_moderation(worker, known, monkeypatch):
+    seen, keys = [], set()
+    monkeypatch.setenv("WORLDTUBE_MODERATION_KEY", "secret")
 
     class Endpoint(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
             seen.append(asked)
+            keys.add(self.headers["authorization"])
             answer = {"results": [{"flagged": asked == "bad"}]}
             self.send_response(500 if asked == "broken" else 200)
             self.end_headers()
@@ -281,6 +283,7 @@ def test_an_endpoint_for_moderation(worker, known):
         pass
     assert told(worker, good)["status"] == "completed"
     assert told(worker, bad)["error"]["code"] == "moderation_blocked"
+    assert keys == {"Bearer secret"}
     frames = [one for one in seen if isinstance(one, list)]
     assert len(frames) == 4 and frames[0][0]["image_url"]["url"].startswith("data:image/png")
     listener.shutdown()
