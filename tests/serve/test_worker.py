@@ -70,6 +70,12 @@ def test_a_job_becomes_files(worker, known):
     assert details["seed"] == 5 and details["video"] == id and details["size"] == "32x16"
 
 
+def test_the_longest_prompt_that_is_accepted_is_made(worker, known):
+    id = add(worker, asked(known, prompt="a ball. " * 4000))
+    worker.step()
+    assert len(told(worker, id)["prompt"]) == 32000 and told(worker, id)["status"] == "completed"
+
+
 def test_alike_jobs_are_made_together(worker, known, monkeypatch):
     batches = []
     make = engine.generate
