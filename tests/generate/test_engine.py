@@ -290,7 +290,7 @@ def test_progress_counts_every_evaluation():
     ("change", "words"),
     [
         ({"prompt": "  "}, "empty"),
-        ({"prompt": "x" * 5000}, "5000"),
+        ({"prompt": "x" * 32001}, "32001"),
         ({"seconds": 0}, "0"),
         ({"seconds": -1}, "-1"),
         ({"seconds": 1e9}, "1000000000.0"),
