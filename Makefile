@@ -57,5 +57,5 @@ $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/installed-dev: $(BIN)/python pyproject.toml constraints.txt
-	$(INSTALL) '.[dev,worlds,eval]'
+	$(INSTALL) '.[dev,worlds,eval,serve]'
 	@touch $@ $(VENV)/installed

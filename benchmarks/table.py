@@ -163,6 +163,20 @@ def plan(record: Record) -> list[str]:
     return table([*head, "peak memory planned", "measured", "off", "the plan itself took"], rows)
 
 
+def serve(record: Record) -> list[str]:
+    rows = [
+        [
+            one["request"],
+            f"**{one['median_ms']:.1f} ms**",
+            f"{one['least_ms']:.1f} ms",
+            f"{one['most_ms']:.1f} ms",
+            f"{one['server_cpu_ms']:.1f} ms",
+        ]
+        for one in record["results"]
+    ]
+    return table(["request", "median", "least", "most", "CPU time of the server"], rows)
+
+
 TABLES: dict[str, Callable[[Record], list[str]]] = {
     "packing": packing,
     "cached_rollout": cached_rollout,
@@ -172,6 +186,7 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "generate_time": generate_time,
     "framing": framing,
     "plan": plan,
+    "serve": serve,
 }
 
 

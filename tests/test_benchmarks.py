@@ -27,6 +27,7 @@ def at_home(monkeypatch):
         "minute",
         "cached_rollout",
         "plan",
+        "serve",
     ):
         sys.modules.pop(name, None)
 
@@ -278,3 +279,13 @@ def test_plan_is_right_here_and_now(tmp_path):
     chosen = ["3", "5", "9", "15", "19"]
     record = check(plan.main(["--only", *chosen, "--out", str(tmp_path / "r.json")]))
     meets_the_bars(record["config"]["errors"])
+
+
+def test_serve_pages_through_what_is_there(tmp_path):
+    pytest.importorskip("fastapi")
+    import serve
+
+    path = serve.main(["--videos", "60", "--repeats", "3", "--out", str(tmp_path / "r.json")])
+    results = check(path)["results"]
+    assert [one["count"] for one in results] == [3] * 4
+    assert all(0 < one["least_ms"] <= one["median_ms"] <= one["most_ms"] for one in results)

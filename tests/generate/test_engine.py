@@ -303,7 +303,7 @@ def test_progress_counts_every_evaluation():
     ("change", "words"),
     [
         ({"prompt": "  "}, "empty"),
-        ({"prompt": "x" * 5000}, "5000"),
+        ({"prompt": "x" * 32001}, "32001"),
         ({"seconds": 0}, "0"),
         ({"seconds": -1}, "-1"),
         ({"seconds": 1e9}, "1000000000.0"),
@@ -335,3 +335,22 @@ def test_a_given_clip_must_fit():
     fast = Clip(frames=grey([1, 2]).frames, fps=30)
     with pytest.raises(RequestError, match="30 frames a second"):
         engine.generate(MODEL, [Request(prompt="four", fps=4, given=(Given(clip=fast),))])
+
+
+def test_a_look_is_what_the_clip_becomes():
+    """Told after every evaluation, of every clip; the last look is the clip; nobody looking changes nothing."""
+    model = GaussianModel()
+    requests = [
+        TASKS["generate"]("ab", size=Size(2, 2), seconds=2, seed=s, steps=6, sampler="euler")
+        for s in (1, 2, 3)
+    ]
+    seen: dict[int, list] = {0: [], 1: [], 2: []}
+    clips = engine.generate(
+        model, requests, batch=2, look=lambda index, _, guess: seen[index].append(guess)
+    )
+    assert [len(looks) for looks in seen.values()] == [6, 6, 6]
+    alone = engine.generate(model, requests, batch=2)
+    for index, clip in enumerate(clips):
+        assert torch.equal(clip.tokens, alone[index].tokens)
+        apart = [(look - clip.tokens).abs().mean() for look in seen[index]]
+        assert apart[-1] < 1e-6 and apart[-1] < apart[2] < apart[0]

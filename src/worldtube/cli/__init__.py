@@ -15,12 +15,16 @@ from collections.abc import Callable, Sequence
 from worldtube.cli.data import cache, record
 from worldtube.cli.make import MAKE
 from worldtube.cli.plan import plan
+from worldtube.cli.serve import keys, serve, worker
 from worldtube.cli.tell import evaluate, info
 from worldtube.cli.train import train
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     **MAKE,
     "plan": ("what a command would cost, in time and memory, before it is run", plan),
+    "serve": ("the Videos API of OpenAI's clients, on this machine", serve),
+    "worker": ("make the videos of a server that runs elsewhere", worker),
+    "keys": ("make, list and revoke a server's keys", keys),
     "record": ("simulate a world and record clips", record),
     "cache": ("latents and words of recorded clips, once", cache),
     "train": ("train the transformer (tiny, laptop, gpu), the codec or the reader", train),

@@ -34,6 +34,10 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 """Called with (evaluations done, evaluations in all)."""
 
+Look = Callable[[int, Plan, Tensor], None]
+"""Called after every evaluation, for each clip in it, with (its number, its plan, (n, P) what its tokens will be as far
+as the model can tell by now)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Generated(Clip):
@@ -65,7 +69,11 @@ _SHARED = (
 
 
 def walk(
-    model: VideoModel, requests: Sequence[Request], *, progress: Progress | None = None
+    model: VideoModel,
+    requests: Sequence[Request],
+    *,
+    progress: Progress | None = None,
+    look: Look | None = None,
 ) -> Iterator[tuple[list[Plan], list[Tensor], list[Tensor]]]:
     """Make the tokens of requests that share steps, sampler and guidance, hop by hop.
 
@@ -107,7 +115,8 @@ def walk(
     tell = _counter(EVALUATIONS[first.sampler] * evaluations, progress)
     for active, rows in rounds:
         noise = _noise([generators[i] for i in active], [one.layout.bounds[-1] for one in rows])
-        made = _hop(model, first, rows, [values[i] for i in active], read, noise, tell)
+        see = _onlooker(look, active, plans, values, rows)
+        made = _hop(model, first, rows, [values[i] for i in active], read, noise, tell, see)
         for i, one, part in zip(active, rows, made, strict=True):
             values[i][one.part] = part
             done[i] |= one.hop.made
@@ -137,6 +146,7 @@ def _hop(
     read: Read,
     noise: Callable[[Tensor], Tensor],
     tell: Callable[[], None],
+    see: Callable[[Tensor], None],
 ) -> tuple[Tensor, ...]:
     """The values of each row's tokens after a hop; `first` says what all requests share."""
     layout = pack([one.layout for one in rows])
@@ -174,6 +184,7 @@ def _hop(
     def velocity(x: Tensor, sigma: Tensor) -> Tensor:
         out = guided(x, sigma)
         tell()
+        see(x - sigma[:, None] * out)
         return out
 
     x = torch.cat([value[one.part] for value, one in zip(values, rows, strict=True)])
@@ -183,12 +194,16 @@ def _hop(
 
 
 def sample(
-    model: VideoModel, requests: Sequence[Request], *, progress: Progress | None = None
+    model: VideoModel,
+    requests: Sequence[Request],
+    *,
+    progress: Progress | None = None,
+    look: Look | None = None,
 ) -> tuple[list[Plan], list[Tensor]]:
     """As `walk`, all hops: plans and tokens (n, P) of each request."""
     plans, values = [], []
-    for plans, values, _ in walk(model, requests, progress=progress):  # noqa: B007 - the last one
-        pass
+    for plans, values, _ in walk(model, requests, progress=progress, look=look):  # noqa: B007
+        pass  # the last one counts
     return plans, values
 
 
@@ -228,6 +243,27 @@ def _counter(total: int, progress: Progress | None) -> Callable[[], None]:
     return tell
 
 
+def _onlooker(
+    look: Look | None,
+    active: Sequence[int],
+    plans: Sequence[Plan],
+    values: Sequence[Tensor],
+    rows: Sequence[_Row],
+) -> Callable[[Tensor], None]:
+    """Called with what a hop's tokens will be (N, P), it tells of each clip: what was done before, and that."""
+
+    def see(estimate: Tensor) -> None:
+        if look is None:
+            return
+        parts = estimate.split([one.layout.bounds[-1] for one in rows])
+        for i, one, part in zip(active, rows, parts, strict=True):
+            guess = values[i].clone()
+            guess[one.part] = part
+            look(i, plans[i], guess)
+
+    return see
+
+
 class Show:
     """Turns a plan's tokens into frames, in order, as soon as they are done."""
 
@@ -261,12 +297,16 @@ class Show:
 
 
 def stream(
-    model: VideoModel, request: Request, *, progress: Progress | None = None
+    model: VideoModel,
+    request: Request,
+    *,
+    progress: Progress | None = None,
+    look: Look | None = None,
 ) -> Iterator[np.ndarray]:
     """The clip's frames as they are done, in blocks uint8 (T, H, W, 3): a minute needs no more memory than a hop."""
     budget.check(model, [request], streamed=True)
     show: Show | None = None
-    for plans, values, done in walk(model, [request], progress=progress):
+    for plans, values, done in walk(model, [request], progress=progress, look=look):
         show = show or Show(model, plans[0])
         yield from show(values[0], done[0])
 
@@ -277,6 +317,7 @@ def generate(
     *,
     batch: int = 1,
     progress: Progress | None = None,
+    look: Look | None = None,
 ) -> list[Generated]:
     """Make every request's clip.
 
@@ -290,7 +331,8 @@ def generate(
         began = time.perf_counter()
         share = _share(progress, first, len(requests), len(group))
         budget.check(model, group)
-        plans, tokens = sample(model, group, progress=share)
+        watch = look and _numbered(look, first)
+        plans, tokens = sample(model, group, progress=share, look=watch)
         for request, one, values in zip(group, plans, tokens, strict=True):
             everything = torch.ones(len(values), dtype=torch.bool)
             frames = np.concatenate(list(Show(model, one)(values, everything)))
@@ -321,6 +363,11 @@ def describe(
     size = model.pixels(one.pieces[0].grid)
     told |= {"size": str(size), "fps": one.fps, "num_frames": num_frames}
     return {"generator": "worldtube", "model": model.name, "num_given": len(request.given)} | told
+
+
+def _numbered(look: Look, first: int) -> Look:
+    """A group's clips, told with their numbers among all of them."""
+    return lambda index, one, guess: look(first + index, one, guess)
 
 
 def _share(progress: Progress | None, first: int, total: int, size: int) -> Progress | None:

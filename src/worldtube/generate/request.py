@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 60.0
 MAX_STEPS = 1000
-MAX_PROMPT = 4000
+MAX_PROMPT = 32000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,100 @@
+"""Routes beside the videos: models, provenance checks, health, metrics."""
+
+import hashlib
+import time
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import RedirectResponse, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import text
+
+from worldtube.serve.api.errors import ApiError
+from worldtube.serve.api.server import Asked, Here, Needed, Server, asks, body_schema
+from worldtube.serve.config import ALIASES
+from worldtube.serve.schema import Check
+
+router = APIRouter()
+
+
+def _model(name: str, created: float) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": int(created), "owned_by": "worldtube"}
+
+
+@router.get("/v1/models", tags=["models"])
+def list_models(here: Here, caller: Needed) -> Any:
+    models = here.jobs.models()
+    data = [_model(name, told["created_at"]) for name, told in models.items()]
+    if data:
+        data += [_model(name, data[0]["created"]) for name in ALIASES]
+    return {"object": "list", "data": data}
+
+
+@router.get("/v1/models/{name}", tags=["models"])
+def get_model(here: Here, caller: Needed, name: str) -> Any:
+    found = [one for one in list_models(here, caller)["data"] if one["id"] == name]
+    if not found:
+        raise ApiError(404, "model_not_found", f"no model {name[:80]!r}", "model")
+    return found[0]
+
+
+@router.post("/v1/content_provenance_checks", tags=["provenance"], openapi_extra=body_schema(Check))
+def check(here: Here, caller: Needed, asked: Annotated[Asked[Check], Depends(asks(Check))]) -> Any:
+    """What a file says of where it comes from. `not_detected` is: no signal found; never: not made by a machine."""
+    here.admit(caller)
+    path = asked.body.file.path
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    row = here.jobs.file(digest)
+    exact = {"type": "exact_hash", "outcome": "detected" if row else "not_detected"}
+    if row is not None and row["owner"] == caller.id:
+        exact |= {"video_id": row["id"], "model": row["model"]}
+    # The signature and the watermark join here, as `provenance.verify(path)` finds them.
+    return {
+        "object": "content_provenance_check",
+        "created_at": int(time.time()),
+        "results": [exact],
+    }
+
+
+@router.get("/healthz", tags=["operation"])
+def healthz(here: Here) -> Any:
+    """Whether jobs can be taken: the database answers, and a worker has announced a model."""
+    with here.database.reading() as connection:
+        connection.execute(text("SELECT 1"))
+    models = list(here.jobs.models())
+    return {"status": "ok" if models else "starting", "models": models}
+
+
+@router.get("/metrics", tags=["operation"], response_class=Response)
+def metrics(here: Here) -> Any:
+    return Response(generate_latest(here.registry), media_type="text/plain; version=0.0.4")
+
+
+@router.get("/", include_in_schema=False)
+def front() -> Any:
+    return RedirectResponse("/docs")
+
+
+class Queue(Collector):
+    """Counts of the queue, read when they are asked for."""
+
+    def __init__(self, server: Server, registry: CollectorRegistry):
+        self.server = server
+        registry.register(self)
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        counts, waiting = self.server.jobs.counts()
+        videos = GaugeMetricFamily("worldtube_videos", "Videos by status", labels=["status"])
+        for status in ("queued", "in_progress", "completed", "failed"):
+            videos.add_metric([status], counts.get(status, 0))
+        yield videos
+        yield GaugeMetricFamily(
+            "worldtube_oldest_queued_seconds", "How long the oldest job has waited", value=waiting
+        )

@@ -1,0 +1,187 @@
+"""What the routes share: settings, the queue, the files, keys, and the bodies as they come."""
+
+import ipaddress
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import BoundedSemaphore
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Depends, Request
+from fastapi.responses import Response
+from prometheus_client import CollectorRegistry
+
+from worldtube.serve import media
+from worldtube.serve.api.errors import ApiError
+from worldtube.serve.config import ServeConfig
+from worldtube.serve.form import digest, read_body
+from worldtube.serve.hooks import Hooks
+from worldtube.serve.jobs import Database, Jobs
+from worldtube.serve.keys import LOCAL, Caller, Keys, Rate
+from worldtube.serve.plan import Facts
+from worldtube.serve.schema import Body
+from worldtube.serve.store import open_store
+
+DECODERS = 2
+"""Uploads that are looked at at once."""
+FRESH_SECONDS = 1.0
+"""For how long what workers have announced is not asked for again."""
+
+
+class Server:
+    def __init__(self, config: ServeConfig):
+        self.config = config
+        self.database = Database(config.database)
+        self.jobs = Jobs(
+            self.database,
+            lease_seconds=config.lease_seconds,
+            attempts=config.attempts,
+            keep_seconds=config.keep_hours * 3600,
+        )
+        self.store = open_store(config.store_url, config.place)
+        self.keys = Keys(self.database)
+        self.rate = Rate()
+        self.registry = CollectorRegistry()
+        self.hooks = Hooks(self.database, private=config.private_webhooks)
+        self.limits = media.Limits(
+            pixels=config.max_upload_pixels,
+            frames=config.max_upload_frames,
+            seconds=config.max_upload_seconds,
+            cpu_seconds=config.decode_seconds,
+            memory_mb=config.decode_memory_mb,
+        )
+        self._models: tuple[dict[str, Facts], float] = {}, 0.0
+        self._decoders = BoundedSemaphore(DECODERS)
+
+    def models(self) -> dict[str, Facts]:
+        """What is served, by name. Raises ApiError while no worker has announced anything."""
+        models, until = self._models
+        if time.monotonic() > until:
+            models = {name: Facts.of(name, told) for name, told in self.jobs.models().items()}
+            self._models = models, time.monotonic() + FRESH_SECONDS
+        if not models:
+            self._models = {}, 0.0
+            message = "no worker has announced a model yet; one takes some seconds to start"
+            raise ApiError(503, "no_model", message, None, {"retry-after": "2"})
+        return models
+
+    def examine(self, source: Path, out: Path, kind: media.Kind, fps: float) -> media.Seen:
+        """Look at an upload. Raises RequestError."""
+        with self._decoders:
+            return media.examine(source, out, kind, fps=fps, limits=self.limits)
+
+    def admit(self, caller: Caller) -> None:
+        """Let one more job of this key in, by its rate. Raises ApiError."""
+        rate = caller.rate_per_minute or self.config.rate_per_minute
+        if wait := self.rate.wait(caller.id, rate):
+            headers = {"retry-after": str(int(wait) + 1)}
+            raise ApiError(
+                *(429, "rate_limit_exceeded", f"{rate:g} jobs a minute are accepted", None), headers
+            )
+
+
+def server_of(request: Request) -> Server:
+    return request.app.state.server
+
+
+def caller_of(request: Request, response: Response) -> Caller:
+    """Whose key it is. Raises ApiError."""
+    kind, _, secret = request.headers.get("authorization", "").partition(" ")
+    secret = secret.strip() if kind.lower() == "bearer" else ""
+    caller = server_of(request).keys.caller(secret)
+    if caller is None:
+        message = (
+            "a key of this server is needed: Authorization: Bearer wt-... (worldtube keys create)"
+        )
+        raise ApiError(401, "invalid_api_key", message)
+    if caller is LOCAL and not _from_here(request):
+        message = (
+            "without a key this server answers its own machine alone, and no other site's pages"
+        )
+        raise ApiError(401, "invalid_api_key", message)
+    return caller
+
+
+def _from_here(request: Request) -> bool:
+    """Whether the address in the request is this machine's own: a name that a stranger's page was given, or that
+    page's own origin, is not."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
+        return False
+    return is_loopback(request.url.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Scratch:
+    """A folder that is made when it is first asked for, and gone with the block."""
+
+    def __enter__(self) -> "Scratch":
+        self.folder: Path | None = None
+        return self
+
+    def path(self, name: str) -> Path:
+        if self.folder is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="worldtube-"))
+        return self.folder / name
+
+    def __exit__(self, *_: object) -> None:
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+@dataclass(frozen=True)
+class Asked(Generic[AnyBody]):
+    """A body, checked; a hash of it; and where files may lie that last as long as the request."""
+
+    body: AnyBody
+    hash: str
+    path: Callable[[str], Path]
+    idempotency_key: str | None
+    repeated: bool
+
+
+Needed = Annotated[Caller, Depends(caller_of)]
+Here = Annotated[Server, Depends(server_of)]
+
+
+def asks(kind: type[AnyBody]) -> Callable[..., Any]:
+    """A dependency that reads a body of this kind, however it was sent. The caller is known before it is read."""
+
+    async def read(request: Request, caller: Needed) -> AsyncIterator[Asked[AnyBody]]:
+        key = request.headers.get("idempotency-key")
+        if key is not None and not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
+            raise ApiError(
+                400,
+                "invalid_value",
+                "an idempotency key has 1 to 255 printable characters of ASCII",
+            )
+        count = request.headers.get("x-stainless-retry-count", "0")
+        with Scratch() as scratch:
+            values = await read_body(request, scratch.path)
+            body = kind.model_validate(values)
+            hashed = digest(request.url.path, values)
+            repeated = count.isdigit() and count != "0"
+            yield Asked(body, hashed, scratch.path, key, repeated)
+
+    return read
+
+
+def body_schema(kind: type[Body]) -> dict[str, Any]:
+    """For the OpenAPI page: the same fields in JSON and in a form."""
+    schema = {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}
+    content = {"application/json": schema, "multipart/form-data": schema}
+    return {"requestBody": {"required": True, "content": content}}

@@ -1,0 +1,187 @@
+"""Uploads, looked at in a process of their own, with little time, little memory and no way to other files.
+
+Owns what is accepted of a media file: its kind, pixels, frames and seconds are read from its headers before a frame is
+decoded. What comes out is a file that we wrote ourselves, which workers may trust. Knows nothing of requests.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from worldtube.errors import DataError, RequestError, WorldtubeError
+
+Kind = Literal["picture", "clip", "character"]
+DECODED_BYTES = 768 << 20
+"""Frames of a clip together, as pixels in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    pixels: int
+    frames: int
+    seconds: float
+    cpu_seconds: float
+    memory_mb: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What an upload holds, as it was written anew."""
+
+    width: int
+    height: int
+    fps: float
+    num_frames: int
+
+
+def examine(source: Path, out: Path, kind: Kind, *, fps: float, limits: Limits) -> Seen:
+    """Check an upload and write it anew: a picture as PNG, a clip at `fps` as lossless MP4, for a character also
+    what moves in it, cut out, beside it. Raises RequestError."""
+    told = {"source": str(source), "out": str(out), "kind": kind, "fps": fps, **asdict(limits)}
+    command = [sys.executable, "-m", "worldtube.serve.media", json.dumps(told)]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=2 * limits.cpu_seconds + 10,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RequestError("the file took too long to decode") from error
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError as error:
+        raise RequestError(
+            "the file cannot be decoded within the server's limits of time and memory"
+        ) from error
+    if "error" in answer:
+        raise RequestError(answer["error"])
+    return Seen(**answer)
+
+
+def _limit(cpu_seconds: float, memory_mb: int) -> None:
+    import resource
+
+    cpu, memory = int(cpu_seconds) + 1, memory_mb << 20
+    for what, most in (
+        (resource.RLIMIT_CPU, cpu),
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, memory),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+
+
+def _look(source: Path, limits: Limits) -> bool:
+    """Whether the file is a still picture; raises RequestError for what is too large, from headers alone."""
+    import av
+    from PIL import Image
+
+    from worldtube.video.reader import NO_FURTHER_FILES, PILLOW_FORMATS
+
+    def check(width: int, height: int, frames: int, seconds: float) -> None:
+        if width * height > limits.pixels:
+            raise RequestError(
+                f"the file has {width}x{height} pixels (accepted: {limits.pixels} in all)"
+            )
+        if frames > limits.frames:
+            raise RequestError(f"the file has {frames} frames (accepted: {limits.frames})")
+        if seconds > limits.seconds:
+            raise RequestError(f"the file lasts {seconds:.1f} s (accepted: {limits.seconds:g} s)")
+
+    Image.MAX_IMAGE_PIXELS = None  # our own limit is checked first
+    try:
+        with Image.open(source, formats=PILLOW_FORMATS) as picture:
+            frames = getattr(picture, "n_frames", 1)
+            check(*picture.size, frames, 0.0)
+            return frames == 1
+    except (Image.UnidentifiedImageError, SyntaxError, ValueError, OSError, EOFError):
+        pass
+    try:
+        with source.open("rb") as file, av.open(file, options=NO_FURTHER_FILES) as container:
+            if not container.streams.video:
+                raise RequestError("the file holds no video")
+            stream = container.streams.video[0]
+            check(stream.width, stream.height, 0, float((container.duration or 0) / av.time_base))
+            begin, end, count = 0.0, 0.0, 0
+            for packet in container.demux(stream):
+                if packet.pts is not None and packet.time_base is not None:
+                    time = float(packet.pts * packet.time_base)
+                    begin, end = (time, time) if count == 0 else (min(begin, time), max(end, time))
+                    count += 1
+                    check(stream.width, stream.height, count, end - begin)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RequestError(f"the file is neither a picture nor a video: {reason}") from error
+    return False
+
+
+def _subject(frames: Any) -> Any:
+    """What moves, cut out of the frame where it is farthest from the clip's median: uint8 (1, h, w, 3)."""
+    import numpy as np
+
+    away = np.abs(frames.astype(np.int16) - np.median(frames, axis=0).astype(np.int16)).sum(-1)
+    best = int(away.reshape(len(away), -1).mean(1).argmax())
+    mask = away[best] > max(24, int(away[best].max()) // 3)
+    if mask.sum() < 16:
+        return frames[:1]
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return frames[best : best + 1, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _run(told: dict[str, Any]) -> dict[str, Any]:
+    source, out, kind, fps = (
+        Path(told.pop("source")),
+        Path(told.pop("out")),
+        told.pop("kind"),
+        told.pop("fps"),
+    )
+    limits = Limits(**told)
+    _limit(limits.cpu_seconds, limits.memory_mb)
+    from worldtube import video
+
+    still = _look(source, limits)
+    if kind == "picture":
+        if not still:
+            raise RequestError("the file is a video (accepted: a picture; a video can be extended)")
+        clip = video.read(source, max_frames=1)
+        video.write(clip, out.with_suffix(".png"))
+    else:
+        if still:
+            raise RequestError("the file is a picture (accepted: a video)")
+        width, height = (
+            video.read(source, max_frames=1).size.width,
+            video.read(source, max_frames=1).size.height,
+        )
+        most = DECODED_BYTES // (3 * width * height)
+        clip = video.read(source, fps=fps, max_frames=most + 1)
+        if clip.num_frames > most:
+            raise RequestError(
+                f"the file has more than {most} frames of {width}x{height} at {fps:g} a second"
+            )
+        even = clip.frames[:, : height - height % 2, : width - width % 2]
+        if 0 in even.shape:
+            raise RequestError(f"the file has {width}x{height} pixels (accepted: 2x2 and more)")
+        clip = video.Clip(frames=even, fps=clip.fps)
+        video.write(clip, out.with_suffix(".mp4"), lossless=True)
+        if kind == "character":
+            subject = video.Clip(frames=_subject(clip.frames), fps=1.0)
+            video.write(subject, out.with_suffix(".png"))
+    size = clip.size
+    told = {"width": size.width, "height": size.height, "fps": clip.fps}
+    return told | {"num_frames": clip.num_frames}
+
+
+if __name__ == "__main__":
+    try:
+        answer = _run(json.loads(sys.argv[1]))
+    except (DataError, WorldtubeError) as error:
+        # The upload's name on this host is nobody's business.
+        text = str(error).replace(json.loads(sys.argv[1])["source"], "the file")
+        answer = {"error": text}
+    except MemoryError:
+        answer = {"error": "the file needs more memory than the server gives it"}
+    sys.stdout.write(json.dumps(answer))

@@ -1,0 +1,197 @@
+"""From what is asked to a row of the table: which model, which sizes, how many frames, and what the worker is to do.
+
+Owns the meaning of bodies. Knows models only by the facts that workers announce, so that no weights are needed here.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import log
+from typing import Any
+
+from worldtube.errors import RequestError
+from worldtube.serve.config import ALIASES
+from worldtube.serve.schema import Create, Edit, Extend, Remix, total
+from worldtube.video import Size
+
+DEFAULT_SECONDS, DEFAULT_SIZE = 4.0, Size(720, 1280)
+"""What OpenAI's API made when nothing was said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a served model can do."""
+
+    name: str
+    default: bool
+    fps: float
+    size: Size
+    stride: tuple[int, int]
+    render_pixels: int
+
+    @staticmethod
+    def of(name: str, told: Mapping[str, Any]) -> "Facts":
+        return Facts(
+            name=name,
+            default=told["default"],
+            fps=told["fps"],
+            size=Size.parse(told["size"]),
+            stride=(told["stride"][0], told["stride"][1]),
+            render_pixels=told["render_pixels"],
+        )
+
+    def frames(self, seconds: float, fps: float) -> int:
+        """The nearest number that the codec holds without waste."""
+        stride = self.stride[0]
+        return 1 + stride * max(1, round((seconds * fps - 1) / stride))
+
+    def rendered(self, size: Size) -> Size:
+        """The size to make a clip at that is shown at `size`: itself where the model can, else the nearest in shape
+        and area that it can."""
+        side, area = self.stride[1], size.width * size.height
+        if size.width % side == size.height % side == 0 and area <= self.render_pixels:
+            return size
+        aim = min(area, self.render_pixels)
+        choices = [
+            Size(side * w, side * max(1, round(side * w * size.height / size.width / side)))
+            for w in range(1, max(2, self.render_pixels // side**2 + 1))
+        ]
+        fitting = [c for c in choices if c.width * c.height <= self.render_pixels] or choices[:1]
+
+        def far(one: Size) -> float:
+            shape = log(one.width * size.height / (one.height * size.width))
+            return 4 * abs(shape) + abs(log(one.width * one.height / aim))
+
+        return min(fitting, key=far)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A video that is edited, extended or remixed."""
+
+    num_frames: int
+    fps: float
+    size: Size
+    seconds: float
+    id: str | None = None
+    """Where it is a video of ours."""
+    model: str | None = None
+    seed: int | None = None
+    rendered: Size | None = None
+
+
+Row = dict[str, Any]
+
+
+def choose(name: str | None, models: Mapping[str, Facts]) -> Facts:
+    """The model by a name, or by one of those that mean the default. Raises RequestError, with param `model`."""
+    if name is None or name.startswith(ALIASES):
+        return next(
+            (facts for facts in models.values() if facts.default), next(iter(models.values()))
+        )
+    if name not in models:
+        raise RequestError(
+            f"model {name!r} is not served (accepted: {', '.join((*models, *ALIASES))})"
+        )
+    return models[name]
+
+
+def create(body: Create, facts: Facts) -> Row:
+    """Words, or words and a picture, or a storyboard."""
+    own = body.model == facts.name
+    size = Size.parse(body.size) if body.size else facts.size if own else DEFAULT_SIZE
+    fps = body.fps or facts.fps
+    spec: dict[str, Any] = {}
+    if body.storyboard is not None:
+        each = [facts.frames(shot.seconds, fps) for shot in body.storyboard]
+        spec["shots"] = [[shot.prompt, shot.seconds] for shot in body.storyboard]
+        task, num_frames = "storyboard", sum(each)
+        seconds = sum(shot.seconds for shot in body.storyboard)
+    else:
+        task = "generate" if body.input_reference is None else "animate"
+        num_frames = body.num_frames or facts.frames(body.seconds or DEFAULT_SECONDS, fps)
+        seconds = num_frames / fps if body.num_frames else body.seconds or DEFAULT_SECONDS
+        if seconds > 60:
+            raise RequestError(f"num_frames {num_frames} at {fps:g} fps is not accepted; 60 s are")
+    rendered, warnings = _rendered(facts, size)
+    return _row(body, facts, task, size, rendered, fps, num_frames, seconds, spec, warnings)
+
+
+def edit(body: Edit | Remix, facts: Facts, source: Source) -> Row:
+    """A video made anew with other words."""
+    task = "remix" if isinstance(body, Remix) else "edit"
+    rendered, warnings = _of_source(facts, source)
+    row = _row(
+        *(body, facts, task, source.size, rendered, source.fps, source.num_frames, source.seconds),
+        {"strength": body.strength},
+        warnings,
+    )
+    if task == "remix" and body.seed is None and source.seed is not None:
+        row["seed"] = source.seed
+    return row | {"remixed_from": source.id}
+
+
+def extend(body: Extend, facts: Facts, source: Source, following: Source | None) -> Row:
+    """A video and what comes after it, before it or between it and another."""
+    task = "extend" if body.direction in ("forward", "backward") else body.direction
+    rendered, warnings = _of_source(facts, source)
+    frames = source.num_frames + (following.num_frames if following else 0)
+    num_frames = total(frames, source.fps, body.seconds)
+    seconds = source.seconds + (following.seconds if following else 0.0) + body.seconds
+    spec: dict[str, Any] = {"seconds": body.seconds}
+    if task == "extend":
+        spec["backward"] = body.direction == "backward"
+    row = _row(
+        *(body, facts, task, source.size, rendered, source.fps, num_frames, seconds, spec, warnings)
+    )
+    return row | {"remixed_from": source.id}
+
+
+def _of_source(facts: Facts, source: Source) -> tuple[Size, list[str]]:
+    if source.rendered is not None and source.model == facts.name:
+        return source.rendered, _rendered(facts, source.size)[1]
+    return _rendered(facts, source.size)
+
+
+def _rendered(facts: Facts, size: Size) -> tuple[Size, list[str]]:
+    rendered = facts.rendered(size)
+    if rendered == size:
+        return size, []
+    return rendered, [f"{facts.name} makes this at {rendered}; it is enlarged to {size}"]
+
+
+def _row(
+    body: Create | Edit | Remix | Extend,
+    facts: Facts,
+    task: str,
+    size: Size,
+    rendered: Size,
+    fps: float,
+    num_frames: int,
+    seconds: float,
+    spec: dict[str, Any],
+    warnings: list[str],
+) -> Row:
+    options = {
+        "steps": body.num_inference_steps,
+        "guidance": body.guidance_scale,
+        "negative_prompt": body.negative_prompt,
+    }
+    spec |= {"options": {name: value for name, value in options.items() if value is not None}}
+    seed = body.seed if body.seed is not None else random.SystemRandom().randrange(2**31)
+    told = (task, rendered, fps, num_frames, body.num_inference_steps, body.guidance_scale)
+    return {
+        "task": task,
+        "model": facts.name,
+        "prompt": body.prompt or "",
+        "size": str(size),
+        "rendered_size": str(rendered),
+        "seconds": f"{round(seconds, 3):g}",
+        "fps": fps,
+        "num_frames": num_frames,
+        "seed": seed,
+        "spec": spec,
+        "shape": "|".join(map(str, told)),
+        "warnings": warnings,
+        "remixed_from": None,
+    }

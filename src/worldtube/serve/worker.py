@@ -1,0 +1,441 @@
+"""A worker: takes jobs from the queue, makes their clips, puts the files where they belong, hands the jobs in.
+
+Owns what is done with a row. Talks to the database and the store alone, so it may run on any host. Knows nothing
+of HTTP.
+"""
+
+import hashlib
+import logging
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from worldtube import provenance, video
+from worldtube.errors import DataError, Refused, RequestError, WorldtubeError
+from worldtube.generate import engine
+from worldtube.generate.layout import Plan, plan
+from worldtube.generate.request import Request
+from worldtube.generate.session import Session, load
+from worldtube.models import GaussianModel
+from worldtube.serve import moderation
+from worldtube.serve.config import ServeConfig
+from worldtube.serve.jobs import Database, Job, Jobs, Lost, Row
+from worldtube.serve.store import Store, open_store
+from worldtube.video import Clip, Size, fit
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 0.2
+"""How long a worker without a job waits before it looks for one."""
+ANNOUNCE_SECONDS = 600.0
+LONG_SECONDS = 10.0
+"""From here on a clip goes to its file as it is made."""
+PREVIEW_SIDE, PREVIEW_FRAMES, PREVIEW_SHARE = 128, 12, 0.1
+"""Pixels and frames of a preview, and how much of the time previews may take."""
+KEPT_FRAMES = 50
+"""Frames of a finished clip that stills are made of."""
+SHEET_COLUMNS, SHEET_ROWS, SHEET_SIDE = 5, 5, 320
+
+
+class Stopped(WorldtubeError):
+    """The job is to be left: cancelled, or the worker is going home."""
+
+    def __init__(self, *, cancelled: bool):
+        super().__init__("cancelled" if cancelled else "the worker is stopping")
+        self.cancelled = cancelled
+
+
+def open_models(sources: Sequence[str], device: str) -> dict[str, Session]:
+    """SOURCE or NAME=SOURCE -> sessions by name, the first of them the default."""
+    sessions: dict[str, Session] = {}
+    for source in sources:
+        name, _, origin = source.rpartition("=")
+        origin, fast = origin.removesuffix(":fast"), origin.endswith(":fast")
+        if origin == "gaussian":
+            session = Session(GaussianModel())
+        else:
+            session = load(None if origin == "embedded" else origin, device=device, fast=fast)
+        name = name or session.model.name + ("-fast" if fast else "")
+        if name in sessions:
+            raise RequestError(
+                f"two models are called {name!r} (accepted: NAME=SOURCE, each its own)"
+            )
+        sessions[name] = session
+    return sessions
+
+
+def facts(session: Session, *, default: bool, render_pixels: int | None) -> dict[str, Any]:
+    """What the API needs to know of a model, as `plan.Facts` reads it."""
+    model = session.model
+    return {
+        "default": default,
+        "fps": model.fps,
+        "size": str(model.size),
+        "stride": list(model.stride),
+        "render_pixels": render_pixels or 4 * model.size.width * model.size.height,
+    }
+
+
+class Worker:
+    def __init__(self, config: ServeConfig, device: str = "cpu", name: str | None = None):
+        self.config = config
+        self.name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self.stopping = threading.Event()
+        self.jobs = Jobs(
+            Database(config.database, durable=False),
+            lease_seconds=config.lease_seconds,
+            attempts=config.attempts,
+            keep_seconds=config.keep_hours * 3600,
+        )
+        self.store: Store = open_store(config.store_url, config.place)
+        self.sessions = open_models(config.model, device)
+        self.announced = -ANNOUNCE_SECONDS
+
+    def run(self) -> None:
+        """Until `stopping` is set. A job in hand is then put back."""
+        while not self.stopping.is_set():
+            try:
+                if not self.step():
+                    self.stopping.wait(IDLE_SECONDS)
+            except Exception:  # the database may be away for a while; a worker waits for it
+                logger.exception("worker %s", self.name)
+                self.stopping.wait(2.0)
+
+    def step(self) -> bool:
+        """Make what waits, if something does."""
+        if time.monotonic() - self.announced >= ANNOUNCE_SECONDS:
+            for index, (name, session) in enumerate(self.sessions.items()):
+                told = facts(session, default=index == 0, render_pixels=self.config.render_pixels)
+                self.jobs.announce(name, told)
+            self.announced = time.monotonic()
+        jobs = self.jobs.claim(self.name, list(self.sessions), limit=self.config.batch)
+        if jobs:
+            self.make(jobs)
+        return bool(jobs)
+
+    def make(self, jobs: list[Job]) -> None:
+        """Make jobs of one model and shape. Each ends, or is put back, or is no longer ours."""
+        with tempfile.TemporaryDirectory() as folder, Leases(self, jobs) as leases:
+            ready = []
+            for job in jobs:
+                with leases.one(job):
+                    ready.append((job, self._request(job, Path(folder))))
+            try:
+                self._make(ready, leases, Path(folder))
+            except Exception as error:
+                for job, _ in ready:
+                    leases.end(job, error)
+
+    def _request(self, job: Job, folder: Path) -> Request:
+        """What the engine is asked for. Raises RequestError, Refused."""
+        row, spec = job.row, job.row["spec"]
+        session = self.sessions[row["model"]]
+        shots = spec.get("shots", [])
+        words = [row["prompt"], spec["options"].get("negative_prompt", ""), *(s[0] for s in shots)]
+        moderation.check_prompts(words, self.config.moderation)
+        size = Size.parse(row["rendered_size"])
+        options = {"size": size, "fps": row["fps"], "seed": row["seed"], **spec["options"]}
+        prompt, task = row["prompt"], row["task"]
+        inputs = partial(self._input, job, size=size)
+        ask = partial(session.request, task)
+        if task == "storyboard":
+            request = ask(*(s[0] for s in shots), seconds=[s[1] for s in shots], **options)
+            return replace(request, prompt=prompt)
+        if task == "generate":
+            return replace(ask(prompt, **options), num_frames=row["num_frames"])
+        if task == "animate":
+            return replace(
+                ask(inputs("picture.png"), prompt, **options), num_frames=row["num_frames"]
+            )
+        if task in ("edit", "remix"):
+            return ask(inputs("clip.mp4"), prompt, strength=spec["strength"], **options)
+        if task == "connect":
+            clips = inputs("clip.mp4"), inputs("next.mp4")
+            return ask(*clips, prompt, seconds=spec["seconds"], **options)
+        if task == "extend":
+            options["backward"] = spec["backward"]
+        return ask(inputs("clip.mp4"), prompt, seconds=spec["seconds"], **options)
+
+    def _input(self, job: Job, name: str, *, size: Size) -> Clip:
+        """A file that the API put beside the job, at the size that the clip is made at. One of ours comes with
+        its tokens, so that it is gone on from without decoding and encoding it."""
+        at = f"videos/{job.id}/in/"
+        clip = fit(video.read(self.store.path(at + name)), size)
+        if name != "clip.mp4" or "clip.npy" not in self.store.names(at):
+            return clip
+        tokens = torch.from_numpy(np.load(self.store.path(at + "clip.npy"), allow_pickle=False))
+        nothing = Request(prompt="what made it does not matter here")
+        return engine.Generated(frames=clip.frames, fps=clip.fps, request=nothing, tokens=tokens)
+
+    def _make(self, ready: list[tuple[Job, Request]], leases: "Leases", folder: Path) -> None:
+        if not ready:
+            return
+        session = self.sessions[ready[0][0].row["model"]]
+        requests = [request for _, request in ready]
+        previews = [Preview(self, job, session, folder) for job, _ in ready]
+
+        def look(index: int, one: Plan, guess: torch.Tensor) -> None:
+            previews[index](one, guess)
+
+        plans = [plan(session.model, request) for request in requests]
+        if len(ready) == 1 and plans[0].num_frames > LONG_SECONDS * plans[0].fps:
+            (job, request), one = ready[0], plans[0]
+            details = engine.describe(session.model, request, one, one.num_frames)
+            frames = engine.stream(session.model, request, progress=leases.tell, look=look)
+            self._hand_in(job, leases, folder, blocks=frames, fps=one.fps, details=details)
+            return
+        clips = engine.generate(
+            session.model, requests, batch=len(ready), progress=leases.tell, look=look
+        )
+        for (job, _), clip in zip(ready, clips, strict=True):
+            with leases.one(job):
+                self._hand_in(
+                    job, leases, folder, blocks=[clip.frames], fps=clip.fps, details=clip.details,
+                    tokens=clip.tokens,
+                )  # fmt: skip
+
+    def _hand_in(
+        self,
+        job: Job,
+        leases: "Leases",
+        folder: Path,
+        *,
+        blocks: Iterable[np.ndarray],
+        fps: float,
+        details: dict[str, Any],
+        tokens: torch.Tensor | None = None,
+    ) -> None:
+        """Write, look, store, and only then say that it is done."""
+        size, row, count = Size.parse(job.row["size"]), job.row, 0
+
+        def frames() -> Iterator[np.ndarray]:
+            nonlocal count
+            for block in blocks:
+                yield fit(Clip(frames=block, fps=fps), size).frames
+                count += len(block)
+
+        path = folder / f"{job.id}.mp4"
+        details = details | {"size": str(size), "video": job.id, "task": row["task"]}
+        if row["num_frames"] > LONG_SECONDS * fps:
+            provenance.write_blocks(frames(), path, fps=fps, caption="", details=details)
+        else:
+            clip = Clip(frames=np.concatenate(list(frames())), fps=fps)
+            # What it was made of lies in videos/ID/in/, uploads as they came: `parents` of the signature to be.
+            provenance.write(clip, path, details=details)
+        leases.check(job)
+        # Reading it whole shows that it plays; a few frames of it are kept.
+        made = video.read(path, fps=fps * min(1.0, KEPT_FRAMES / count))
+        if made.size != size:
+            raise DataError(f"the file of {job.id} has {made.size}, not {size}")
+        moderation.check_frames(made.frames, self.config.moderation)
+        files = [path, *_stills(made, folder / job.id, details)]
+        if tokens is not None:
+            files.append(folder / f"{job.id}.npy")
+            np.save(files[-1], tokens.numpy())
+        own, at = f"videos/{job.id}", f"videos/{job.id}/{job.epoch}"
+        for file, name in zip(files, FILES, strict=False):
+            self.store.put(file, f"{at}/{name}")
+        for name in self.store.names(own):  # what killed workers left
+            if name.isdigit() and int(name) < job.epoch:
+                self.store.delete(f"{own}/{name}")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            self.jobs.complete(
+                job, num_frames=count, sha256=digest, warnings=row["warnings"] + self._doubts(row)
+            )
+        except Lost:
+            self.store.delete(at)
+            raise
+        leases.done(job)
+        self.store.delete(f"{own}/in")
+        self.store.delete(f"{own}/preview")
+
+    def _doubts(self, row: Row) -> list[str]:
+        """What is to be said of a finished video: foreign words, a character that nobody places."""
+        shots = (shot[0] for shot in row["spec"].get("shots", []))
+        words, told = " ".join([row["prompt"], *shots]).strip(), []
+        if not self.sessions[row["model"]].model.familiar(words):
+            told.append(
+                f"the prompt is outside of what {row['model']} knows; it is made all the same"
+            )
+        for name in self.jobs.characters(row["owner"]):
+            if name.casefold() in words.casefold():
+                told.append(f"{row['model']} cannot place the character {name!r}; it read a word")
+        return told
+
+
+FILES = ("video.mp4", "thumbnail.webp", "spritesheet.webp", "tokens.npy")
+"""What lies under videos/ID/EPOCH/ of a finished video; tokens only of a clip in one piece."""
+
+
+def _stills(clip: Clip, stem: Path, details: dict[str, Any]) -> list[Path]:
+    """A thumbnail, and up to 25 frames in rows; they leave through the same door as the clip."""
+    count = min(SHEET_COLUMNS * SHEET_ROWS, clip.num_frames)
+    chosen = clip.frames[np.linspace(0, clip.num_frames - 1, count).round().astype(int)]
+    small = fit(Clip(frames=chosen, fps=clip.fps), _within(clip.size, SHEET_SIDE)).frames
+    columns = min(SHEET_COLUMNS, count)
+    missing = -count % columns
+    small = np.concatenate([small, np.zeros((missing, *small.shape[1:]), np.uint8)])
+    rows = [
+        np.concatenate(list(small[i : i + columns]), axis=1) for i in range(0, len(small), columns)
+    ]
+    paths = []
+    for name, picture in (("thumbnail", clip.frames[0]), ("spritesheet", np.concatenate(rows))):
+        path = stem.with_name(f"{stem.name}-{name}.webp")
+        provenance.write(Clip(frames=picture[None], fps=1.0), path, details=details)
+        paths.append(path)
+    return paths
+
+
+def _within(size: Size, side: int) -> Size:
+    """The size, shrunk until its longer side is at most so long."""
+    scale = min(1.0, side / max(size.width, size.height))
+    return Size(max(1, round(size.width * scale)), max(1, round(size.height * scale)))
+
+
+class Preview:
+    """A small moving picture of what a clip will be, put into the store now and then."""
+
+    def __init__(self, worker: Worker, job: Job, session: Session, folder: Path):
+        self.worker, self.job, self.session = worker, job, session
+        self.path = folder / f"{job.id}-preview.webp"
+        self.began = self.next = time.monotonic()
+
+    def __call__(self, one: Plan, guess: torch.Tensor) -> None:
+        began = time.monotonic()
+        if began < self.next:
+            return
+        done = torch.ones(len(guess), dtype=torch.bool)
+        frames = np.concatenate(list(engine.Show(self.session.model, one)(guess, done)))
+        step = -(-len(frames) // PREVIEW_FRAMES)
+        clip = Clip(frames=frames[::step], fps=one.fps / step)
+        clip = fit(clip, _within(clip.size, PREVIEW_SIDE))
+        details = {"generator": "worldtube", "video": self.job.id, "preview": True}
+        provenance.write(clip, self.path, details=details)
+        self.worker.store.put(self.path, f"videos/{self.job.id}/preview/preview.webp")
+        now = time.monotonic()
+        self.next = now + max(0.5, (now - began) / PREVIEW_SHARE)
+
+
+class Leases:
+    """The leases of jobs in hand: kept by a thread, looked at after every step."""
+
+    def __init__(self, worker: Worker, jobs: list[Job]):
+        self.worker, self.queue = worker, worker.jobs
+        self.held = {job.id: job for job in jobs}
+        self.stop: dict[str, Exception] = {}
+        """Why a job is to be left."""
+        self.lock = threading.Lock()
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._keep, daemon=True)
+
+    def __enter__(self) -> "Leases":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+    def _keep(self) -> None:
+        """A step may last longer than a lease."""
+        while not self.over.wait(self.queue.lease_seconds / 3):
+            try:
+                self._beat(None)
+            except Exception:
+                logger.exception("keeping the leases of %s", self.worker.name)
+
+    def _beat(self, progress: int | None) -> None:
+        with self.lock:
+            for job in [job for job in self.held.values() if job.id not in self.stop]:
+                try:
+                    if self.queue.beat(job, progress):
+                        self.stop[job.id] = Stopped(cancelled=True)
+                except Lost as lost:
+                    self.stop[job.id] = lost
+
+    def tell(self, done: int, total: int) -> None:
+        """Progress of all of them. Raises when none of them is wanted any more."""
+        self._beat(99 * done // total)
+        if self.worker.stopping.is_set():
+            raise Stopped(cancelled=False)
+        if self.held and all(id in self.stop for id in self.held):
+            raise next(iter(self.stop.values()))
+
+    def check(self, job: Job) -> None:
+        """Raises what `stop` says of this job."""
+        self._beat(None)
+        if job.id in self.stop:
+            raise self.stop[job.id]
+
+    @contextmanager
+    def one(self, job: Job) -> Generator[None]:
+        """A block that, when it fails, ends this job alone."""
+        try:
+            yield
+        except Exception as error:
+            self.end(job, error)
+
+    def done(self, job: Job) -> None:
+        with self.lock:
+            del self.held[job.id]
+
+    def end(self, job: Job, error: Exception) -> None:
+        """Hand a job in that was not made, or put it back."""
+        if job.id not in self.held:
+            return
+        error = self.stop.get(job.id, error)
+        self.done(job)
+        retry = _out_of_memory(error) and job.attempt < 2
+        try:
+            if isinstance(error, Lost):
+                raise error
+            elif isinstance(error, Stopped) and not error.cancelled:
+                self.queue.release(job, counts=False)
+            elif isinstance(error, Stopped):
+                self.queue.fail(job, "cancelled", "it was cancelled")
+            elif retry:
+                self.queue.release(job, counts=True)
+            elif _out_of_memory(error):
+                self.queue.fail(job, "out_of_memory", "making it takes more memory than there is")
+            elif isinstance(error, Refused):
+                self.queue.fail(job, "moderation_blocked", str(error))
+            elif isinstance(error, WorldtubeError):
+                self.queue.fail(job, "generation_failed", str(error))
+            else:
+                logger.error("%s failed", job.id, exc_info=error)
+                self.queue.fail(
+                    job, "generation_failed", f"an error of the server, tell it {job.id}"
+                )
+        except Lost as lost:
+            logger.info("%s: %s", job.id, lost)
+            if not self.queue.known([job.id]):  # deleted: what was stored since goes too
+                self.worker.store.delete(f"videos/{job.id}")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    )
+
+
+def run(config: ServeConfig, device: str, *, stopping: threading.Event | None = None) -> None:
+    """A worker's whole life. `stopping`: set it to end it."""
+    worker = Worker(config, device, name=f"{socket.gethostname()}:{os.getpid()}")
+    if stopping is not None:
+        worker.stopping = stopping
+    worker.run()
+
+
+__all__ = ["FILES", "Worker", "facts", "open_models", "run"]

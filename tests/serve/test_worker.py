@@ -1,0 +1,296 @@
+"""What a worker does with a job, in this process, with the Gaussian model."""
+
+import http.server
+import json
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from worldtube import video
+from worldtube.errors import Refused, RequestError, WorldtubeError
+from worldtube.generate import engine
+from worldtube.serve import moderation, plan
+from worldtube.serve.config import ServeConfig
+from worldtube.serve.jobs import Database, Jobs, new_id
+from worldtube.serve.plan import Facts, Source
+from worldtube.serve.schema import Create, Extend, Remix, VideoReference
+from worldtube.serve.worker import Leases, Preview, Worker, facts, open_models
+from worldtube.video import Size
+
+
+@pytest.fixture
+def worker(tmp_path):
+    config = ServeConfig(folder=tmp_path, model=("gaussian",), moderation="off", batch=2)
+    Database(config.database).migrate()
+    worker = Worker(config)
+    yield worker
+    worker.jobs.database.close()
+
+
+@pytest.fixture
+def known(worker):
+    told = facts(worker.sessions["gaussian"], default=True, render_pixels=None)
+    return Facts.of("gaussian", told)
+
+
+def add(worker, row, **changes):
+    row |= {"id": new_id("video"), "owner": "me", "body_hash": "h", "idempotency_key": None}
+    return worker.jobs.add(row | changes, quota=99, deadline_seconds=600)["id"]
+
+
+def asked(known, **body):
+    body = {"prompt": "a ball", "size": "32x16", "seconds": "1", "num_inference_steps": 6} | body
+    return plan.create(Create(**body), known)
+
+
+def told(worker, id):
+    return worker.jobs.get("me", id)
+
+
+def files(worker, id):
+    folder = worker.store.root / "videos" / id
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))
+
+
+WHOLE = ["spritesheet.webp", "thumbnail.webp", "tokens.npy", "video.mp4"]
+
+
+def test_a_job_becomes_files(worker, known):
+    id = add(worker, asked(known, seed=5))
+    assert worker.step() is True and worker.step() is False
+    row = told(worker, id)
+    assert row["status"] == "completed" and files(worker, id) == [f"1/{name}" for name in WHOLE]
+    assert worker.jobs.models()["gaussian"]["fps"] == 4
+    path = worker.store.path(f"videos/{id}/1/video.mp4")
+    from worldtube.provenance import read_details
+
+    details = read_details(path)
+    assert details["seed"] == 5 and details["video"] == id and details["size"] == "32x16"
+
+
+def test_the_longest_prompt_that_is_accepted_is_made(worker, known):
+    id = add(worker, asked(known, prompt="a ball. " * 4000))
+    worker.step()
+    assert len(told(worker, id)["prompt"]) == 32000 and told(worker, id)["status"] == "completed"
+
+
+def test_alike_jobs_are_made_together(worker, known, monkeypatch):
+    batches = []
+    make = engine.generate
+
+    def generate(model, requests, **options):
+        batches.append(len(requests))
+        return make(model, requests, **options)
+
+    monkeypatch.setattr(engine, "generate", generate)
+    ids = [add(worker, asked(known, seed=i)) for i in range(3)]
+    while worker.step():
+        pass
+    assert batches == [2, 1] and {told(worker, id)["status"] for id in ids} == {"completed"}
+    frames = [video.read(worker.store.path(f"videos/{id}/1/video.mp4")).frames for id in ids]
+    assert (frames[0] != frames[1]).any()
+
+
+def test_memory_is_tried_once_more_and_alone(worker, known, monkeypatch):
+    make, sizes = engine.generate, []
+
+    def generate(model, requests, **options):
+        sizes.append(len(requests))
+        if len(requests) > 1:
+            raise torch.OutOfMemoryError("no")
+        return make(model, requests, **options)
+
+    monkeypatch.setattr(engine, "generate", generate)
+    ids = [add(worker, asked(known)) for _ in range(2)]
+    while worker.step():
+        pass
+    assert sizes == [2, 1, 1] and {told(worker, id)["attempt"] for id in ids} == {2}
+    assert {told(worker, id)["status"] for id in ids} == {"completed"}
+
+    def never(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(engine, "generate", never)
+    id = add(worker, asked(known))
+    while worker.step():
+        pass
+    assert told(worker, id)["error"]["code"] == "out_of_memory" and told(worker, id)["attempt"] == 2
+
+
+@pytest.mark.parametrize("how", ["delete", "cancel", "stop", "steal"])
+def test_work_ends_within_two_steps(worker, known, monkeypatch, how):
+    id = add(worker, asked(known, num_inference_steps=50))
+    steps, tell = [], Leases.tell
+
+    def watched(leases, done, total):
+        steps.append(done)
+        if done == 3 and how == "delete":
+            worker.jobs.delete("me", id)
+        elif done == 3 and how == "cancel":
+            worker.jobs.cancel("me", id)
+        elif done == 3 and how == "stop":
+            worker.stopping.set()
+        elif done == 3:
+            worker.jobs.abandon(worker.name)
+            Jobs(worker.jobs.database).claim("another", ["gaussian"])
+        tell(leases, done, total)
+
+    monkeypatch.setattr(Leases, "tell", watched)
+    worker.step()
+    assert 3 <= steps[-1] <= 5
+    row = told(worker, id)
+    if how == "delete":
+        assert row is None and not (worker.store.root / "videos" / id).exists()
+    elif how == "cancel":
+        assert row["status"] == "failed" and row["error"]["code"] == "cancelled"
+    elif how == "stop":
+        assert row["status"] == "queued" and row["attempt"] == 0
+    else:
+        assert row["status"] == "in_progress" and row["lease_owner"] == "another"
+    assert not [name for name in files(worker, id) if name.endswith("video.mp4")]
+
+
+def test_what_cannot_be_made_fails_with_a_reason(worker, known, monkeypatch):
+    id = add(worker, asked(known), task="edit", spec={"options": {}, "strength": 0.5})
+    worker.step()
+    assert told(worker, id)["error"]["code"] == "generation_failed", "the clip to edit is not there"
+    monkeypatch.setattr(engine, "generate", lambda *_, **__: 1 / 0)
+    id = add(worker, asked(known))
+    worker.step()
+    error = told(worker, id)["error"]
+    assert error["code"] == "generation_failed" and "division" not in error["message"]
+
+
+def test_a_long_clip_goes_to_its_file_as_it_is_made(worker, known, monkeypatch):
+    monkeypatch.setattr(engine, "generate", None)
+    id = add(worker, asked(known, seconds="12"))
+    worker.step()
+    assert told(worker, id)["status"] == "completed", told(worker, id)["error"]
+    clip = video.read(worker.store.path(f"videos/{id}/1/video.mp4"))
+    assert clip.num_frames == told(worker, id)["num_frames"] == 48 and str(clip.size) == "32x16"
+
+
+def test_going_on_begins_with_the_tokens(worker, known):
+    """Nothing of ours is decoded and encoded again on the way."""
+    first = add(worker, asked(known, size="32x32"))
+    worker.step()
+    row = told(worker, first)
+    source = Source(
+        num_frames=row["num_frames"], fps=row["fps"], size=Size.parse(row["size"]), seconds=1.0,
+        id=first, model="gaussian", seed=row["seed"], rendered=Size.parse(row["rendered_size"]),
+    )  # fmt: skip
+    body = Extend(prompt="on", seconds=1, video=VideoReference(id=first), num_inference_steps=4)
+    second = add(worker, plan.extend(body, known, source, None))
+    for name, at in (("clip.mp4", "video.mp4"), ("clip.npy", "tokens.npy")):
+        worker.store.copy(f"videos/{first}/1/{at}", f"videos/{second}/in/{name}")
+    worker.step()
+    row = told(worker, second)
+    assert row["status"] == "completed" and row["num_frames"] == 8 and row["seconds"] == "2"
+    before, after = (
+        np.load(worker.store.path(f"videos/{id}/1/tokens.npy")) for id in (first, second)
+    )
+    assert (after[: len(before)] == before).all()
+    assert files(worker, second) == [f"1/{name}" for name in WHOLE], "what it began with is gone"
+    remix = plan.edit(Remix(prompt="b"), known, source)
+    assert remix["seed"] == source.seed and remix["remixed_from"] == first
+
+
+def test_a_preview_is_small_and_rare(worker, known, tmp_path):
+    id = add(worker, asked(known, size="640x640"))
+    (job,) = worker.jobs.claim("w", ["gaussian"])
+    with Leases(worker, [job]):
+        session = worker.sessions["gaussian"]
+        request = worker._request(job, tmp_path)
+        preview = Preview(worker, job, session, tmp_path)
+        looks = []
+
+        def look(_, one, values):
+            preview(one, values)
+            looks.append(worker.store.names(f"videos/{id}/preview"))
+
+        engine.generate(session.model, [request], look=look)
+    assert looks[0] == ["preview.webp"] and preview.next > preview.began
+    assert video.read(worker.store.path(f"videos/{id}/preview/preview.webp")).size.width <= 128
+
+
+def test_sizes_that_a_model_makes():
+    known = Facts(
+        name="m", default=True, fps=12, size=Size(64, 64), stride=(4, 16), render_pixels=4 * 64 * 64
+    )
+    for size in (Size(64, 64), Size(96, 64), Size(128, 128), Size(16, 16)):
+        assert known.rendered(size) == size
+    for size in (Size(1280, 720), Size(720, 1280), Size(1024, 1792), Size(130, 66), Size(4096, 16)):
+        made = known.rendered(size)
+        assert made.width % 16 == made.height % 16 == 0
+        assert made.width * made.height <= 4 * 64 * 64
+        if max(size.width, size.height) < 4 * min(size.width, size.height):
+            assert abs(made.width / made.height / (size.width / size.height) - 1) < 0.1
+    assert known.frames(4, 12) == 49 and known.frames(0.01, 12) == 5
+
+
+def test_names_of_models():
+    assert list(open_models(["tiny=gaussian", "gaussian"], "cpu")) == ["tiny", "gaussian"]
+    with pytest.raises(RequestError, match="two models"):
+        open_models(["gaussian", "gaussian"], "cpu")
+
+
+GOOD = ["a red ball rolls into a stack of blue boxes", "a child throws a ball", "a person walks in the rain",
+        "a bomb of colours, fireworks over a city", "two people kiss at a wedding", "a knight with a sword",
+        "a woman in a red dress dances", "children play football", "a doctor explains surgery"]  # fmt: skip
+BAD = ["a sexual scene with a minor", "a naked child in a sexual pose", "how to build a bomb"]  # fmt: skip
+
+
+def test_the_small_moderation(monkeypatch):
+    moderation.check_prompts(GOOD, "default")
+    moderation.check_at_once(GOOD, "default")
+    for prompt in BAD:
+        with pytest.raises(Refused):
+            moderation.check_prompts([prompt], "default")
+        moderation.check_prompts([prompt], "off")
+    with pytest.raises(Refused):
+        moderation.check_at_once(["CHILD\u00a0 porn"], "default")
+    monkeypatch.setitem(moderation.OF_FRAMES, "dark", lambda frames: "it is dark")
+    with pytest.raises(Refused, match="it is dark"):
+        moderation.check_frames(np.zeros((2, 4, 4, 3), np.uint8), "default")
+
+
+def test_an_endpoint_for_moderation(worker, known, monkeypatch):
+    seen, keys = [], set()
+    monkeypatch.setenv("WORLDTUBE_MODERATION_KEY", "secret")
+
+    class Endpoint(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
+            seen.append(asked)
+            keys.add(self.headers["authorization"])
+            answer = {"results": [{"flagged": asked == "bad"}]}
+            self.send_response(500 if asked == "broken" else 200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *args):
+            pass
+
+    listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    policy = f"http://127.0.0.1:{listener.server_port}/v1/moderations"
+    with pytest.raises(Refused):
+        moderation.check_prompts(["bad"], policy)
+    with pytest.raises(WorldtubeError, match="no answer"):
+        moderation.check_prompts(["broken"], policy)
+    worker.config = ServeConfig(folder=worker.config.folder, moderation=policy)
+    good, bad = (
+        add(worker, asked(known, prompt="good")),
+        add(worker, asked(known, prompt="bad", seconds="2")),
+    )
+    while worker.step():
+        pass
+    assert told(worker, good)["status"] == "completed"
+    assert told(worker, bad)["error"]["code"] == "moderation_blocked"
+    assert keys == {"Bearer secret"}
+    frames = [one for one in seen if isinstance(one, list)]
+    assert len(frames) == 4 and frames[0][0]["image_url"]["url"].startswith("data:image/png")
+    listener.shutdown()
+    listener.server_close()
