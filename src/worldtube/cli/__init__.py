@@ -14,9 +14,11 @@ from worldtube.cli.data import cache, record
 from worldtube.cli.make import MAKE
 from worldtube.cli.tell import evaluate, info
 from worldtube.cli.train import train
+from worldtube.cli.verify import verify
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     **MAKE,
+    "verify": ("where a file comes from: its credentials and watermark", verify),
     "record": ("simulate a world and record clips", record),
     "cache": ("latents and words of recorded clips, once", cache),
     "train": ("train the transformer (tiny, laptop, gpu), the codec or the reader", train),

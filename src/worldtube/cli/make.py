@@ -41,6 +41,7 @@ def _make(task: str, rest: list[str]) -> int:
         strip: Path | None = None,
         model: Path | None = None,
         fast: bool = False,
+        sign_prompt: bool = False,
         json: bool = False,
     ) -> None:
         """Args:
@@ -48,11 +49,19 @@ def _make(task: str, rest: list[str]) -> int:
         strip: also write a PNG of frames side by side
         model: weight file; the embedded model when not said
         fast: a few steps by the model's student, where it has one
+        sign_prompt: the signed credentials hold the prompt too
         json: print one JSON object about the clip
         """
 
     size = primitive(Size, "WxH", Size.parse)
-    clip = primitive(Clip, "FILE", read)
+    given: dict[Path, None] = {}  # files that clips were read from, in order
+
+    def read_given(word: str) -> Clip:
+        clip = read(word)
+        given[Path(word)] = None
+        return clip
+
+    clip = primitive(Clip, "FILE", read_given)
     kinds = {Size | None: size | None, Clip: clip, Clip | None: clip | None}
     hints = get_type_hints(TASKS[task])
     parameters, words = [], []
@@ -86,7 +95,7 @@ def _make(task: str, rest: list[str]) -> int:
     where, values = parse(described, task, rest)
     values = {name: value for name, value in values.items() if value is not None}
     args = [value for name in words for value in values.pop(name)]
-    return _run(task, args, values, **where)
+    return _run(task, args, values, parents=tuple(given), **where)
 
 
 def _run(
@@ -94,21 +103,24 @@ def _run(
     args: list[Any],
     values: dict[str, Any],
     *,
+    parents: tuple[Path, ...],
     out: Path,
     strip: Path | None,
     model: Path | None,
     fast: bool,
+    sign_prompt: bool,
     json: bool,
 ) -> int:
     for path in (out, strip):
         if path is not None:
             folder_exists(path)
-    from worldtube import video
+    from worldtube import provenance, video
     from worldtube.generate.tasks import OPTIONS, TASKS
 
     TASKS[task](*args, **values)  # what is wrong in itself is told before anything is loaded
     from worldtube.generate.layout import plan
     from worldtube.generate.session import load
+    from worldtube.video import Clip
 
     session = load(model, fast=fast)
     if fast:  # what was not asked for otherwise is as the student learned it
@@ -126,13 +138,16 @@ def _run(
         )
     with Bar("denoising") as bar:
         if one.num_frames > LONG * one.fps and out.suffix[1:] in video.STREAMED:
-            details = session.write(request, out, progress=bar)
+            details = session.write(
+                request, out, parents=parents, sign_prompt=sign_prompt, progress=bar
+            )
         else:
             clip = session.run(request, progress=bar)
             details = clip.details
-            clip.save(out)
+            clip.save(out, parents=parents, sign_prompt=sign_prompt)
     if strip is not None:
-        video.save_image(video.strip(video.read(out), frames=8), strip)
+        picture = Clip(frames=video.strip(video.read(out), frames=8)[None], fps=1)
+        provenance.write(picture, strip, details=details | {"task": "strip"}, parents=[out])
     if json:
         _print_json(details | {"path": str(out)})
     else:

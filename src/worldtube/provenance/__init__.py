@@ -5,6 +5,7 @@ and signed, or not at all. How it was made is said twice: `details` as JSON in t
 anyone can change, and in the signed credentials. `verify` says where a file comes from.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -119,8 +120,7 @@ def _leave(
         raise RequestError(f"no folder {path.parent} to write {path.name} in")
     identity = identity or identities.load()
     text = json.dumps(details, ensure_ascii=False, sort_keys=True, default=str)
-    told = {name: details[name] for name in TOLD + PROMPTS if name in details}
-    mark = Mark(identity.secret, json.dumps(told, sort_keys=True, default=str).encode())
+    mark = Mark(identity.secret, _name(details, sources))
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             part = Path(folder, f"made{path.suffix.lower()}")
@@ -145,6 +145,16 @@ def _leave(
     return count
 
 
+def _name(details: Mapping[str, Any], sources: Sequence[Path]) -> bytes:
+    """What tells a generation from others: what was asked and from which files. The same again has the same name."""
+    told = {name: details[name] for name in TOLD + PROMPTS if name in details and name != "task"}
+    hashes = []
+    for source in sources:
+        with open(source, "rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return json.dumps([told, hashes], sort_keys=True, default=str).encode()
+
+
 def _sync(path: Path, flags: int) -> None:
     handle = os.open(path, flags)
     try:
@@ -157,13 +167,14 @@ def _probe(
     part: Path, name: str, wanted: int | None, mark: Mark, identity: Identity
 ) -> tuple[int, str]:
     """Decode what was encoded: how many frames there are, and the payload if the watermark can be read."""
-    search, count = Search(identity.secret), 0
+    search, count = Search(), 0
     for block in video.read_blocks(part, num_frames=RUN):
         search.add(block)
         count += len(block)
-    if count != (wanted or count):
+    # Equal frames of an animated picture may have become one that is shown for longer.
+    if wanted not in (None, count) and part.suffix[1:] in video.STREAMED:
         raise DataError(f"{name} was written with {wanted} frames and holds {count}")
-    found = search.result()
+    found = search.result(identity.secret)
     if found.found and found.payload == mark.payload:
         return count, mark.payload
     logger.warning("%s is too small or too flat to hold the watermark", name)
@@ -174,7 +185,9 @@ def _signed(part: Path, name: str, sign: Callable[..., Any], identity: Identity)
     """The signed copy of a file; the file itself, with a warning, where it cannot be signed."""
     if part.suffix[1:] not in credentials.MIME:
         can = ", ".join(credentials.MIME)
-        logger.warning("%s holds no credentials: its format has no place for them (%s do)", name, can)
+        logger.warning(
+            "%s holds no credentials: its format has no place for them (%s do)", name, can
+        )
         return part
     try:
         import c2pa  # noqa: F401 - only to see whether it is there

@@ -56,7 +56,7 @@ class Credentials:
     watermark: str = ""
     """The payload that the watermark is said to hold."""
     parents: tuple[Mapping[str, Any], ...] = ()
-    """Of each file that this was made from: title, relationship, problems when it was signed in."""
+    """Of each file that this was made from: title, relationship, problems when it was signed in, its own parents."""
 
 
 def sign(
@@ -133,7 +133,7 @@ def _read(path: Path, anchors: str) -> Credentials:
                 state: Any = (reader.get_validation_state() or "invalid").lower()
                 told, results = json.loads(reader.json()), reader.get_validation_results() or {}
         except c2pa.C2paError as error:
-            if isinstance(error, c2pa.C2paError.NotSupported):
+            if str(error).startswith("NotSupported"):
                 return Credentials(state="not_present")
             return Credentials(state="invalid", problems=(str(error),))
     manifest = told["manifests"][told["active_manifest"]]
@@ -153,22 +153,34 @@ def _read(path: Path, anchors: str) -> Credentials:
         source_type=kinds[0].removeprefix(SOURCE) if kinds else "",
         generation=data.get(GENERATION, {}),
         watermark=blocks[0].get("value", "") if blocks else "",
-        parents=tuple(_parent(one, results) for one in manifest.get("ingredients", ())),
+        parents=_parents(manifest, told["manifests"], results.get("ingredientDeltas") or ()),
     )
 
 
-def _parent(ingredient: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-    """What was found when the parent was signed in, and in its manifest as it lies in this file."""
+def _parents(
+    manifest: Mapping[str, Any], manifests: Mapping[str, Any], deltas: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], ...]:
+    """Its ingredients and theirs: problems found when each was signed in, or since (deltas)."""
+    return tuple(
+        {
+            "title": one.get("title") or "",
+            "relationship": one.get("relationship") or "",
+            "problems": _problems(one, manifest.get("label", ""), deltas),
+            "parents": _parents(manifests.get(one.get("active_manifest"), {}), manifests, deltas),
+        }
+        for one in manifest.get("ingredients", ())
+    )
+
+
+def _problems(
+    ingredient: Mapping[str, Any], manifest: str, deltas: Sequence[Mapping[str, Any]]
+) -> list[str]:
     codes = _codes((ingredient.get("validation_results") or {}).get("activeManifest"))
-    codes += tuple(one["code"] for one in ingredient.get("validation_status") or ())
-    for delta in results.get("ingredientDeltas") or ():
-        if delta.get("ingredientAssertionURI", "").endswith(f"/{ingredient.get('label')}"):
+    own = f"{manifest}/c2pa.assertions/{ingredient.get('label')}"
+    for delta in deltas:
+        if delta.get("ingredientAssertionURI", "").endswith(own):
             codes += _codes(delta.get("validationDeltas"))
-    return {
-        "title": ingredient.get("title") or "",
-        "relationship": ingredient.get("relationship") or "",
-        "problems": [code for code in dict.fromkeys(codes) if code != "signingCredential.untrusted"],
-    }
+    return [code for code in dict.fromkeys(codes) if code != "signingCredential.untrusted"]
 
 
 def _codes(results: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -45,13 +45,15 @@ class Settings:
     algorithm: str = "es256"
     """One of ALGORITHMS."""
     tsa_url: str | None = None
-    """Time-stamp authority (RFC 3161), asked at every signing; without one a file is valid as long as its certificate."""
+    """Time-stamp authority (RFC 3161), asked at every signing; without one files expire with the certificate."""
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             raise unknown("signature algorithm", self.algorithm, ALGORITHMS)
         if self.key is not None and self.sign is not None:
-            raise RequestError(f"key {self.key!r} and sign {self.sign!r} exclude each other; say one")
+            raise RequestError(
+                f"key {self.key!r} and sign {self.sign!r} exclude each other; say one"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,9 @@ def load(folder: str | Path | None = None) -> Identity:
     try:
         secret = bytes.fromhex((folder / "secret").read_text().strip())
         if len(secret) < 16:
-            raise ValueError(f"{folder / 'secret'} holds {len(secret)} bytes, 16 or more are needed")
+            raise ValueError(
+                f"{folder / 'secret'} holds {len(secret)} bytes, 16 or more are needed"
+            )
         certificate = (folder / settings.certificate).read_text()
         if settings.sign is not None:
             key: str | Callable[[bytes], bytes] = _function(settings.sign)

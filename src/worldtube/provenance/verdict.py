@@ -4,6 +4,7 @@ Owns the verdicts. Credentials say most while they are whole, and anyone can str
 re-encoding, and says only that the pixels came from here. Neither found means just that: no signal.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,12 @@ def verify(path: str | Path, *, identity: Identity | None = None) -> Report:
     except ImportError:
         credentials = Credentials(state="not_present")
         notes.append("Credentials were not looked for: pip install c2pa-python")
-    found: Found | None = None
-    try:
-        found = _search(path, identity.secret)
-    except DataError as error:
-        if credentials.state == "not_present" or credentials.state == "invalid":
-            if not credentials.signer:  # neither a picture nor credentials that can be read
-                raise
-        notes.append(f"The watermark was not looked for: {error}.")
+    found, failure = _search(path, identity.secret)
+    if failure is not None:
+        if found is None and not credentials.signer:  # neither a picture nor credentials
+            raise failure
+        seen = "only in part" if found is not None else "not"
+        notes.append(f"The watermark was looked for {seen}: {failure}.")
     verdict, reasons = _weigh(credentials, found)
     return Report(
         path=str(path),
@@ -82,11 +81,16 @@ def verify(path: str | Path, *, identity: Identity | None = None) -> Report:
     )
 
 
-def _search(path: Path, secret: bytes) -> Found:
-    search = Search(secret)
-    for block in video.read_blocks(path, num_frames=RUN):
-        search.add(block)
-    return search.result()
+def _search(path: Path, secret: bytes) -> tuple[Found | None, DataError | None]:
+    """What was found in the frames that could be decoded, and what kept us from the others."""
+    search, seen = Search(), False
+    try:
+        for block in video.read_blocks(path, num_frames=RUN):
+            search.add(block)
+            seen = True
+    except DataError as error:
+        return (search.result(secret) if seen else None), error
+    return search.result(secret), None
 
 
 def _weigh(credentials: Credentials, found: Found | None) -> tuple[str, list[str]]:
@@ -103,11 +107,14 @@ def _weigh(credentials: Credentials, found: Found | None) -> tuple[str, list[str
     if one.state != "not_present" and one.ours:
         return "made_here", ["Signed by this installation, and nothing has changed since."]
     if one.state == "trusted":
-        return "known_other", [f"Signed by {by}, whom this installation knows; nothing has changed since."]
+        return "known_other", [
+            f"Signed by {by}, whom this installation knows; nothing has changed since."
+        ]
     if marked:
         if one.state == "valid":
             return "made_here", [f"It came from here, and {by}, unknown here, has signed it since."]
-        return "made_here", ["Its credentials are gone: it was written anew after it left here."]
+        why = "its format has no place for them, or it was written anew after it left here"
+        return "made_here", [f"It holds no credentials: {why}."]
     if one.state == "valid":
         return "unknown_other", [f"Signed by {by}, whom this installation does not know."]
     return "no_signal", ["No credentials and no watermark of ours; that does not say who made it."]
@@ -119,25 +126,40 @@ def _more(credentials: Credentials, found: Found | None) -> list[str]:
     if found is not None:
         odds = f"p = {found.p_value:.1g}, {found.agree} of {found.of} signs agree"
         if found.found:
-            told.append(f"The watermark of this installation is there, generation {found.payload} ({odds}).")
+            told.append(
+                f"The watermark of this installation is there, generation {found.payload} ({odds})."
+            )
             if credentials.watermark and credentials.watermark != found.payload:
                 told.append(f"The credentials name another generation, {credentials.watermark}.")
         elif credentials.ours and credentials.watermark:
-            told.append(f"The watermark {credentials.watermark} that was signed in is not found ({odds}).")
+            told.append(
+                f"The watermark {credentials.watermark} that was signed in is not found ({odds})."
+            )
         else:
-            told.append(f"No watermark of this installation ({odds}; up to {CLAIM:g} counts as found).")
+            told.append(
+                f"No watermark of this installation ({odds}; up to {CLAIM:g} counts as found)."
+            )
     made = credentials.generation
     if made:
-        facts = [f"{name} {made[name]}" for name in ("model", "task", "seed", "size") if made.get(name) is not None]
+        facts = [
+            f"{name} {made[name]}"
+            for name in ("model", "task", "seed", "size")
+            if made.get(name) is not None
+        ]
         when = f", {credentials.made_at}" if credentials.made_at else ""
         told.append(f"It says of itself: {', '.join(facts)}{when}.")
-    for parent in credentials.parents:
+    return told + _ancestry(credentials.parents, "it")
+
+
+def _ancestry(parents: Sequence[Mapping[str, Any]], child: str) -> list[str]:
+    told: list[str] = []
+    for parent in parents:
         name = parent["title"] or "an unnamed file"
+        told.append(f"{name} is what {child} was made from.")
         if parent["problems"]:
             codes = ", ".join(parent["problems"])
-            told.append(f"{name}, from which it was made, had been altered before: {codes}.")
-        else:
-            told.append(f"Made from {name}.")
+            told[-1] = f"{name}, from which {child} was made, had been altered before: {codes}."
+        told += _ancestry(parent["parents"], name)
     return told
 
 

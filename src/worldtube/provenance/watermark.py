@@ -60,12 +60,15 @@ class Found:
 class Mark:
     """Lays one clip's mark into its frames, run by run; memory does not grow with the clip."""
 
-    def __init__(self, secret: bytes, facts: bytes = b""):
-        """facts: what else, besides its first frames, tells this generation from others."""
-        self._secret, self._words = secret, _words(secret)
-        self._name = hashlib.blake2b(facts, digest_size=SYMBOLS, key=secret)
-        self.payload = ""
-        """Six hexadecimal digits, once the first frames have come."""
+    def __init__(self, secret: bytes, name: bytes):
+        """name: whatever tells this generation from others; the payload is its keyed hash."""
+        digest = hashlib.blake2b(name, digest_size=SYMBOLS, key=secret).digest()
+        self.payload = digest.hex()
+        """Six hexadecimal digits."""
+        self._secret = secret
+        self._code = _words(secret)[np.frombuffer(digest, np.uint8)[_SYMBOL], np.arange(len(_RING))]
+        self._pattern: np.ndarray | None = None
+        self._force = 1.0
 
     def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Blocks uint8 (T, H, W, 3) of any lengths in, marked runs out. Same frames, same pixels, however cut.
@@ -92,19 +95,12 @@ class Mark:
         if stopped is not None:
             raise stopped
 
-    _pattern: np.ndarray | None = None
-
     def _run(self, frames: np.ndarray) -> np.ndarray:
-        if not self.payload:
-            self._name.update(np.ascontiguousarray(frames))
-            digest = self._name.digest()
-            self.payload = digest.hex()
-            self._code = self._words[np.frombuffer(digest, np.uint8)[_SYMBOL], np.arange(len(_RING))]
-            before = Search(self._secret)
-            before.add(frames)
-            self._force = AGAIN if before.result().found else 1.0
         mean = _luma(frames)
         if self._pattern is None:
+            before = Search()
+            before.add(frames)
+            self._force = AGAIN if before.result(self._secret).found else 1.0
             self._pattern, _ = _pattern(mean, self._code, self._force)
         elif len(frames) >= RUN // 2:
             fresh, margin = _pattern(mean, self._code, self._force)
@@ -117,8 +113,7 @@ class Mark:
 class Search:
     """Looks for the mark in frames that come block by block."""
 
-    def __init__(self, secret: bytes):
-        self._words = _words(secret)
+    def __init__(self) -> None:
         self._votes = np.zeros(len(_RING))
         self._fits = np.ones(len(_RING), bool)
 
@@ -128,12 +123,14 @@ class Search:
         self._votes += len(frames) * x / (np.abs(x) + np.median(np.abs(x)) + 1e-9)
         self._fits &= _fitting(*frames.shape[1:3])
 
-    def result(self) -> Found:
+    def result(self, secret: bytes) -> Found:
+        """What there is of the mark that was laid with a secret."""
+        words = _words(secret)
         signs = np.where(self._votes < 0, -1, 1).astype(np.float32) * self._fits
         payload, agree = bytearray(), 0
         for symbol in range(SYMBOLS):
-            own = _SYMBOL == symbol
-            score = self._words[:, own] @ signs[own]
+            own = symbol == _SYMBOL
+            score = words[:, own] @ signs[own]
             payload.append(int(score.argmax()))
             agree += (int(score.max()) + int(self._fits[own].sum())) // 2
         of = int(self._fits.sum())
@@ -173,7 +170,7 @@ def _words(secret: bytes) -> np.ndarray:
 
 def _luma(frames: np.ndarray) -> np.ndarray:
     """(H, W): the mean frame's."""
-    return frames.sum(0, dtype=np.uint16) @ LUMA / len(frames)
+    return frames.sum(0, dtype=np.uint32 if len(frames) > 257 else np.uint16) @ LUMA / len(frames)
 
 
 @lru_cache(maxsize=16)
@@ -185,7 +182,7 @@ def _cosines(side: int) -> np.ndarray:
 
 def _fitting(height: int, width: int) -> np.ndarray:
     """bool (N,): which coefficients so few pixels can hold."""
-    return (height > _U[_RING]) & (width > _V[_RING])
+    return np.logical_and(_U[_RING] < height, _V[_RING] < width)
 
 
 def _project(luma: np.ndarray) -> np.ndarray:
@@ -233,9 +230,7 @@ def _texture(luma: np.ndarray) -> np.ndarray:
     size = (min(16, width), min(16, height))
     around = Image.fromarray(luma.astype(np.float32) - 128)
     squared = Image.fromarray(np.square(luma - 128).astype(np.float32))
-    mean, square = (
-        np.asarray(one.resize(size, Image.Resampling.BOX)) for one in (around, squared)
-    )
+    mean, square = (np.asarray(one.resize(size, Image.Resampling.BOX)) for one in (around, squared))
     spread = Image.fromarray(np.sqrt(np.maximum(square - mean**2, 0)))
     smooth = np.asarray(spread.resize((width, height), Image.Resampling.BILINEAR), float)
     power = np.minimum(smooth, 12) + 3
