@@ -30,6 +30,8 @@ RUN = 24
 CLAIM = 1e-6
 """A p-value up to this is called found."""
 PASSES = 4
+CALM = 8.5
+"""Texture of an ordinary simulated or generated picture; busier ones get a stronger mark."""
 AGAIN = 1.5
 """How much stronger a mark is laid over an earlier one of ours, so that it is the new payload that is read."""
 LUMA = np.array([0.2126, 0.7152, 0.0722])
@@ -202,8 +204,10 @@ def _pattern(luma: np.ndarray, code: np.ndarray, force: float) -> tuple[np.ndarr
     """(H, W) to add to a picture, in grey levels, and the margin that it was made for."""
     height, width = luma.shape
     fits = _fitting(height, width)
-    # Root mean square: 2.5 levels at 64x64 (40 dB), 2 at 256x256 (42 dB), before the mask shifts it to texture.
-    budget = force * 2 * (256 / math.sqrt(height * width)) ** (1 / 6)
+    # Root mean square: 2.5 levels at 64x64 (40 dB), 2 at 256x256 (42 dB); busy pictures bear more, and need it.
+    power = _texture(luma)
+    budget = 2 * (256 / math.sqrt(height * width)) ** (1 / 6)
+    budget *= force * math.sqrt(max(1.0, float(power.mean()) / CALM))
     has = code * _project(luma)
 
     def missing(margin: float) -> np.ndarray:
@@ -216,7 +220,7 @@ def _pattern(luma: np.ndarray, code: np.ndarray, force: float) -> tuple[np.ndarr
         low, high = (low, margin) if np.linalg.norm(missing(margin)) > budget else (margin, high)
     margin = low
     worth = missing(margin) > 0
-    power = _texture(luma)
+    power /= power.mean()
     pattern = np.zeros_like(luma)
     for _ in range(PASSES):
         short = np.maximum(margin - code * _project(luma + pattern), 0)
@@ -225,7 +229,7 @@ def _pattern(luma: np.ndarray, code: np.ndarray, force: float) -> tuple[np.ndarr
 
 
 def _texture(luma: np.ndarray) -> np.ndarray:
-    """(H, W), mean 1: how much more a mark may do where the picture is busy, by its spread in a 16 x 16 grid."""
+    """(H, W): how much a mark may do, more where the picture is busy, by its spread in a 16 x 16 grid."""
     height, width = luma.shape
     size = (min(16, width), min(16, height))
     around = Image.fromarray(luma.astype(np.float32) - 128)
@@ -233,8 +237,7 @@ def _texture(luma: np.ndarray) -> np.ndarray:
     mean, square = (np.asarray(one.resize(size, Image.Resampling.BOX)) for one in (around, squared))
     spread = Image.fromarray(np.sqrt(np.maximum(square - mean**2, 0)))
     smooth = np.asarray(spread.resize((width, height), Image.Resampling.BILINEAR), float)
-    power = np.minimum(smooth, 12) + 3
-    return power / power.mean()
+    return np.minimum(smooth, 12) + 3
 
 
 def _firm(luma: np.ndarray, code: np.ndarray, margin: float) -> int:
