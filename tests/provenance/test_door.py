@@ -194,10 +194,10 @@ def test_an_expired_certificate_is_told(tmp_path):
     """The clock cannot be set, so the certificate is one that ends in seconds, and time is waited for."""
     import time
 
-    chain, key = identities.new_certificate(life=timedelta(minutes=5, seconds=15))
+    chain, key = identities.new_certificate(life=timedelta(minutes=5, seconds=8))
     short = replace(identities.load(), certificate=chain, key=key, own=(chain,))
     path = provenance.write(scene(num_frames=2), tmp_path / "a.png.gif", details={}, identity=short)
-    ends = time.monotonic() + 16
+    ends = time.monotonic() + 9
     assert provenance.verify(path, identity=short).credentials.state == "trusted"
     time.sleep(max(0, ends - time.monotonic()))
     report = provenance.verify(path, identity=short)
