@@ -26,6 +26,7 @@ def at_home(monkeypatch):
         "generate_time",
         "minute",
         "cached_rollout",
+        "watermark",
     ):
         sys.modules.pop(name, None)
 
@@ -230,3 +231,22 @@ def test_minute_measures_each_process_alone(tmp_path):
     assert all(50 < one["peak_mb"] < 8000 and one["cpu_seconds"] > 0 for one in results)
     assert (tmp_path / "minute.png").stat().st_size > 1000
     assert len(table_of(json.loads(path.read_text()))) == 4
+
+
+def test_watermark_records_fill_their_tables(tmp_path):
+    import table
+    import watermark
+
+    arguments = ["--sizes", "64", "--count", "1", "--generated", "0", "--secrets", "2"]
+    paths = watermark.main([*arguments, "--repeats", "1", "--out", str(tmp_path)])
+    costs, foreign, kept = map(check, paths)
+    assert costs["results"][0]["side"] == 64
+    assert len(foreign["results"]) == len(watermark.ENCODERS)
+    assert all(one["claimed"] == one["trials_claimed"] == 0 for one in foreign["results"])
+    found = {one["attack"]: one for one in kept["results"]}
+    assert found["H.264 again, CRF 28"]["named"] == found["H.264 again, CRF 28"]["count"] == 1
+    page = (
+        "<!-- table: watermark -->\n<!-- end -->\n<!-- table: watermark_foreign -->\n<!-- end -->"
+    )
+    filled = table.filled(page, tmp_path)
+    assert "| H.264 again, CRF 28 | **100 %**" in filled and "| all | 5 | **0** |" in filled

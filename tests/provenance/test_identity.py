@@ -62,7 +62,7 @@ def test_settings_that_cannot_be(tmp_path, settings, words):
         identity.load(tmp_path / "provenance")
 
 
-@pytest.mark.parametrize("name", ["secret", "certificate.pem"])
+@pytest.mark.parametrize("name", ["secret", "certificate.pem", "known/them.pem"])
 def test_a_damaged_identity_is_told(tmp_path, name):
     identity.load(tmp_path / "provenance")
     (tmp_path / "provenance" / name).write_text("nothing")

@@ -137,7 +137,8 @@ def _read(path: Path, anchors: str) -> Credentials:
                 return Credentials(state="not_present")
             return Credentials(state="invalid", problems=(str(error),))
     manifest = told["manifests"][told["active_manifest"]]
-    data = {one["label"]: one["data"] for one in manifest.get("assertions", ())}
+    told_of = manifest.get("assertions", ())
+    data = {one["label"]: one["data"] for one in told_of if isinstance(one["data"], dict)}
     actions = data.get("c2pa.actions.v2", data.get("c2pa.actions", {})).get("actions", ())
     by = manifest.get("signature_info") or {}
     kinds = [one["digitalSourceType"] for one in actions if "digitalSourceType" in one]

@@ -112,7 +112,9 @@ def load(folder: str | Path | None = None) -> Identity:
         # A certificate of one's own takes the place of the local one, whose files stay ours all the same.
         chains = [certificate, *(p.read_text() for p in sorted(folder.glob("certificate*.pem")))]
         own = tuple(chain for chain in dict.fromkeys(chains) if split(chain))
-        known = {p.stem: p.read_text() for p in sorted((folder / "known").glob("*.pem"))}
+        known = {
+            p.stem: "".join(split(p.read_text())) for p in sorted((folder / "known").glob("*.pem"))
+        }
     except (OSError, ValueError) as error:
         raise DataError(f"the signing identity in {folder} cannot be used: {error}") from error
     return Identity(

@@ -48,7 +48,9 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {VERDICTS[self.verdict]}", *self.reasons]
-        return "\n  - ".join(lines)
+        # Names in a file are whatever its maker wrote: none may steer a terminal.
+        plain = ("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+        return "\n  - ".join(plain)
 
 
 def verify(path: str | Path, *, identity: Identity | None = None) -> Report:
@@ -98,8 +100,10 @@ def _weigh(credentials: Credentials, found: Found | None) -> tuple[str, list[str
     one, by = credentials, _by(credentials)
     marked = found is not None and found.found
     if one.state == "invalid":
-        expired = set(one.problems) <= {"signingCredential.expired", "signingCredential.untrusted"}
-        if expired:
+        expired = "signingCredential.expired"
+        if expired in one.problems and {expired, "signingCredential.untrusted"} >= set(
+            one.problems
+        ):
             why = f"The certificate of {by} has expired, and no time stamp says that the file is older."
             return ("made_here" if marked else "unknown_other"), [why]
         why = f"The file is not what was signed by {by}: {', '.join(one.problems)}."
