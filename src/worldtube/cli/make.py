@@ -129,6 +129,8 @@ def _run(
     request = session.request(task, *args, **values)
     one = plan(session.model, request)  # and what does not fit, before anything is made
     video.check_format(out, still=one.num_frames == 1)
+    if strip is not None:
+        video.check_format(strip, still=True)
     words = " ".join(dict.fromkeys(piece.prompt for piece in one.pieces)).strip()
     if words and not session.model.familiar(words):
         print(
