@@ -195,6 +195,16 @@ def watermark_cost(record: Record) -> list[str]:
     return table(["a second of video", "mark", "search", "encode", "mark to encode"], rows)
 
 
+def framing(record: Record) -> list[str]:
+    shown = ("colour_shape", "colour", "shape", "count", "motion")
+    rows = [
+        [one["size"], one["arm"], *(f"{100 * one['scores'][key]:.0f} %" for key in shown)]
+        for one in sorted(record["results"], key=lambda one: one["size"], reverse=True)
+    ]
+    head = ["asked for", "trained on", "colour and shape", "colour", "shape", "count", "direction"]
+    return table(head, rows)
+
+
 TABLES: dict[str, Callable[[Record], list[str]]] = {
     "packing": packing,
     "cached_rollout": cached_rollout,
@@ -205,6 +215,7 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "watermark": watermark,
     "watermark_foreign": watermark_foreign,
     "watermark_cost": watermark_cost,
+    "framing": framing,
 }
 
 

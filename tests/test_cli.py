@@ -41,10 +41,11 @@ def test_generate_writes_a_clip(weights, tmp_path, capsys):
     out, strip = tmp_path / "a.mp4", tmp_path / "a.png"
     code, printed, _ = run(
         "generate", "a red ball", "--model", weights, "--seconds", 1, "--steps", 2, "--seed", 3, "--out", out,
-        "--strip", strip, "--json", capsys=capsys,
+        "--strip", strip, "--json", "--guidance-interval", 0.2, 0.8, capsys=capsys,
     )  # fmt: skip
     told = json.loads(printed)
     assert code == 0 and told["seed"] == 3 and told["path"] == str(out)
+    assert told["guidance_interval"] == [0.2, 0.8]
     clip = video.read(out)
     assert clip.num_frames == told["num_frames"] == 13 and str(clip.size) == "64x64"
     assert video.read(strip).num_frames == 1

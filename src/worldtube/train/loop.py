@@ -18,7 +18,7 @@ from torch import Tensor
 from worldtube import models
 from worldtube.data.batches import Batch, Batches, Mix, draw
 from worldtube.data.catalog import Catalog
-from worldtube.data.latents import CAPTIONS
+from worldtube.data.latents import CAPTIONS, TRUTH_CHANNELS
 from worldtube.diffusion import noise as noising
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.generate import engine
@@ -27,6 +27,7 @@ from worldtube.models.local import Card, LocalModel
 from worldtube.records import Run
 from worldtube.train import checkpoint, patterns
 from worldtube.train.optimizer import Optimizer, learning_rate
+from worldtube.train.start import repatched
 from worldtube.train.student import Distillation, StudentConfig
 from worldtube.transformer import Transformer, TransformerConfig
 from worldtube.video import Size, save_image, sheet
@@ -51,6 +52,8 @@ class TrainConfig:
     """Sizes of the network."""
     size: int = 64
     """Native picture side, pixels."""
+    patch: int = 2
+    """Latent cells per token side."""
     rows: int = 32
     """Clips in a packed batch."""
     steps: int = 10_000
@@ -157,8 +160,13 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     network, version = models.load_codec(codec)
-    card = Card(name=out.name, width=config.size, height=config.size)
-    sizes = replace(config.model, token_width=network.channels * card.patch**2)
+    card = Card(name=out.name, patch=config.patch, width=config.size, height=config.size)
+    area = card.patch**2
+    sizes = replace(
+        config.model,
+        token_width=network.channels * area,
+        truth_width=TRUTH_CHANNELS * area if config.model.truth_width else 0,
+    )
     torch.manual_seed(config.seed)  # the only use of the global generator: initial weights
     transformer = Transformer(sizes)
     teacher = None
@@ -167,8 +175,9 @@ def train(
             "a student was asked for without a teacher (accepted: --start, a model file)"
         )
     if start is not None:
-        teacher = models.load(start, dtype=torch.float32).transformer
-        transformer.load_state_dict(teacher.state_dict())
+        other = models.load(start, dtype=torch.float32)
+        teacher = other.transformer
+        transformer.load_state_dict(repatched(teacher.state_dict(), other.card.patch, card.patch))
         teacher.to(getattr(torch, config.dtype))
     transformer.to(config.device, getattr(torch, config.dtype)).train()
     model = LocalModel(card, network, transformer)
