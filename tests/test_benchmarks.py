@@ -28,6 +28,7 @@ def at_home(monkeypatch):
         "cached_rollout",
         "plan",
         "serve",
+        "watermark",
     ):
         sys.modules.pop(name, None)
 
@@ -289,3 +290,22 @@ def test_serve_pages_through_what_is_there(tmp_path):
     results = check(path)["results"]
     assert [one["count"] for one in results] == [3] * 4
     assert all(0 < one["least_ms"] <= one["median_ms"] <= one["most_ms"] for one in results)
+
+
+def test_watermark_records_fill_their_tables(tmp_path):
+    import table
+    import watermark
+
+    arguments = ["--sizes", "64", "--count", "1", "--generated", "0", "--secrets", "2"]
+    paths = watermark.main([*arguments, "--repeats", "1", "--out", str(tmp_path)])
+    costs, foreign, kept = map(check, paths)
+    assert costs["results"][0]["side"] == 64
+    assert len(foreign["results"]) == len(watermark.ENCODERS)
+    assert all(one["claimed"] == one["trials_claimed"] == 0 for one in foreign["results"])
+    found = {one["attack"]: one for one in kept["results"]}
+    assert found["H.264 again, CRF 28"]["named"] == found["H.264 again, CRF 28"]["count"] == 1
+    page = (
+        "<!-- table: watermark -->\n<!-- end -->\n<!-- table: watermark_foreign -->\n<!-- end -->"
+    )
+    filled = table.filled(page, tmp_path)
+    assert "| H.264 again, CRF 28 | **100 %**" in filled and "| all | 5 | **0** |" in filled

@@ -18,6 +18,7 @@ from worldtube.cli.plan import plan
 from worldtube.cli.serve import keys, serve, worker
 from worldtube.cli.tell import evaluate, info
 from worldtube.cli.train import train
+from worldtube.cli.verify import verify
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     **MAKE,
@@ -25,6 +26,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "serve": ("the Videos API of OpenAI's clients, on this machine", serve),
     "worker": ("make the videos of a server that runs elsewhere", worker),
     "keys": ("make, list and revoke a server's keys", keys),
+    "verify": ("where a file comes from: its credentials and watermark", verify),
     "record": ("simulate a world and record clips", record),
     "cache": ("latents and words of recorded clips, once", cache),
     "train": ("train the transformer (tiny, laptop, gpu), the codec or the reader", train),

@@ -22,7 +22,7 @@ def read_task(
     task: str, rest: list[str], *, before: str = ""
 ) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     """From a task's command line: its arguments, its own options and those of every task, and where to write
-    with which model. before: words of the command line that come before the task.
+    with which model and from which files. before: words of the command line that come before the task.
     """
     import inspect
 
@@ -49,6 +49,7 @@ def read_task(
         strip: Path | None = None,
         model: Path | None = None,
         fast: bool = False,
+        sign_prompt: bool = False,
         json: bool = False,
     ) -> None:
         """Args:
@@ -56,11 +57,19 @@ def read_task(
         strip: also write a PNG of frames side by side
         model: weight file; the embedded model when not said
         fast: a few steps by the model's student, where it has one
+        sign_prompt: the signed credentials hold the prompt too
         json: print one JSON object about the clip
         """
 
     size = primitive(Size, "WxH", Size.parse)
-    clip = primitive(Clip, "FILE", read)
+    given: dict[Path, None] = {}  # files that clips were read from, in order
+
+    def read_given(word: str) -> Clip:
+        clip = read(word)
+        given[Path(word)] = None
+        return clip
+
+    clip = primitive(Clip, "FILE", read_given)
     kinds = {Size | None: size | None, Clip: clip, Clip | None: clip | None}
     hints = get_type_hints(TASKS[task])
     parameters, words = [], []
@@ -93,7 +102,8 @@ def read_task(
     described.__doc__ = "\n".join([inspect.cleandoc(TASKS[task].__doc__ or ""), *shared, *more])
     where, values = parse(described, before + task, rest)
     values = {name: value for name, value in values.items() if value is not None}
-    return [value for name in words for value in values.pop(name)], values, where
+    args = [value for name in words for value in values.pop(name)]
+    return args, values, where | {"parents": tuple(given)}
 
 
 def _make(task: str, rest: list[str]) -> int:
@@ -110,7 +120,7 @@ def prepared(
     strip: Path | None,
     model: Path | None,
     fast: bool,
-    json: bool,
+    **_: Any,
 ) -> tuple["Session", "Request", bool]:
     """A loaded model, the request, and whether its frames go to their file while they are made; what is wrong
     with either is told first.
@@ -132,6 +142,8 @@ def prepared(
     request = session.request(task, *args, **values)
     one = outline(session.model, request)  # and what does not fit, before anything is made
     video.check_format(out, still=one.num_frames == 1)
+    if strip is not None:
+        video.check_format(strip, still=True)
     words = " ".join(dict.fromkeys(piece.prompt for piece in one.pieces)).strip()
     if words and not session.model.familiar(words):
         print(
@@ -149,20 +161,26 @@ def _run(
     *,
     out: Path,
     strip: Path | None,
+    parents: tuple[Path, ...],
+    sign_prompt: bool,
     json: bool,
     **_: Any,
 ) -> int:
-    from worldtube import video
+    from worldtube import provenance, video
+    from worldtube.video import Clip
 
     with Bar("denoising") as bar:
         if streamed:
-            details = session.write(request, out, progress=bar)
+            details = session.write(
+                request, out, parents=parents, sign_prompt=sign_prompt, progress=bar
+            )
         else:
             clip = session.run(request, progress=bar)
             details = clip.details
-            clip.save(out)
+            clip.save(out, parents=parents, sign_prompt=sign_prompt)
     if strip is not None:
-        video.save_image(video.strip(video.read(out), frames=8), strip)
+        picture = Clip(frames=video.strip(video.read(out), frames=8)[None], fps=1)
+        provenance.write(picture, strip, details=details | {"task": "strip"}, parents=[out])
     if json:
         _print_json(details | {"path": str(out)})
     else:

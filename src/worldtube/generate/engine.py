@@ -49,9 +49,16 @@ class Generated(Clip):
     details: dict[str, Any] = field(default_factory=dict)
     """Model, seed, sizes and times."""
 
-    def save(self, path: str | Path) -> Path:
-        """Write MP4, WebM, GIF, WebP or PNG, by the name's ending; whole or not at all."""
-        return provenance.write(self, path, details=self.details)
+    def save(
+        self, path: str | Path, *, parents: Sequence[str | Path] = (), sign_prompt: bool = False
+    ) -> Path:
+        """Write MP4, WebM, GIF, WebP or PNG, by the name's ending: watermarked and signed, whole or not at all.
+
+        parents: files that it was made from. sign_prompt: the signed credentials hold the prompt too.
+        """
+        return provenance.write(
+            self, path, details=self.details, parents=parents, sign_prompt=sign_prompt
+        )
 
 
 def _levels(request: Request, layout: Layout, start: Tensor, shift: float) -> Tensor:
