@@ -264,6 +264,11 @@ def test_provenance_check(client, made):  # 18 and 19
     assert found["c2pa"].validation_state == "trusted" and found["c2pa"].model == "gaussian"
     assert found["c2pa"].verdict == "made_here" and found["c2pa"].generated_at
     assert found["worldtube_watermark"].outcome in ("detected", "not_detected")
+    body = {"video": {"id": made.id}}
+    longer = client.videos.extend(prompt="on", seconds="1", video=omit, extra_body=body)
+    assert finished(client, longer.id).status == "completed"
+    file[:] = client.videos.download_content(longer.id).read()
+    assert "clip.mp4 is what it was made from." in check()["c2pa"].reasons
     file[file.index(b"mdat") + 40] ^= 1
     found = check()
     assert found["exact_hash"].outcome == "not_detected"
