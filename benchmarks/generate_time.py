@@ -6,6 +6,7 @@ carries its load).
 """
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -67,12 +68,13 @@ def inside(arguments: list[str]) -> None:
     print(json.dumps(spent))
 
 
-def process(size: str | None, args: argparse.Namespace) -> dict[str, float]:
+def process(size: str | None, fast: bool, args: argparse.Namespace) -> dict[str, float]:
     """Times of one whole process: stages, all of them in CPU seconds, and wall seconds."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--inside", "generate", args.prompt]
         command += ["--seconds", "2", "--seed", "7", "--out", f"{folder}/clip.mp4"]
         command += [] if size is None else ["--size", size]
+        command += ["--fast"] * fast
         command += [] if args.model is None else ["--model", str(args.model)]
         threads = {} if args.threads is None else {"OMP_NUM_THREADS": str(args.threads)}
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -82,6 +84,19 @@ def process(size: str | None, args: argparse.Namespace) -> dict[str, float]:
         wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return json.loads(done.stdout.splitlines()[-1]) | {"cpu": cpu, "wall": wall}
+
+
+def warm(size: str | None, fast: bool, args: argparse.Namespace) -> float:
+    """Wall seconds of the same clip, unwritten, in a session that has made one."""
+    from worldtube.generate.session import load
+    from worldtube.video import Size
+
+    session, seconds = load(args.model, fast=fast), []
+    for _ in range(args.repeats + 1):
+        began = time.perf_counter()
+        session.generate(args.prompt, seconds=2, seed=7, size=size and Size.parse(size))
+        seconds.append(time.perf_counter() - began)
+    return round(statistics.median(seconds[1:]), 3)
 
 
 def main(arguments: list[str] | None = None) -> Path:
@@ -94,13 +109,16 @@ def main(arguments: list[str] | None = None) -> Path:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args(arguments)
     results = []
-    for size in args.sizes:
-        runs = [process(None if size == "own" else size, args) for _ in range(args.repeats)]
+    for size, fast in itertools.product(args.sizes, (False, True)):
+        asked = None if size == "own" else size
+        runs = [process(asked, fast, args) for _ in range(args.repeats)]
         names = list(dict.fromkeys(name for run in runs for name in run))
         middle = {n: round(statistics.median([run.get(n, 0.0) for run in runs]), 3) for n in names}
         results.append(
             {
                 "size": size,
+                "fast": fast,
+                "warm_seconds": warm(asked, fast, args),
                 "cpu_seconds": middle.pop("cpu"),
                 "wall_seconds": middle.pop("wall"),
                 "stages_cpu_seconds": middle,

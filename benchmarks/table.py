@@ -104,14 +104,15 @@ def generate_time(record: Record) -> list[str]:
     stages = list(record["results"][0]["stages_cpu_seconds"])
     rows = [
         [
-            "the model's" if one["size"] == "own" else one["size"],
+            ("the model's" if one["size"] == "own" else one["size"]) + ", `--fast`" * one["fast"],
             f"**{one['cpu_seconds']:.1f} s**",
             *(f"{one['stages_cpu_seconds'].get(stage, 0):.2f}" for stage in stages),
             f"{one['wall_seconds']:.1f} s at load {one['load']}",
+            f"{one['warm_seconds']:.1f} s",
         ]
         for one in record["results"]
     ]
-    return table(["size", "CPU time", *stages, "wall time"], rows)
+    return table(["size", "CPU time", *stages, "wall time", "warm"], rows)
 
 
 def cached_rollout(record: Record) -> list[str]:
