@@ -128,6 +128,20 @@ def cached_rollout(record: Record) -> list[str]:
     return table(head, rows)
 
 
+def serve(record: Record) -> list[str]:
+    rows = [
+        [
+            one["request"],
+            f"**{one['median_ms']:.1f} ms**",
+            f"{one['least_ms']:.1f} ms",
+            f"{one['most_ms']:.1f} ms",
+            f"{one['server_cpu_ms']:.1f} ms",
+        ]
+        for one in record["results"]
+    ]
+    return table(["request", "median", "least", "most", "CPU time of the server"], rows)
+
+
 TABLES: dict[str, Callable[[Record], list[str]]] = {
     "packing": packing,
     "cached_rollout": cached_rollout,
@@ -135,6 +149,7 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "codec_decode": codec_decode,
     "minute": minute,
     "generate_time": generate_time,
+    "serve": serve,
 }
 
 

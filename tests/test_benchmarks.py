@@ -26,6 +26,7 @@ def at_home(monkeypatch):
         "generate_time",
         "minute",
         "cached_rollout",
+        "serve",
     ):
         sys.modules.pop(name, None)
 
@@ -230,3 +231,13 @@ def test_minute_measures_each_process_alone(tmp_path):
     assert all(50 < one["peak_mb"] < 8000 and one["cpu_seconds"] > 0 for one in results)
     assert (tmp_path / "minute.png").stat().st_size > 1000
     assert len(table_of(json.loads(path.read_text()))) == 4
+
+
+def test_serve_pages_through_what_is_there(tmp_path):
+    pytest.importorskip("fastapi")
+    import serve
+
+    path = serve.main(["--videos", "60", "--repeats", "3", "--out", str(tmp_path / "r.json")])
+    results = check(path)["results"]
+    assert [one["count"] for one in results] == [3] * 4
+    assert all(0 < one["least_ms"] <= one["median_ms"] <= one["most_ms"] for one in results)

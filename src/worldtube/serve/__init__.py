@@ -11,5 +11,5 @@
     keys             who may ask, and how much
     supervisor       the processes of `worldtube serve`
 
-Knows nothing of tensors. The API's process never loads torch: workers announce what their models can do.
+Workers alone know models. The API's process never loads torch: workers announce what theirs can do.
 """

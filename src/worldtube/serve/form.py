@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,15 @@ FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 Plain = Any
 
 
-async def read_body(request: Request, folder: Path) -> dict[str, Plain]:
-    """The body's fields, nulls left out; files come into `folder`. Raises RequestError."""
+async def read_body(request: Request, path: Callable[[str], Path]) -> dict[str, Plain]:
+    """The body's fields, nulls left out; `path` says where its files go. Raises RequestError."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in FORMS:
         async with request.form(max_part_size=MAX_FIELD, max_fields=200, max_files=4) as form:
             pairs = [
                 (
                     name,
-                    await _kept(value, folder / str(index))
+                    await _kept(value, path(str(index)))
                     if isinstance(value, UploadFile)
                     else value,
                 )

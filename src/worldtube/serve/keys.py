@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from worldtube.errors import NotFound, RequestError
 from worldtube.serve.jobs import Database, new_id, now
@@ -69,18 +69,22 @@ class Keys:
     def exist(self) -> bool:
         """Whether there has ever been one: revoking the last does not open the door."""
         with self.database.reading() as connection:
-            return connection.execute(select(keys.c.id).limit(1)).first() is not None
+            return _any(connection)
 
     def caller(self, secret: str | None) -> Caller | None:
         """Whose secret it is; LOCAL where no key was ever made; None for nobody's."""
         query = select(keys).where(keys.c.hash == _hash(secret or ""), keys.c.revoked_at.is_(None))
         with self.database.reading() as connection:
             row = connection.execute(query).mappings().first()
-        if row is None:
-            return None if self.exist() else LOCAL
+            if row is None:
+                return None if _any(connection) else LOCAL
         return Caller(
             id=row["id"], queue_quota=row["queue_quota"], rate_per_minute=row["rate_per_minute"]
         )
+
+
+def _any(connection: Connection) -> bool:
+    return connection.execute(select(keys.c.id).limit(1)).first() is not None
 
 
 def _hash(secret: str) -> str:

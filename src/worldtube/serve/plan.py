@@ -28,8 +28,6 @@ class Facts:
     size: Size
     stride: tuple[int, int]
     render_pixels: int
-    characters: bool = False
-    """Whether it can place a character; none can yet."""
 
     @staticmethod
     def of(name: str, told: Mapping[str, Any]) -> "Facts":
@@ -40,7 +38,6 @@ class Facts:
             size=Size.parse(told["size"]),
             stride=(told["stride"][0], told["stride"][1]),
             render_pixels=told["render_pixels"],
-            characters=told["characters"],
         )
 
     def frames(self, seconds: float, fps: float) -> int:

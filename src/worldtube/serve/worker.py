@@ -84,7 +84,6 @@ def facts(session: Session, *, default: bool, render_pixels: int | None) -> dict
         "size": str(model.size),
         "stride": list(model.stride),
         "render_pixels": render_pixels or 4 * model.size.width * model.size.height,
-        "characters": False,
     }
 
 
@@ -262,12 +261,17 @@ class Worker:
         self.store.delete(f"{own}/preview")
 
     def _doubts(self, row: Row) -> list[str]:
-        words = [row["prompt"], *(shot[0] for shot in row["spec"].get("shots", []))]
-        if self.sessions[row["model"]].model.familiar(" ".join(words).strip()):
-            return []
-        return [
-            f"the prompt is outside of what {row['model']} knows; the clip is made all the same"
-        ]
+        """What is to be said of a finished video: foreign words, a character that nobody places."""
+        shots = (shot[0] for shot in row["spec"].get("shots", []))
+        words, told = " ".join([row["prompt"], *shots]).strip(), []
+        if not self.sessions[row["model"]].model.familiar(words):
+            told.append(
+                f"the prompt is outside of what {row['model']} knows; it is made all the same"
+            )
+        for name in self.jobs.characters(row["owner"]):
+            if name.casefold() in words.casefold():
+                told.append(f"{row['model']} cannot place the character {name!r}; it read a word")
+        return told
 
 
 FILES = ("video.mp4", "thumbnail.webp", "spritesheet.webp", "tokens.npy")

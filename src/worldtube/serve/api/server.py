@@ -3,6 +3,7 @@
 import ipaddress
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Depends, Request
 from fastapi.responses import Response
 from prometheus_client import CollectorRegistry
-from starlette.concurrency import run_in_threadpool
 
 from worldtube.serve import media
 from worldtube.serve.api.errors import ApiError
@@ -27,6 +27,8 @@ from worldtube.serve.store import open_store
 
 DECODERS = 2
 """Uploads that are looked at at once."""
+FRESH_SECONDS = 1.0
+"""For how long what workers have announced is not asked for again."""
 
 
 class Server:
@@ -51,12 +53,17 @@ class Server:
             cpu_seconds=config.decode_seconds,
             memory_mb=config.decode_memory_mb,
         )
+        self._models: tuple[dict[str, Facts], float] = {}, 0.0
         self._decoders = BoundedSemaphore(DECODERS)
 
     def models(self) -> dict[str, Facts]:
         """What is served, by name. Raises ApiError while no worker has announced anything."""
-        models = {name: Facts.of(name, told) for name, told in self.jobs.models().items()}
+        models, until = self._models
+        if time.monotonic() > until:
+            models = {name: Facts.of(name, told) for name, told in self.jobs.models().items()}
+            self._models = models, time.monotonic() + FRESH_SECONDS
         if not models:
+            self._models = {}, 0.0
             message = "no worker has announced a model yet; one takes some seconds to start"
             raise ApiError(503, "no_model", message, None, {"retry-after": "2"})
         return models
@@ -116,16 +123,33 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class Scratch:
+    """A folder that is made when it is first asked for, and gone with the block."""
+
+    def __enter__(self) -> "Scratch":
+        self.folder: Path | None = None
+        return self
+
+    def path(self, name: str) -> Path:
+        if self.folder is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="worldtube-"))
+        return self.folder / name
+
+    def __exit__(self, *_: object) -> None:
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
 AnyBody = TypeVar("AnyBody", bound=Body)
 
 
 @dataclass(frozen=True)
 class Asked(Generic[AnyBody]):
-    """A body, checked; a hash of it; and a folder that lasts as long as the request."""
+    """A body, checked; a hash of it; and where files may lie that last as long as the request."""
 
     body: AnyBody
     hash: str
-    folder: Path
+    path: Callable[[str], Path]
     idempotency_key: str | None
     repeated: bool
 
@@ -146,15 +170,12 @@ def asks(kind: type[AnyBody]) -> Callable[..., Any]:
                 "an idempotency key has 1 to 255 printable characters of ASCII",
             )
         count = request.headers.get("x-stainless-retry-count", "0")
-        folder = Path(tempfile.mkdtemp(prefix="worldtube-"))
-        try:
-            values = await read_body(request, folder)
+        with Scratch() as scratch:
+            values = await read_body(request, scratch.path)
             body = kind.model_validate(values)
             hashed = digest(request.url.path, values)
             repeated = count.isdigit() and count != "0"
-            yield Asked(body, hashed, folder, key, repeated)
-        finally:
-            await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
+            yield Asked(body, hashed, scratch.path, key, repeated)
 
     return read
 

@@ -60,10 +60,10 @@ def create(
         if body.input_reference is not None:
             with blame("input_reference"):
                 given = body.input_reference
-                source = given.path if isinstance(given, Upload) else asked.folder / "reference"
+                source = given.path if isinstance(given, Upload) else asked.path("reference")
                 if not isinstance(given, Upload):
                     source.write_bytes(data_url(given.image_url, given.file_id))
-                inputs["picture.png"] = asked.folder / "picture.png"
+                inputs["picture.png"] = asked.path("picture.png")
                 here.examine(source, inputs["picture.png"], "picture", facts.fps)
                 inputs["picture"] = source
         with blame("num_frames"):
@@ -135,10 +135,10 @@ def create_character(
         else:
             row = _finished(here, caller, given, "video")
             source = here.store.path(_key(row, "video.mp4"))
-        clip = asked.folder / "clip.mp4"
+        clip = asked.path("clip.mp4")
         here.examine(source, clip, "character", next(iter(here.models().values())).fps)
     for name in ("clip.mp4", "clip.png"):
-        here.store.put(asked.folder / name, f"characters/{id}/{name}")
+        here.store.put(asked.path(name), f"characters/{id}/{name}")
     values = {"id": id, "owner": caller.id, "name": asked.body.name, "created_at": now()}
     with here.database.writing() as connection:
         query = insert(characters).values(values).returning(characters)
@@ -286,7 +286,6 @@ def _submit(
     words = [body.prompt or "", *(shot.prompt for shot in shots)]
     moderation.check_at_once(words, here.config.moderation)
     row, inputs = row_of(here.models())
-    row["warnings"] = row["warnings"] + _characters(here, caller, " ".join(words), row["model"])
     id = new_id("video")
     try:
         for name, file in inputs.items():
@@ -388,7 +387,7 @@ def _source(
         facts = _model(asked.body.model or _still_served(row, models), models)
         return facts, _source_of(row), _inputs_of(here, row, facts, name)
     facts = _model(asked.body.model, models)
-    clip = asked.folder / f"{name}.mp4"
+    clip = asked.path(f"{name}.mp4")
     with blame(field):
         seen = here.examine(given.path, clip, "clip", facts.fps)
     source = Source(
@@ -398,19 +397,6 @@ def _source(
         seconds=seen.num_frames / seen.fps,
     )
     return facts, source, Inputs({clip.name: clip, name: given.path})
-
-
-def _characters(here: Server, caller: Caller, words: str, model: str) -> list[str]:
-    """What is to be said of the caller's characters that a prompt names: no model can place them yet."""
-    with here.database.reading() as connection:
-        query = select(characters.c.name).where(characters.c.owner == caller.id)
-        names = set(connection.execute(query).scalars())
-    text = f" {words.casefold()} "
-    named = sorted(name for name in names if name.casefold() in text)
-    return [
-        f"{model} cannot place the character {name!r}; it reads the name as a word"
-        for name in named
-    ]
 
 
 def _file(here: Server, key: str, kind: str, name: str, *, redirect: bool = True) -> Response:

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from worldtube.errors import WorldtubeError
 from worldtube.serve.jobs.database import Database, now
-from worldtube.serve.jobs.tables import deliveries, endpoints, models, videos
+from worldtube.serve.jobs.tables import characters, deliveries, endpoints, models, videos
 
 __all__ = [
     "ACTIVE",
@@ -88,6 +88,8 @@ class Jobs:
     ) -> Row | None:
         """The video that the same request has made before: by its idempotency key, or by its body where the client
         says that it is repeating itself. Raises Conflict."""
+        if idempotency_key is None and not repeated:
+            return None
         with self.database.reading() as connection:
             return self._earlier(connection, owner, body_hash, idempotency_key, repeated)
 
@@ -287,6 +289,12 @@ class Jobs:
         if stop is None:
             raise Lost(f"{job.id} is no longer leased to this worker")
         return stop
+
+    def characters(self, owner: str) -> list[str]:
+        """The names of an owner's characters."""
+        with self.database.reading() as connection:
+            query = select(characters.c.name).where(characters.c.owner == owner).distinct()
+            return list(connection.execute(query.order_by(characters.c.name)).scalars())
 
     def complete(self, job: Job, **facts: Any) -> None:
         """End a job well; facts are columns that only making it has told. Raises Lost."""

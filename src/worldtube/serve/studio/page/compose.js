@@ -1,7 +1,7 @@
 // The form: what can be made, what each task needs, and the request that comes of it. Knows nothing of results.
 
 import { ask } from "./api.js";
-import { $, h, seconds } from "./dom.js";
+import { $, h, seconds, title } from "./dom.js";
 
 const CREATE = "/v1/videos", EXTEND = "/v1/videos/extensions", EDIT = "/v1/videos/edits";
 
@@ -24,14 +24,14 @@ let task = "generate";
 let shots = [{ prompt: "", seconds: 2 }, { prompt: "", seconds: 2 }];
 /** Of each place: {file, url} or {video}; kept when the task changes. */
 const given = [null, null];
-let made = () => {};
+let made, still;
 
 const model = () => models.find((one) => one.id === $("model").value) ?? models.find((one) => one.default) ?? models[0];
 const measure = (text) => text.split("x").map(Number);
 
-/** Draw the form. `onmade` is told of each video that was asked for. */
-export function start(onmade) {
-  made = onmade;
+/** Draw the form. `onmade` is told of each video that was asked for; `onstill` gives the picture of a finished one. */
+export function start(onmade, onstill) {
+  [made, still] = [onmade, onstill];
   $("tasks").append(
     ...Object.entries(TASKS).map(([name, { label }]) =>
       h("label", {}, h("input", { type: "radio", name: "task", value: name, checked: name === task, onchange: () => choose(name) }), h("span", {}, label)),
@@ -79,7 +79,6 @@ export function choose(name) {
   for (const radio of $("tasks").querySelectorAll("input")) radio.checked = radio.value === name;
   $("task-hint").textContent = one.hint;
   $("direction").hidden = name !== "extend";
-  $("prompt-field").hidden = $("seconds-field").hidden = false;
   $("prompt-field").hidden = Boolean(one.board);
   $("shots-field").hidden = !one.board;
   $("size-field").hidden = !one.sized;
@@ -115,16 +114,20 @@ export function take(file) {
 
 /** The settings of an earlier video, as far as they can be had again. */
 export function again(video) {
-  const back = video.task in TASKS && !TASKS[video.task].sources.length && !TASKS[video.task].board;
+  const plain = video.task === "generate";
+  if (video.storyboard) {
+    shots = video.storyboard.map((shot) => ({ ...shot }));
+    drawShots();
+  }
   $("prompt").value = video.prompt;
-  $("seconds").value = back ? video.seconds : $("seconds").value;
+  if (plain) $("seconds").value = video.seconds;
   $("seed").value = video.seed;
   if (models.some((one) => one.id === video.model)) {
     $("model").value = video.model;
     drawSizes();
   }
   pickSize(video.size);
-  choose(back ? video.task : "generate");
+  choose(video.storyboard ? "storyboard" : "generate");
   reveal();
 }
 
@@ -136,7 +139,7 @@ export function words(text) {
 function reveal() {
   const field = TASKS[task].board ? $("shots").querySelector("textarea") : $("prompt");
   field.focus({ preventScroll: true });
-  $("compose").scrollIntoView({ block: "start" });
+  $("compose").scrollIntoView({ block: matchMedia("(max-width: 60rem)").matches ? "start" : "nearest" });
 }
 
 // Sizes.
@@ -207,13 +210,15 @@ function fits(what, kind) {
 function drawSource(name, place, kind) {
   const what = given[place];
   if (fits(what, kind)) {
-    const label = what.video ? `${what.video.prompt || what.video.task}` : what.file.name;
+    const label = what.video ? title(what.video) : what.file.name;
     const about = what.video ? `${seconds(what.video.seconds)}, ${what.video.size}` : `${Math.ceil(what.file.size / 1024)} KB`;
     const remove = () => {
       put(place, null);
       $("sources").children[place]?.querySelector("input")?.focus();
     };
-    const picture = !what.url ? null : kind === "image" ? h("img", { src: what.url, alt: "" }) : h("video", { src: what.url, muted: true, preload: "metadata", "aria-hidden": "true", tabIndex: -1 });
+    const moving = what.url && kind === "video";
+    const picture = moving ? h("video", { src: what.url, muted: true, preload: "metadata", "aria-hidden": "true", tabIndex: -1 }) : h("img", { src: what.url, alt: "" });
+    if (what.video) still(what.video.id).then((url) => (picture.src = url), () => picture.remove());
     return h("div", { class: "source full" }, picture,
       h("div", { class: "grow" }, h("p", { class: "label" }, name), h("p", { class: "cut" }, label), h("p", { class: "hint" }, about)),
       h("button", { type: "button", class: "small", onclick: remove, "aria-label": `Remove ${name.toLowerCase()}` }, "Remove"));
@@ -230,7 +235,7 @@ function drawSource(name, place, kind) {
   });
   const pick = kind === "video" && done.length > 0 && h("select", { "aria-label": `${name}: one of your work`, onchange: (event) => put(place, { video: done.find((one) => one.id === event.target.value) }) },
     h("option", { value: "" }, "or take one of your work…"),
-    done.map((one) => h("option", { value: one.id }, `${(one.prompt || one.task).slice(0, 60)} · ${seconds(one.seconds)}`)));
+    done.map((one) => h("option", { value: one.id }, `${title(one).slice(0, 60)} · ${seconds(one.seconds)}`)));
   return h("div", { class: "source" }, drop, pick);
 }
 

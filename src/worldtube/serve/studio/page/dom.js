@@ -22,6 +22,9 @@ export function say(text) {
 
 export const seconds = (number) => `${Number(Number(number).toFixed(2))} s`;
 
+/** What a video is called: its words, or those of its shots. */
+export const title = (video) => video.prompt || video.storyboard?.map((shot) => shot.prompt).join(" / ") || video.task;
+
 export function ago(time) {
   const age = Date.now() / 1000 - time;
   if (age < 60) return "just now";

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { TASKS } from "./compose.js";
-import { $, ago, h, seconds } from "./dom.js";
+import { $, ago, h, seconds, title } from "./dom.js";
 
 const videos = new Map();
 const stills = new Map();
@@ -22,8 +22,8 @@ export const finished = () => all().filter((one) => one.status === "completed");
 export function start(onopen, onchange) {
   open = onopen;
   changed = onchange;
-  const others = ["remix", "image", "paint"];
-  $("find-task").append(h("option", { value: "" }, "Every task"), ...[...Object.keys(TASKS), ...others.slice(0, 1)].map((name) => h("option", { value: name }, TASKS[name]?.label ?? "Remix")));
+  const names = [...Object.entries(TASKS).map(([name, { label }]) => [name, label]), ["remix", "Remix"]];
+  $("find-task").append(h("option", { value: "" }, "Every task"), ...names.map(([value, label]) => h("option", { value }, label)));
   let timer;
   $("find").addEventListener("input", () => {
     clearTimeout(timer);
@@ -60,7 +60,7 @@ const asked = () => Boolean($("find").value.trim() || $("find-task").value);
 
 function matches(video) {
   const words = $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const text = `${video.prompt} ${video.task} ${video.model} ${video.size}`.toLowerCase();
+  const text = `${title(video)} ${video.task} ${video.model} ${video.size}`.toLowerCase();
   return words.every((word) => text.includes(word)) && (!$("find-task").value || video.task === $("find-task").value);
 }
 
@@ -132,7 +132,7 @@ function drawCard(video, key) {
         video.status === "completed" && h("img", { alt: "", width: 160, height: 160 }),
         state && h("span", { class: "pill" }, words),
         video.status === "in_progress" && h("progress", { max: 100, value: video.progress, "aria-hidden": "true" })),
-      h("span", { class: "cut two" }, video.prompt || name),
+      h("span", { class: "cut two" }, title(video)),
       h("span", { class: "hint" }, about)));
   if (video.status === "completed") {
     if (stills.has(video.id)) card.querySelector("img").src = stills.get(video.id);

@@ -4,7 +4,7 @@ import { provenance } from "./api.js";
 import { h } from "./dom.js";
 
 const kept = new Map();
-const NAMES = { c2pa: "Signed credentials (C2PA)", worldtube_watermark: "Watermark in the picture", exact_hash: "Exact copy" };
+const NAMES = { c2pa: "Signed credentials", worldtube_watermark: "Watermark in the picture", exact_hash: "Exact copy" };
 
 /** Results of a check -> {tone: "good" | "some" | "none" | "bad", words, more}. */
 export function verdict(results) {

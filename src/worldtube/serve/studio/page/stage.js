@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import * as compose from "./compose.js";
-import { $, ago, h, say, seconds } from "./dom.js";
+import { $, ago, h, say, seconds, title } from "./dom.js";
 import * as library from "./library.js";
 import * as provenance from "./provenance.js";
 
@@ -53,7 +53,7 @@ export async function show(video) {
 
 async function making(video, signal) {
   const bar = h("progress", { max: 100, value: video.progress, "aria-labelledby": "making-title" });
-  const title = h("h2", { id: "making-title" }), told = h("p", { class: "hint" }), share = h("output", { class: "share" });
+  const head = h("h2", { id: "making-title" }), told = h("p", { class: "hint" }), share = h("output", { class: "share" });
   const picture = h("img", { alt: "Preview of what it will be", hidden: true }), wait = h("p", { class: "hint" }, "A preview comes with the first steps.");
   const stop = async () => {
     library.put(await api.cancel(video.id));
@@ -61,8 +61,8 @@ async function making(video, signal) {
   place(
     h("div", { class: "media making" }, picture, wait),
     h("div", { class: "info" },
-      h("div", { class: "progress-head" }, title, share), bar, told,
-      h("p", { class: "prompt" }, video.prompt || video.task), facts(video), warnings(video),
+      h("div", { class: "progress-head" }, head, share), bar, told,
+      h("p", { class: "prompt" }, title(video)), facts(video), warnings(video),
       h("div", { class: "row" }, h("button", { type: "button", class: "small", onclick: stop }, "Cancel"))));
 
   let began = null, previewed = 0, quarter = -1, busy = false;
@@ -82,7 +82,7 @@ async function making(video, signal) {
     const running = now.status === "in_progress";
     bar.value = now.progress;
     share.textContent = running ? `${now.progress} %` : "";
-    title.textContent = running ? "Being made" : "Waiting for a worker";
+    head.textContent = running ? "Being made" : "Waiting for a worker";
     if (running && began === null) began = { time: Date.now(), progress: now.progress };
     const passed = began ? (Date.now() - began.time) / 1000 : 0, gone = began ? now.progress - began.progress : 0;
     const left = gone >= 5 && passed > 2 ? (passed / gone) * (100 - now.progress) : null;
@@ -126,7 +126,7 @@ function ended(video) {
 // When it is done.
 
 function player(video, url) {
-  return h("video", { src: url, controls: true, loop: true, muted: true, playsInline: true, autoplay: !CALM.matches, "aria-label": video.prompt || video.task });
+  return h("video", { src: url, controls: true, loop: true, muted: true, playsInline: true, autoplay: !CALM.matches, "aria-label": title(video) });
 }
 
 async function finished(video, signal) {
@@ -136,11 +136,11 @@ async function finished(video, signal) {
   const use = (task, label) => h("button", { type: "button", class: "small", onclick: () => compose.from(video, task) }, label);
   place(media,
     h("div", { class: "info" },
-      h("h2", { class: "prompt" }, video.prompt || video.task), proof, facts(video), warnings(video),
-      h("div", { class: "row" }, download, use("extend", "Extend"), use("loop", "Loop"), use("connect", "Connect"), use("edit", "Edit")),
-      h("div", { class: "row" },
+      h("h2", { class: "prompt" }, title(video)), proof, facts(video), warnings(video),
+      h("div", { class: "go-on", role: "group", "aria-label": "Go on from it" }, use("extend", "Extend"), use("loop", "Loop"), use("connect", "Connect"), use("edit", "Edit")),
+      h("div", { class: "row" }, download,
         h("button", { type: "button", class: "quiet", onclick: () => compare(video) }, "Compare"),
-        h("button", { type: "button", class: "quiet", onclick: () => compose.again(video) }, "Use settings"),
+        h("button", { type: "button", class: "quiet", onclick: () => compose.again(video) }, "Reuse"),
         h("button", { type: "button", class: "quiet", onclick: () => remove(video) }, "Delete"))));
   try {
     const blob = await api.content(video.id);
@@ -158,9 +158,9 @@ async function finished(video, signal) {
 function failed(video) {
   place(h("div", { class: "info failed" },
     h("h2", {}, video.error?.code === "cancelled" ? "Cancelled" : "Not made"),
-    h("p", { class: "error" }, video.error?.message ?? ""), h("p", { class: "prompt" }, video.prompt), facts(video), warnings(video),
+    h("p", { class: "error" }, video.error?.message ?? ""), h("p", { class: "prompt" }, title(video)), facts(video), warnings(video),
     h("div", { class: "row" },
-      h("button", { type: "button", class: "small", onclick: () => compose.again(video) }, "Use settings"),
+      h("button", { type: "button", class: "small", onclick: () => compose.again(video) }, "Reuse"),
       h("button", { type: "button", class: "quiet", onclick: () => remove(video) }, "Delete"))));
 }
 
@@ -182,7 +182,7 @@ function warnings(video) {
 
 function remove(video) {
   const dialog = $("delete-dialog");
-  $("delete-what").textContent = `“${video.prompt || video.task}” and its file are gone then.`;
+  $("delete-what").textContent = `“${title(video)}” and its file are gone then.`;
   $("delete-no").onclick = () => dialog.close();
   $("delete-yes").onclick = async () => {
     dialog.close();
@@ -217,7 +217,7 @@ function compare(video) {
     clips().forEach((one) => ((one.currentTime = 0), one.play()));
     play.textContent = "Pause both";
   };
-  const pick = h("select", { id: "compare-with", onchange: () => draw(others.find((one) => one.id === pick.value)) }, others.map((one) => h("option", { value: one.id }, `${(one.prompt || one.task).slice(0, 70)} · ${ago(one.created_at)}`)));
+  const pick = h("select", { id: "compare-with", onchange: () => draw(others.find((one) => one.id === pick.value)) }, others.map((one) => h("option", { value: one.id }, `${(title(one)).slice(0, 70)} · ${ago(one.created_at)}`)));
   place(h("div", { class: "compare" },
     h("div", { class: "compare-head" }, h("h2", {}, "Compare"), h("label", { class: "grow" }, h("span", { class: "unseen" }, "Compare with"), pick), back),
     sides, h("div", { class: "row" }, play, at), table));
@@ -226,10 +226,10 @@ function compare(video) {
     const blobs = await Promise.all(pair.map((one) => api.content(one.id)));
     if (signal.aborted || pick.value !== other.id) return;
     sides.replaceChildren(...pair.map((one, i) => {
-      const clip = h("video", { src: kept(blobs[i]), muted: true, loop: true, playsInline: true, "aria-label": one.prompt || one.task });
-      return h("figure", {}, clip, h("figcaption", { class: "cut two" }, `${"AB"[i]}: ${one.prompt || one.task}`));
+      const clip = h("video", { src: kept(blobs[i]), muted: true, loop: true, playsInline: true, "aria-label": title(one) });
+      return h("figure", {}, clip, h("figcaption", { class: "cut two" }, `${"AB"[i]}: ${title(one)}`));
     }));
-    const [a, b] = pair.map((one) => ({ Prompt: one.prompt, ...told(one) }));
+    const [a, b] = pair.map((one) => ({ Prompt: title(one), ...told(one) }));
     const row = (name) => h("tr", { class: a[name] === b[name] ? "" : "differs" }, h("th", { scope: "row" }, name), h("td", {}, a[name]), h("td", {}, b[name]));
     table.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, h("td", {}), h("th", { scope: "col" }, "A"), h("th", { scope: "col" }, "B"))), h("tbody", {}, Object.keys(a).map(row))));
     clips()[0].ontimeupdate = (event) => (at.value = (1000 * event.target.currentTime) / event.target.duration || 0);

@@ -22,7 +22,7 @@ function open(video) {
   stage.show(video);
 }
 
-compose.start(made);
+compose.start(made, library.still);
 library.start((video) => {
   open(video);
   $("stage").scrollIntoView({ block: "nearest" });
