@@ -153,7 +153,7 @@ function sizes() {
   const native = [[width, height], [fit(1.5 * width), height], [width, fit(1.5 * height)], [fit(2 * width), fit(2 * height)]];
   const large = [[512, 512], [1280, 720], [720, 1280]];
   const seen = new Set();
-  return [...native.filter(([w, h]) => w * h <= one.render_pixels), ...large].filter((size) => !seen.has(String(size)) && seen.add(String(size)));
+  return [...native.filter(([w, h]) => w * h <= one.render_pixels && Math.min(w, h) >= 16), ...large].filter((size) => !seen.has(String(size)) && seen.add(String(size)));
 }
 
 function drawSizes() {

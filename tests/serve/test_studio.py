@@ -1,0 +1,355 @@
+"""The studio as a person uses it: a headless Chromium types, clicks, watches, plays, on the server of the other tests."""
+
+import os
+import re
+import shutil
+
+import httpx2
+import numpy as np
+import pytest
+from running import finished
+
+from worldtube import video
+from worldtube.video import Clip
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs: pip install playwright")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="needs: pip install axe-playwright-python"
+)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+browses = pytest.mark.skipif(BROWSER is None, reason="needs Chromium: apt-get install chromium")
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium):
+    """A page at an address; when the test ends, its console must have said nothing wrong."""
+    pages, said = [], []
+
+    def visit(url, **options):
+        page = chromium.new_page(**options)
+        page.set_default_timeout(60000)
+        page.on("console", lambda m: said.append(m.text) if m.type in ("error", "warning") else 0)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(url)
+        pages.append(page)
+        return page
+
+    visit.said = said
+    yield visit
+    for page in pages:
+        page.close()
+    assert said == []
+
+
+@pytest.fixture
+def page(visit, server, client):
+    """The studio of a server whose work was swept away, set to the model that costs nothing."""
+    for one in client.videos.list(limit=100):
+        client.videos.delete(one.id)
+    page = visit(server.url)
+    page.locator(".state.ready").wait_for()
+    quick(page)
+    return page
+
+
+def quick(page):
+    page.evaluate("document.querySelector('details.more').open = true")
+    page.get_by_label("Model").select_option("gaussian")
+    page.get_by_label("Size", exact=True).select_option("custom")
+    page.get_by_label("Width").fill("64")
+    page.get_by_label("Height").fill("64")
+    page.get_by_label("Seconds", exact=True).fill("1")
+
+
+def serious(page):
+    found = axe.Axe().run(page).response["violations"]
+    return [
+        (one["id"], [node["target"] for node in one["nodes"]])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+def test_the_page_needs_nothing_from_elsewhere(server, keyed):
+    for url in (server.url, keyed.url):  # a key is for the API, not for the page that asks for it
+        answer = httpx2.get(url + "/")
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+        rules = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in rules and "unsafe" not in rules and "http" not in rules
+    html = answer.text
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|https?://", html)
+    parts = re.findall(r'(?:src|href)="(/studio/[^"]+)"', html)
+    assert len(parts) >= 3
+    while parts:  # what the page names, and what its modules name
+        answer = httpx2.get(server.url + parts.pop())
+        assert answer.status_code == 200 and answer.headers["x-content-type-options"] == "nosniff"
+        if "javascript" in answer.headers["content-type"]:
+            named = re.findall(r'from "\./([^"]+)"', answer.text)
+            parts += [f"/studio/{name}" for name in named if name not in ("dom.js", "compose.js")]
+        assert "svg" in answer.headers["content-type"] or not re.search("https?://", answer.text)
+    for name in ("__init__.py", "..%2f__init__.py", "page"):
+        assert httpx2.get(f"{server.url}/studio/{name}").status_code == 404
+
+
+def test_what_the_server_tells_the_page(server, keyed, client):
+    assert httpx2.get(f"{server.url}/healthz").json()["keys"] is False
+    assert httpx2.get(f"{keyed.url}/healthz").json()["keys"] is True
+    small = next(one for one in client.models.list() if one.id == "worldtube-small")
+    assert small.size == "64x64" and small.fps == 12 and small.default is True
+    body = {"storyboard": [{"prompt": "a", "seconds": 1}, {"prompt": "b", "seconds": 0.5}]}
+    told = client.videos.create(prompt=None, model="gaussian", size="32x16", extra_body=body)
+    assert told.storyboard == body["storyboard"]
+    plain = client.videos.create(prompt="a", model="gaussian", size="32x16", seconds="1")
+    assert plain.storyboard is None
+    assert finished(client, told.id).status == finished(client, plain.id).status == "completed"
+
+
+@browses
+def test_type_watch_play_extend(page, client):
+    assert serious(page) == []
+    page.get_by_label("Prompt").fill("a red ball rolls")
+    page.get_by_label("Seconds", exact=True).fill("2")
+    page.get_by_label("Steps").fill("600")
+    page.keyboard.press("Control+Enter")
+    bar = page.locator("#stage progress")
+    bar.wait_for()
+    assert serious(page) == []
+    seen, preview = [], False
+    while bar.count():
+        seen.append(page.evaluate("document.querySelector('#stage progress')?.value"))
+        preview = preview or page.locator("#stage .making img").is_visible()
+        page.wait_for_timeout(40)
+    seen = [value for value in seen if value is not None]
+    assert len(set(seen)) > 3 and seen == sorted(seen) and preview
+    told = page.locator("#live")
+    told.get_by_text("The video is done").wait_for(state="attached")
+
+    clip = page.locator("#stage video")
+    clip.wait_for()
+    playing = "v => v.readyState >= 2 && v.videoWidth === 64 && v.currentTime > 0"
+    page.wait_for_function(f"({playing})(document.querySelector('#stage video'))")
+    badge = page.locator("#stage .badge")
+    badge.wait_for()
+    video_id = next(iter(client.videos.list())).id
+    data = client.videos.download_content(video_id).read()
+    check = client.content_provenance_checks.create(file=("a.mp4", data, "video/mp4"))
+    signed = any(one.type == "c2pa" and one.outcome == "detected" for one in check.results)
+    words = "Made with worldtube, signed" if signed else "not signed|watermarked"
+    assert re.search(words, badge.locator("summary").inner_text())
+    badge.locator("summary").click()
+    assert video_id in badge.inner_text()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == f"{video_id}.mp4"
+    assert download.value.path().read_bytes() == data
+
+    page.get_by_role("group", name="Go on from it").get_by_role("button", name="Extend").click()
+    assert page.get_by_label("Prompt").input_value() == "a red ball rolls"
+    page.get_by_label("Steps").fill("")
+    page.get_by_role("radio", name="What came before").check()
+    page.get_by_label("Seconds added").fill("1")
+    page.get_by_role("button", name="Extend").filter(has=page.locator("kbd")).click()
+    page.locator("#stage .facts").get_by_text("Extend").wait_for()
+    page.locator("#stage .badge").wait_for()
+    assert page.locator("#cards li").count() == 2
+    assert page.locator("#stage .facts").get_by_text("3 s at 4 fps").count() == 1
+    longer = next(iter(client.videos.list()))
+    assert longer.task == "extend" and longer.remixed_from_video_id == video_id
+    whole = video.read(client.videos.download_content(longer.id).read())
+    assert whole.num_frames == 12 and serious(page) == []
+
+
+@browses
+def test_every_task_is_asked_for_as_the_server_wants_it(page, client, picture, footage):
+    made = client.videos.create_and_poll(
+        prompt="a", model="gaussian", size="64x64", seconds="1", extra_body={"seed": 1}
+    )
+    page.reload()
+    page.locator("#stage .badge").wait_for()
+    quick(page)
+    page.get_by_label("Prompt").fill("a blue box")
+
+    def ask(task, *, then=lambda: None):
+        page.get_by_role("radio", name=task).check()
+        then()
+        page.locator("#submit").click()
+        page.locator("#stage .facts").get_by_text(task, exact=True).wait_for()
+        assert page.locator("#form-error").inner_text() == ""
+        found = next(iter(client.videos.list(limit=1)))
+        return finished(client, found.id)
+
+    def work(label):
+        page.get_by_label(f"{label}: one of your work").select_option(made.id)
+
+    def upload(label, path):
+        page.locator("label.drop", has_text=label).locator("input").set_input_files(path)
+
+    done = {"animate": ask("Animate", then=lambda: upload("Picture", picture))}
+    done["loop"] = ask("Loop", then=lambda: upload("Clip", footage))
+    page.get_by_role("button", name="Remove clip").click()
+    done["connect"] = ask(
+        "Connect", then=lambda: (work("First clip"), upload("Then", footage))
+    )
+    done["edit"] = ask("Edit", then=lambda: page.get_by_label("How much may change").fill("0.5"))
+
+    def shots():
+        page.get_by_label("Words of shot 1").fill("a red ball")
+        page.get_by_label("Words of shot 2").fill("a blue box, from the side")
+        page.get_by_label("Seconds of shot 1").fill("0.5")
+        page.get_by_role("button", name="Add a shot").click()
+        page.keyboard.type("the end")
+
+    done["storyboard"] = ask("Storyboard", then=shots)
+    assert {name: (one.task, one.status) for name, one in done.items()} == {
+        name: (name, "completed") for name in done
+    }
+    assert done["animate"].size == "64x64" and done["loop"].size == "48x32"
+    assert done["edit"].remixed_from_video_id == made.id == done["connect"].remixed_from_video_id
+    assert [shot["seconds"] for shot in done["storyboard"].storyboard] == [0.5, 2, 2]
+    # Earlier work is found by its words, those of shots too, and by its task.
+    page.get_by_label("Find by words").fill("side box")
+    page.get_by_text("1 found among 6").wait_for()
+    page.get_by_label("Find by words").fill("")
+    page.get_by_label("Show only").select_option("loop")
+    page.get_by_text("1 found among 6").wait_for()
+    page.locator("#cards button").click()
+    page.locator("#stage .facts").get_by_text("Loop").wait_for()
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("button", name="Pause both").wait_for()
+    assert page.locator(".sides video").count() == 2 and serious(page) == []
+    page.get_by_role("button", name="Done").click()
+    page.get_by_role("button", name="Delete").click()
+    page.locator("#delete-yes").click()
+    page.get_by_text("0 found among 5").wait_for()
+    left = [one.task for one in client.videos.list(limit=100)]
+    assert "loop" not in left and len(left) == 5
+
+
+@browses
+def test_what_is_wrong_is_said_where_it_is(page, visit, client):
+    page.locator("#submit").click()
+    assert "words are needed" in page.get_by_role("alert").filter(visible=True).inner_text()
+    assert page.evaluate("document.activeElement.id") == "prompt"
+    page.get_by_label("Prompt").fill("a")
+    assert page.locator("#form-error").inner_text() == ""
+    page.get_by_role("radio", name="Animate").check()
+    page.locator("#submit").click()
+    assert page.locator("#form-error").inner_text() == "Picture: a picture is needed."
+    page.get_by_role("radio", name="Generate").check()
+    page.get_by_label("Width").fill("17")
+    page.locator("#submit").click()
+    page.locator("#form-error").get_by_text("even sides").wait_for()
+    assert visit.said and all("400 (Bad Request)" in text for text in visit.said)
+    visit.said.clear()
+    assert list(client.videos.list()) == []
+
+
+@browses
+def test_with_the_keyboard_alone(page):
+    reached = {}
+    page.get_by_role("link", name="Skip to the prompt").focus()
+    for _ in range(40):
+        name, drawn = page.evaluate(
+            """() => {
+                const one = document.activeElement;
+                const box = one.matches(".chips input, .segments input") ? one.nextElementSibling : one;
+                const style = getComputedStyle(box);
+                return [one.id || one.name || one.textContent.trim(), style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2];
+            }"""
+        )
+        reached[name] = drawn
+        page.keyboard.press("Tab")
+    wanted = {"check-open", "task", "prompt", "size", "seconds", "model", "seed", "submit"}
+    wanted |= {"find", "find-task", "a large red ball rolls to the right"}
+    assert wanted <= set(reached), wanted - set(reached)
+    assert [name for name in wanted if not reached[name]] == []
+    page.get_by_role("radio", name="Generate").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("radio", name="Animate").is_checked()
+    page.get_by_role("button", name="Check a file").press("Enter")
+    assert page.get_by_role("dialog").is_visible() and serious(page) == []
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.id") == "check-open"
+
+
+@browses
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_in_light_and_dark(visit, server, client, scheme):
+    client.videos.create_and_poll(prompt="a red ball", model="gaussian", size="64x64", seconds="1")
+    page = visit(server.url, viewport=PHONE, color_scheme=scheme, has_touch=True, is_mobile=True)
+    page.locator("#stage .badge").wait_for()
+    ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (sum(map(float, re.findall(r"[\d.]+", ground)[:3])) > 384) == (scheme == "light")
+    for task in ("Generate", "Extend", "Connect", "Edit", "Storyboard"):
+        page.get_by_role("radio", name=task).check()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], task
+    assert serious(page) == []
+
+
+@browses
+def test_the_key_is_asked_for_and_sent(visit, keyed):
+    page = visit(keyed.url)
+    dialog = page.get_by_role("dialog", name="Key of this server")
+    dialog.get_by_label("Key", exact=True).fill("wt-wrong")
+    dialog.get_by_role("button", name="Use").click()
+    dialog.get_by_text("a key of this server is needed").wait_for()
+    assert all("401 (Unauthorized)" in text for text in visit.said)
+    visit.said.clear()
+    dialog.get_by_label("Key", exact=True).fill(keyed.keys["ann"])
+    dialog.get_by_role("button", name="Use").click()
+    page.locator(".state.ready").wait_for()
+    quick(page)
+    page.get_by_label("Prompt").fill("a red ball")
+    page.locator("#submit").click()
+    page.locator("#stage .badge").wait_for()
+    assert page.evaluate("localStorage.length") == 0, "kept for this tab alone unless asked"
+
+
+VERDICTS = (
+    ([("c2pa", "detected", "trusted")], "good", "Made with worldtube, signed"),
+    ([("c2pa", "detected", "valid")], "good", "Made with worldtube, signed"),
+    ([("c2pa", "not_detected", "invalid")], "bad", "Changed after signing"),
+    ([("exact_hash", "detected", None), ("c2pa", "detected", "invalid")], "bad", "Changed"),
+    ([("c2pa", "not_detected", "valid")], "some", "Signed by Someone"),
+    ([("c2pa", "not_detected", "not_present"), ("worldtube_watermark", "detected", None)],
+     "some", "watermarked"),
+    ([("exact_hash", "detected", None)], "some", "not signed"),
+    ([("exact_hash", "not_detected", None)], "none", "No signal found"),
+    ([], "none", "No signal found"),
+)  # fmt: skip
+
+
+@browses
+def test_a_badge_says_no_more_than_the_server(page):
+    for told, tone, words in VERDICTS:
+        results = [
+            {"type": kind, "outcome": outcome, "validation_state": state, "issuer": "Someone"}
+            for kind, outcome, state in told
+        ]
+        found = page.evaluate(
+            "async (told) => (await import('/studio/provenance.js')).verdict(told)", results
+        )
+        assert found["tone"] == tone and words in found["words"], (told, found)
+
+
+@browses
+def test_a_file_from_elsewhere_has_no_signal(page, tmp_path):
+    path = tmp_path / "elsewhere.png"
+    frames = np.random.default_rng(5).integers(0, 255, (1, 64, 64, 3), np.uint8)
+    video.write(Clip(frames=frames, fps=1.0), path)
+    page.get_by_role("button", name="Check a file").click()
+    page.get_by_label("File", exact=True).set_input_files(path)
+    page.locator("#check-result").get_by_text("No signal found").wait_for()
+    assert "not say who made it" in page.locator("#check-result").inner_text()
