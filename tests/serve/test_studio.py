@@ -116,25 +116,29 @@ def test_what_the_server_tells_the_page(server, keyed, client):
     assert finished(client, told.id).status == finished(client, plain.id).status == "completed"
 
 
+WATCH = """() => {
+    [window.seen, window.previews] = [[], 0];
+    new MutationObserver(() => {
+        const bar = document.querySelector("#stage progress");
+        if (bar) window.seen.push(bar.value);
+        window.previews += Boolean(document.querySelector("#stage .making img[src]:not([hidden])"));
+    }).observe(document.querySelector("#stage"), {subtree: true, childList: true, attributes: true});
+}"""
+"""What a person would see of the progress, however slowly the test looks on."""
+
+
 @browses
 def test_type_watch_play_extend(page, client):
     assert serious(page) == []
     page.get_by_label("Prompt").fill("a red ball rolls")
-    page.get_by_label("Seconds", exact=True).fill("2")
-    page.get_by_label("Steps").fill("600")
+    page.get_by_label("Model").select_option("worldtube-small")
+    page.get_by_label("Steps").fill("150")
+    page.evaluate(WATCH)
     page.keyboard.press("Control+Enter")
-    bar = page.locator("#stage progress")
-    bar.wait_for()
-    assert serious(page) == []
-    seen, preview = [], False
-    while bar.count():
-        seen.append(page.evaluate("document.querySelector('#stage progress')?.value"))
-        preview = preview or page.locator("#stage .making img").is_visible()
-        page.wait_for_timeout(40)
-    seen = [value for value in seen if value is not None]
-    assert len(set(seen)) > 3 and seen == sorted(seen) and preview
     told = page.locator("#live")
     told.get_by_text("The video is done").wait_for(state="attached")
+    seen, previews = page.evaluate("[window.seen, window.previews]")
+    assert len(set(seen)) > 3 and seen == sorted(seen) and previews > 0
 
     clip = page.locator("#stage video")
     clip.wait_for()
@@ -157,18 +161,44 @@ def test_type_watch_play_extend(page, client):
 
     page.get_by_role("group", name="Go on from it").get_by_role("button", name="Extend").click()
     assert page.get_by_label("Prompt").input_value() == "a red ball rolls"
-    page.get_by_label("Steps").fill("")
+    page.get_by_label("Steps").fill("8")
     page.get_by_role("radio", name="What came before").check()
     page.get_by_label("Seconds added").fill("1")
     page.get_by_role("button", name="Extend").filter(has=page.locator("kbd")).click()
     page.locator("#stage .facts").get_by_text("Extend").wait_for()
     page.locator("#stage .badge").wait_for()
     assert page.locator("#cards li").count() == 2
-    assert page.locator("#stage .facts").get_by_text("3 s at 4 fps").count() == 1
+    assert page.locator("#stage .facts").get_by_text("2 s at 12 fps").count() == 1
     longer = next(iter(client.videos.list()))
     assert longer.task == "extend" and longer.remixed_from_video_id == video_id
     whole = video.read(client.videos.download_content(longer.id).read())
-    assert whole.num_frames == 12 and serious(page) == []
+    assert whole.num_frames == 25 and serious(page) == []
+
+
+@browses
+def test_a_job_that_is_being_made_can_be_cancelled(page, client):
+    page.get_by_label("Prompt").fill("a red ball rolls")
+    page.get_by_label("Model").select_option("worldtube-small")
+    page.get_by_label("Seconds", exact=True).fill("8")
+    page.get_by_label("Steps").fill("1000")
+    page.locator("#submit").click()
+    page.get_by_role("button", name="Cancel").click()
+    page.locator("#stage").get_by_role("heading", name="Cancelled").wait_for()
+    assert [one.error.code for one in client.videos.list()] == ["cancelled"]
+    page.get_by_role("button", name="Reuse").click()
+    assert page.get_by_label("Seconds", exact=True).input_value() == "8"
+    assert page.get_by_label("Model").input_value() == "worldtube-small"
+
+
+@browses
+def test_a_job_that_waits_is_told_to_everyone(page):
+    page.route(re.compile("/events$"), lambda route: None)  # nothing is heard of it
+    page.get_by_label("Prompt").fill("a red ball rolls")
+    page.locator("#submit").click()
+    bar = page.get_by_role("progressbar", name="Waiting for a worker")
+    assert bar.evaluate("bar => bar.value") == 0
+    assert "waits for a worker" in page.locator("#live").inner_text()
+    assert serious(page) == []
 
 
 @browses

@@ -71,6 +71,7 @@ async function making(video, signal) {
     [busy, previewed] = [true, Date.now()];
     const blob = await api.preview(video.id).catch(() => null);
     busy = false;
+    if (!blob) previewed = 0;
     if (!blob || signal.aborted) return;
     const old = picture.src;
     picture.src = kept(blob);
