@@ -25,7 +25,6 @@ WAIT = 180_000
 
 
 def keep(page: Page, name: str) -> None:
-    page.wait_for_timeout(700)
     picture = Image.open(io.BytesIO(page.screenshot()))
     path = FOLDER / f"studio-{name}.webp"
     picture.save(path, quality=82, method=6)
@@ -52,6 +51,8 @@ def still(page: Page) -> None:
                 clip.controls = false;
                 await new Promise((over) => { clip.onseeked = over; clip.currentTime = clip.duration / 2; });
             }
+            const pictures = [...document.querySelectorAll("#cards img")].slice(0, 5);
+            while (!pictures.every((one) => one.complete && one.naturalWidth)) await new Promise((over) => setTimeout(over, 50));
         }"""
     )
 
@@ -67,10 +68,14 @@ def main(url: str) -> None:
         for prompt, size in MADE[:-1]:
             make(page, prompt, size)
             done(page)
+        page.locator("summary", has_text="More settings").click()
+        page.get_by_label("Steps").fill("60")  # long enough for a picture of it
         make(page, *MADE[-1])
         page.locator(".making img:not([hidden])").wait_for(timeout=WAIT)
         keep(page, "making")
         done(page)
+        page.get_by_label("Steps").fill("")
+        page.locator("summary", has_text="More settings").click()
         still(page)
         page.locator("#stage .badge summary").click()
         keep(page, "light")

@@ -55,8 +55,8 @@ export function badge(results) {
   });
   const missing = ["c2pa", "worldtube_watermark"].filter((type) => !results.some((one) => one.type === type));
   if (missing.length) {
-    const names = missing.map((type) => NAMES[type].toLowerCase()).join(" or ");
-    facts.push([h("dt", {}, "Not looked for"), h("dd", {}, `this server does not check for ${names}`)]);
+    const names = missing.map((type) => (type === "c2pa" ? "signed credentials" : "a watermark")).join(" or ");
+    facts.push([h("dt", {}, "Not looked for"), h("dd", {}, `This server does not check for ${names}.`)]);
   }
   return h(
     "details", { class: `badge ${tone}` },
