@@ -4,11 +4,7 @@ Memory must not grow with duration and time must grow in a straight line. Draws 
 """
 
 import argparse
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import timing
@@ -19,23 +15,17 @@ PROMPT = "a red ball rolls to the right"
 def process(seconds: float, args: argparse.Namespace) -> dict[str, float]:
     """Peak resident memory (MB), CPU and wall seconds of one whole command."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "worldtube", "generate", PROMPT, "--seconds", str(seconds)]
+        command = ["generate", PROMPT, "--seconds", str(seconds)]
         command += ["--steps", str(args.steps), "--out", f"{folder}/clip.mp4"]
         command += [] if args.size is None else ["--size", args.size]
         command += [] if args.model is None else ["--model", str(args.model)]
-        began = time.perf_counter()
-        running = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(running.pid, 0)
-        running.returncode = os.waitstatus_to_exitcode(status)
-        if running.returncode:
-            raise SystemExit(f"{' '.join(command)} failed with {running.returncode}")
-        unit = 1e6 if sys.platform == "darwin" else 1e3
-        return {
-            "seconds": seconds,
-            "peak_mb": round(usage.ru_maxrss / unit, 1),
-            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
-            "wall_seconds": round(time.perf_counter() - began, 2),
-        }
+        run = timing.process(command)
+    return {
+        "seconds": seconds,
+        "peak_mb": round(run.peak_mb, 1),
+        "cpu_seconds": round(run.cpu_seconds, 2),
+        "wall_seconds": round(run.wall_seconds, 2),
+    }
 
 
 def plot(results: list[dict[str, float]], path: Path) -> None:

@@ -1,6 +1,6 @@
 """Training on clips of many sizes: our packed step against the same network on padded rows; one core.
 
-Twelve clips of 65 to 750 tokens, at equal steps of the logarithm. Packed: all tokens in one row, each clip attends to
+Twelve clips of 64 to 1,024 tokens, at equal steps of the logarithm. Packed: all tokens in one row, each clip attends to
 itself. Padded: every clip as long as the longest, with a mask over the keys, on our own attention kernels, which take
 such a batch too. Usual: the same padded batch on PyTorch's attention, as common trainers have it. All make the same
 loss and the same gradients; the record says how nearly.
@@ -132,8 +132,8 @@ def difference(net: Transformer, arms: dict[str, Callable[[], float]]) -> dict[s
 def main(arguments: list[str] | None = None) -> Path:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=12)
-    parser.add_argument("--low", type=int, default=65)
-    parser.add_argument("--high", type=int, default=750)
+    parser.add_argument("--low", type=int, default=64)
+    parser.add_argument("--high", type=int, default=1024)
     parser.add_argument("--recipe", default="laptop", choices=list(RECIPES))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)

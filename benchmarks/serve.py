@@ -71,6 +71,7 @@ def measure(
         if answer.status != 200:
             raise RuntimeError(f"{method} {path}: {answer.status}")
         seconds.append(time.perf_counter() - began)
+    connection.close()
     counted = seconds[10:]
     used = 1000 * (cpu(pid) - used) / len(counted)
     return {

@@ -6,6 +6,7 @@ Owns what a record looks like as a table. Each table stands in the page between
 
 import argparse
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,107 @@ def cached_rollout(record: Record) -> list[str]:
     return table(head, rows)
 
 
+def _power(p: float) -> str:
+    """A p-value as a power of ten."""
+    return "1" if p > 0.5 else f"10^{math.floor(math.log10(max(p, 1e-300)))}"
+
+
+def watermark(record: Record) -> list[str]:
+    """A row per attack, a column per kind and size: share found, median p-value, the worst."""
+    results = {(one["attack"], one["clips"], one["side"]): one for one in record["results"]}
+    columns = list(dict.fromkeys((one["clips"], one["side"]) for one in record["results"]))
+
+    def cell(attack: str, column: tuple[str, int]) -> str:
+        one = results.get((attack, *column))
+        if one is None:
+            return "-"
+        share = round(100 * one["found"] / one["count"])
+        return f"**{share} %** {_power(one['p_median'])}, {_power(one['p_worst'])}"
+
+    attacks = dict.fromkeys(one["attack"] for one in record["results"])
+    counts = [results[(next(iter(attacks)), *column)] for column in columns]
+    about = [f"{one['count']} clips, {one['psnr_db']} dB" for one in counts]
+    head = ["", *(f"{kind} {side}x{side}" for kind, side in columns)]
+    rows = [[attack, *(cell(attack, column) for column in columns)] for attack in attacks]
+    return table(head, [["clips, PSNR of the mark", *about], *rows])
+
+
+def watermark_foreign(record: Record) -> list[str]:
+    rows = [
+        [
+            one["clips"],
+            one["count"],
+            f"**{one['claimed']}**",
+            _power(one["p_least"]),
+            f"{one['trials']:,}",
+            f"**{one['trials_claimed']}**",
+            _power(one["trials_p_least"]),
+        ]
+        for one in record["results"]
+    ]
+    total = [sum(one[name] for one in record["results"]) for name in ("count", "claimed")]
+    tried = [sum(one[name] for one in record["results"]) for name in ("trials", "trials_claimed")]
+    least = [min(one[name] for one in record["results"]) for name in ("p_least", "trials_p_least")]
+    rows.append(
+        [
+            *("all", total[0], f"**{total[1]}**", _power(least[0])),
+            *(f"{tried[0]:,}", f"**{tried[1]}**", _power(least[1])),
+        ]
+    )
+    head = ["never marked", "clips", "claimed", "least p", "with other secrets", "claimed"]
+    return table([*head, "least p"], rows)
+
+
+def watermark_cost(record: Record) -> list[str]:
+    rows = [
+        [
+            f"{one['side']}x{one['side']}",
+            *(
+                f"{one['arms'][arm]['median_ms'] / one['seconds']:.1f} ms"
+                for arm in ("mark", "search", "encode")
+            ),
+            f"**{1 / one['ratios']['encode_to_mark']:.0%}**",
+        ]
+        for one in record["results"]
+    ]
+    return table(["a second of video", "mark", "search", "encode", "mark to encode"], rows)
+
+
+def framing(record: Record) -> list[str]:
+    shown = ("colour_shape", "colour", "shape", "count", "motion")
+    rows = [
+        [one["size"], one["arm"], *(f"{100 * one['scores'][key]:.0f} %" for key in shown)]
+        for one in sorted(record["results"], key=lambda one: one["size"], reverse=True)
+    ]
+    head = ["asked for", "trained on", "colour and shape", "colour", "shape", "count", "direction"]
+    return table(head, rows)
+
+
+def plan(record: Record) -> list[str]:
+    rows = [
+        [
+            f"`{one['request']}`",
+            f"{one['planned_cpu_seconds']:.1f} s ({one['planned_start']:.1f})",
+            f"{one['cpu_seconds']:.1f} s",
+            f"{one['time_off']:+.0%}",
+            f"{one['planned_peak_mb']:.0f} MB",
+            f"{one['peak_mb']:.0f} MB",
+            f"{one['memory_off']:+.0%}",
+            f"{one['plan_took_cpu_seconds']:.1f} s",
+        ]
+        for one in record["results"]
+    ]
+    errors = record["config"]["errors"]
+    cells = [
+        f"median {errors[f'{what}_median']:.1%}, {errors[f'{what}_least']:+.0%} "
+        f"to {errors[f'{what}_most']:+.0%}"
+        for what in ("time", "memory")
+    ]
+    rows.append(["**all**", "", "", f"**{cells[0]}**", "", "", f"**{cells[1]}**", ""])
+    head = ["command", "CPU time planned (start)", "measured", "off"]
+    return table([*head, "peak memory planned", "measured", "off", "the plan itself took"], rows)
+
+
 def serve(record: Record) -> list[str]:
     rows = [
         [
@@ -149,6 +251,11 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "codec_decode": codec_decode,
     "minute": minute,
     "generate_time": generate_time,
+    "watermark": watermark,
+    "watermark_foreign": watermark_foreign,
+    "watermark_cost": watermark_cost,
+    "framing": framing,
+    "plan": plan,
     "serve": serve,
 }
 

@@ -6,9 +6,13 @@ few per cent, and a ratio of arms that ran in turn in one process repeats best.
 """
 
 import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,43 @@ def in_turn(arms: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict[str
             if repeat > 0:
                 seconds[name].append(time.process_time() - began)
     return seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """What a whole command took."""
+
+    printed: str
+    cpu_seconds: float
+    wall_seconds: float
+    peak_mb: float
+    """Resident at most."""
+
+
+def process(command: list[str]) -> Process:
+    """Run `worldtube COMMAND` in a process of its own, with one thread."""
+    began = time.perf_counter()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "worldtube", *command],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert running.stdout is not None
+    with running.stdout as out:
+        printed = out.read()
+    _, status, usage = os.wait4(running.pid, 0)
+    running.returncode = os.waitstatus_to_exitcode(status)
+    if running.returncode:
+        raise SystemExit(f"worldtube {' '.join(command)} failed with {running.returncode}")
+    unit = 1e-6 if sys.platform == "darwin" else 1024e-6
+    return Process(
+        printed=printed,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        wall_seconds=time.perf_counter() - began,
+        peak_mb=usage.ru_maxrss * unit,
+    )
 
 
 def summary(seconds: list[float]) -> dict[str, float]:

@@ -26,7 +26,9 @@ def at_home(monkeypatch):
         "generate_time",
         "minute",
         "cached_rollout",
+        "plan",
         "serve",
+        "watermark",
     ):
         sys.modules.pop(name, None)
 
@@ -233,6 +235,53 @@ def test_minute_measures_each_process_alone(tmp_path):
     assert len(table_of(json.loads(path.read_text()))) == 4
 
 
+def meets_the_bars(errors):
+    """Half of the errors under a fifth, nothing told to be less than seven tenths of what it is."""
+    for what in ("time", "memory"):
+        assert errors[f"{what}_median"] < 0.2
+        assert errors[f"{what}_least"] > -0.3
+
+
+def test_plan_was_right():
+    import plan
+    from table import newest
+
+    record = newest("plan")
+    results = record["results"]
+    requests = [one for one in results if not one["request"].startswith("train")]
+    assert len(requests) == 20 == len({one["request"] for one in requests})
+    meets_the_bars(plan.errors(requests))
+    meets_the_bars(plan.errors(results))
+    assert record["config"]["errors"] == plan.errors(results)
+    for one in results:
+        assert one["time_off"] == pytest.approx(
+            one["planned_cpu_seconds"] / one["cpu_seconds"] - 1, abs=0.01
+        )
+
+
+def test_plan_is_compared_with_processes(tmp_path):
+    import plan
+    from table import plan as table_of
+
+    save_tiny(tmp_path / "m.safetensors")
+    options = ["--model", str(tmp_path / "m.safetensors"), "--out", str(tmp_path / "r.json")]
+    record = check(plan.main(["--only", "0", *options]))
+    (one,) = record["results"]
+    assert one["request"] == "image --size 32x32" and one["cpu_seconds"] > 0.5
+    assert 50 < one["peak_mb"] < 8000 and one["memory_off"] > -0.3
+    assert record["config"]["errors"]["time_median"] == abs(one["time_off"])
+    assert len(table_of(record)) == 4
+
+
+@pytest.mark.slow
+def test_plan_is_right_here_and_now(tmp_path):
+    import plan
+
+    chosen = ["3", "5", "9", "15", "19"]
+    record = check(plan.main(["--only", *chosen, "--out", str(tmp_path / "r.json")]))
+    meets_the_bars(record["config"]["errors"])
+
+
 def test_serve_pages_through_what_is_there(tmp_path):
     pytest.importorskip("fastapi")
     import serve
@@ -241,3 +290,22 @@ def test_serve_pages_through_what_is_there(tmp_path):
     results = check(path)["results"]
     assert [one["count"] for one in results] == [3] * 4
     assert all(0 < one["least_ms"] <= one["median_ms"] <= one["most_ms"] for one in results)
+
+
+def test_watermark_records_fill_their_tables(tmp_path):
+    import table
+    import watermark
+
+    arguments = ["--sizes", "64", "--count", "1", "--generated", "0", "--secrets", "2"]
+    paths = watermark.main([*arguments, "--repeats", "1", "--out", str(tmp_path)])
+    costs, foreign, kept = map(check, paths)
+    assert costs["results"][0]["side"] == 64
+    assert len(foreign["results"]) == len(watermark.ENCODERS)
+    assert all(one["claimed"] == one["trials_claimed"] == 0 for one in foreign["results"])
+    found = {one["attack"]: one for one in kept["results"]}
+    assert found["H.264 again, CRF 28"]["named"] == found["H.264 again, CRF 28"]["count"] == 1
+    page = (
+        "<!-- table: watermark -->\n<!-- end -->\n<!-- table: watermark_foreign -->\n<!-- end -->"
+    )
+    filled = table.filled(page, tmp_path)
+    assert "| H.264 again, CRF 28 | **100 %**" in filled and "| all | 5 | **0** |" in filled

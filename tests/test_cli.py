@@ -41,10 +41,11 @@ def test_generate_writes_a_clip(weights, tmp_path, capsys):
     out, strip = tmp_path / "a.mp4", tmp_path / "a.png"
     code, printed, _ = run(
         "generate", "a red ball", "--model", weights, "--seconds", 1, "--steps", 2, "--seed", 3, "--out", out,
-        "--strip", strip, "--json", capsys=capsys,
+        "--strip", strip, "--json", "--guidance-interval", 0.2, 0.8, capsys=capsys,
     )  # fmt: skip
     told = json.loads(printed)
     assert code == 0 and told["seed"] == 3 and told["path"] == str(out)
+    assert told["guidance_interval"] == [0.2, 0.8]
     clip = video.read(out)
     assert clip.num_frames == told["num_frames"] == 13 and str(clip.size) == "64x64"
     assert video.read(strip).num_frames == 1
@@ -113,10 +114,15 @@ def test_every_task_is_a_command(task, weights, tmp_path, capsys):
     names = {"clip": tmp_path / "clip.mp4", "picture": tmp_path / "picture.png"}
     arguments = [str(a).format(**names) for a in TASK_ARGUMENTS[task]]
     out = tmp_path / ("out.png" if task == "image" else "out.mp4")
-    code, printed, err = run(
-        task, *arguments, "--model", weights, "--steps", 1, "--out", out, capsys=capsys
-    )
+    arguments = [task, *arguments, "--model", weights, "--steps", 1, "--out", out]
+    code, told, err = run("plan", *arguments, "--json", capsys=capsys)
+    assert code == 0 and not out.exists(), err
+    code, printed, err = run(*arguments, capsys=capsys)
     assert code == 0, err
+    told = json.loads(told)
+    assert (told["num_frames"], told["passes"]) == (FRAMES[task], 1)
+    assert told["size"] in printed and told["peak_mb"] > told["memory_mb"]["network"] > 0
+    assert told["cpu_seconds"] == pytest.approx(sum(told["stages_cpu_seconds"].values()), abs=0.01)
     made = video.read(out)
     assert made.num_frames == FRAMES[task] and f"{made.num_frames} frames" in printed
     words = {"generate", "image", "storyboard"}
@@ -192,6 +198,11 @@ def test_same_seed_same_bytes(weights, tmp_path, capsys):
         (["generate", "a", "--model", "{weights}", "--out", "{out}/none/a.mp4"], "does not exist"),
         (["generate", "a", "--model", "{weights}", "--out", "{out}/a.xyz"], "xyz"),
         (["image", "a", "--model", "{weights}", "--size", "0x0", "--out", "{out}/a.png"], "0"),
+        (["plan", "genrate", "a"], "did you mean 'generate'"),
+        (["plan", "generate", "", "--model", "{weights}"], "empty"),
+        (["plan", "train", "laptp"], "did you mean 'laptop'"),
+        (["plan", "train", "tiny", "--device", "cuda"], "device 'cuda'"),
+        (["plan", "train", "student", "--codec", "{weights}"], "without a teacher"),
         (["train", "laptp"], "did you mean 'laptop'"),
         (["record", "tabeltop", "--out", "{out}/d", "--count", "1"], "did you mean 'tabletop'"),
         (["record", "tabletop", "--out", "{out}/d", "--count", "0"], "count 0"),
@@ -217,6 +228,48 @@ def test_bad_input_gets_one_sentence_and_two(arguments, words, weights, tmp_path
     assert words in printed.err
     assert "Traceback" not in printed.err
     assert not list(out.iterdir()), "something was written"
+
+
+def test_plan_says_where_time_and_memory_go(weights, tmp_path, capsys):
+    arguments = ["a red ball", "--seconds", 11, "--steps", 1, "--model", weights]
+    code, printed, _ = run("plan", "generate", *arguments, capsys=capsys)
+    lines = dict(line.split("  ", 1) for line in printed.splitlines())
+    assert code == 0 and list(lines) == ["clip", "network", "seconds", "peak memory"]
+    assert "64x64, 133 frames" in lines["clip"] and "passes" in lines["network"]
+    assert "start" in lines["seconds"] and "MB" in lines["peak memory"]
+    for arguments in ([], ["--help"], ["train"]):
+        code, printed, _ = run("plan", *arguments, capsys=capsys)
+        assert code == 0 and "worldtube plan train RECIPE" in printed
+
+
+def test_plan_of_a_training_run(weights, capsys):
+    arguments = ["plan", "train", "tiny", "--codec", weights, "--rows", 16]
+    code, printed, err = run(*arguments, "--json", capsys=capsys)
+    assert code == 0, err
+    told = json.loads(printed)
+    frame = (64 // (8 * Card().patch)) ** 2
+    assert told["tokens"] == 2 * frame * (7 * 7 + 1), "one row in eight is an image"
+    assert told["peak_mb"] > told["memory_mb"]["gradients"] > 0
+    steps = told["stages_cpu_seconds"]
+    assert set(steps) == {"start", "prepare", "rows", "network", "optimizer"}
+    assert 20 * told["step_cpu_seconds"] == pytest.approx(
+        sum(steps[part] for part in ("rows", "network", "optimizer")), abs=0.01
+    )
+    code, printed, _ = run(*arguments, capsys=capsys)
+    assert code == 0 and "16 rows" in printed and "peak memory" in printed
+
+
+def test_what_cannot_fit_is_refused_before_it_is_made(weights, tmp_path, capsys, monkeypatch):
+    from worldtube.generate import budget
+
+    monkeypatch.setattr(budget, "available", lambda device: 60e6)
+    arguments = ["generate", "a red ball", "--size", "512x512", "--model", weights]
+    for more in (["--seconds", 2], ["--seconds", 12]):  # in memory, and as it is made
+        for command in ([], ["plan"]):
+            out = ["--out", tmp_path / "a.mp4"]
+            code, _, err = run(*command, *arguments, *more, *out, capsys=capsys)
+            assert code == 2 and "0.06 GB is free" in err and "would fit" in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_foreign_prompt_is_told_and_made(weights, tmp_path, capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """Law 8: every example runs, every help block in the docs is what the command prints."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_every_command_is_in_the_docs():
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem)
 def test_example(example, tmp_path):
     done = subprocess.run(
-        [sys.executable, example], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        [sys.executable, example], cwd=tmp_path, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout or list(tmp_path.iterdir())
@@ -50,6 +51,30 @@ def test_python_blocks_of_the_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_guide_to_provenance(tmp_path):
+    """Its commands run in order, end as it says, and print first what it says they print."""
+    page = (ROOT / "docs" / "guides" / "provenance.md").read_text()
+    shell = f'worldtube() {{ "{sys.executable}" -m worldtube "$@"; }}; python() {{ "{sys.executable}" "$@"; }}; '
+    seen = 0
+    for block in re.findall(r"```(?:console|python)\n(.*?)```", page, re.DOTALL):
+        if not block.startswith("$ "):
+            (tmp_path / "block.py").write_text(block)
+            block = "$ python block.py"
+        for command, printed in re.findall(r"^\$ (.*)\n?((?:^(?!\$ ).+\n)*)", block, re.MULTILINE):
+            done = subprocess.run(
+                ["bash", "-c", shell + command],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            assert done.returncode == int("exit code 1" in command), done.stderr
+            assert not printed or done.stdout.startswith(printed), done.stdout
+            seen += 1
+    assert seen >= 7
+    assert json.loads((tmp_path / "longer.json").read_text())["verdict"] == "made_here"
 
 
 def test_the_weights_ship_and_are_small():

@@ -130,14 +130,14 @@ def layout(grid: Grid, patch: int, *, causal: bool = False) -> Layout:
 
 
 def select(layout: Layout, keep: Tensor) -> Layout:
-    """Some tokens, keep (n,) bool, of one row; they stay at their places, in their frames and pieces."""
+    """Some tokens, keep (n,) bool; they stay at their places, in their rows, frames and pieces."""
     upto = torch.cat([torch.zeros(1, dtype=torch.long), keep.long().cumsum(0)])
     return replace(
         layout,
         positions=layout.positions[keep],
         frames=layout.frames[keep],
         kinds=layout.kinds[keep],
-        bounds=(0, int(upto[-1])),
+        bounds=tuple(int(upto[bound]) for bound in layout.bounds),
         spans=tuple(sorted({int(upto[bound]) for bound in layout.spans})),
     )
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,7 +54,8 @@ def folders(tmp_path_factory):
 
 def batches(folders, **more):
     options = {"weights": None, "rows": 6, "patch": 2, "seed": 0, "no_words": torch.zeros(1, 1280)}
-    return Batches(folders, tokens_of=lambda z: patchify(z, 2), **(options | more))
+    options |= {"tokens_of": lambda z: patchify(z, 2)}
+    return Batches(folders, **(options | more))
 
 
 def test_a_batch_depends_on_its_number_only(folders):
@@ -196,3 +198,26 @@ def test_truth_map():
     assert told[blue, 0].tolist() == told[cup, 0].tolist() == [[1, 0], [0, 0]]
     assert told[-2, 1].tolist() == [[0, 0], [0, 1]]
     assert told.sum() == 3
+
+
+def test_a_square_is_cut_from_a_wide_clip_anywhere_along_it(tmp_path):
+    torch.manual_seed(0)
+    codec = VideoCodec(CodecConfig(channels=4, encoder_widths=(8, 8), decoder_widths=(8, 8))).eval()
+    frames = np.random.default_rng(0).integers(0, 256, (5, 16, 64, 3), np.uint8)
+    captions = {c: "words" for c in ("short", "medium", "long")}
+    with Catalog(tmp_path / "wide", mode="a") as catalog:
+        clip = Clip(frames=frames, fps=12.0)
+        catalog.append([catalog_row("wide", 1, 0, clip, captions, {"objects": []})])
+        cache_latents(catalog, codec, version="one")
+        cache_text(catalog, TextEncoder())
+    options = {"patch": 1, "tokens_of": lambda z: patchify(z, 1), "rows": 20}
+    mix = Mix(images=0, drop_words=0)
+    whole = batches([tmp_path / "wide"], mix=mix, **options).batch(0)
+    cut = batches([tmp_path / "wide"], mix=replace(mix, square=True), **options).batch(0)
+    assert whole.layout.lengths == (2 * 2 * 8,) * 20 and cut.layout.lengths == (2 * 2 * 2,) * 20
+    first = whole.tokens[:32].view(2, 2, 8, -1)
+    found = set()
+    for tokens in cut.tokens.split(8):
+        square = tokens.view(2, 2, 2, -1)
+        found |= {x for x in range(7) if torch.equal(square, first[:, :, x : x + 2])}
+    assert len(found) > 3

@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from replay import Replay
 
 from worldtube.errors import RequestError
 from worldtube.evaluate import reader, seam
 from worldtube.evaluate.seam import Crossing, crossing, follow, loop_point, requests, seams
+from worldtube.generate import engine
 from worldtube.generate.tasks import TASKS
+from worldtube.models.gaussian import GaussianModel
 from worldtube.video import Clip, Size
 
 SEED = 8_000_000
@@ -139,3 +142,27 @@ def test_it_refuses_what_it_cannot_use(tmp_path) -> None:
         seam.measure(Replay({"x": np.zeros((1, 64, 64, 3), np.uint8)}), prompts=tmp_path)
     with pytest.raises(RequestError, match="count 0"):
         seam.measure(Replay({"x": np.zeros((1, 64, 64, 3), np.uint8)}), count=0)
+
+
+@pytest.mark.parametrize("name", ["extend", "extend backward", "loop", "connect"])
+def test_the_engine_itself_leaves_no_seam(name) -> None:
+    """On the model whose answers are exact, parts of its own true clips: what is at a seam is what is everywhere."""
+    model, count = GaussianModel(), 300
+    place = model.layout(model.grid(Size(1, 1), seam.NUM_FRAMES, model.fps)).positions
+    root = torch.linalg.cholesky(model.covariance(place)).float()
+    generator = torch.Generator().manual_seed(0)
+    drawn = [root @ torch.randn(seam.NUM_FRAMES, 3, generator=generator) for _ in range(count)]
+    show = model.decoder(model.grid(Size(1, 1), seam.NUM_FRAMES, model.fps))
+    clips = [Clip(frames=show(values), fps=model.fps) for values in drawn]
+    asked = [replace(requests(c, "", i)[name], guidance=1.0) for i, c in enumerate(clips)]
+    total = asked[0].num_frames
+    made = torch.stack(engine.sample(model, asked)[1])  # (count, n, 3)
+    if name == "loop":  # round and round: what was made, and then the first frames again
+        made = torch.cat([made[:, :total], made[:, :2]], dim=1)
+    speed, true = made.diff(dim=1), torch.stack(drawn).diff(dim=1)  # (count, n - 1, 3)
+    places = seams(asked[0])
+    assert len(places) == {"extend": 1, "extend backward": 1}.get(name, 2)
+    for at in (one or total for one in places):
+        assert 0.85 < speed[:, at - 1].abs().mean() / true.abs().mean() < 1.15
+        turn = speed[:, at] - speed[:, at - 1]
+        assert 0.85 < turn.abs().mean() / true.diff(dim=1).abs().mean() < 1.15

@@ -70,6 +70,12 @@ def test_a_job_becomes_files(worker, known):
     assert details["seed"] == 5 and details["video"] == id and details["size"] == "32x16"
 
 
+def test_the_longest_prompt_that_is_accepted_is_made(worker, known):
+    id = add(worker, asked(known, prompt="a ball. " * 4000))
+    worker.step()
+    assert len(told(worker, id)["prompt"]) == 32000 and told(worker, id)["status"] == "completed"
+
+
 def test_alike_jobs_are_made_together(worker, known, monkeypatch):
     batches = []
     make = engine.generate
@@ -250,13 +256,15 @@ def test_the_small_moderation(monkeypatch):
         moderation.check_frames(np.zeros((2, 4, 4, 3), np.uint8), "default")
 
 
-def test_an_endpoint_for_moderation(worker, known):
-    seen = []
+def test_an_endpoint_for_moderation(worker, known, monkeypatch):
+    seen, keys = [], set()
+    monkeypatch.setenv("WORLDTUBE_MODERATION_KEY", "secret")
 
     class Endpoint(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
             seen.append(asked)
+            keys.add(self.headers["authorization"])
             answer = {"results": [{"flagged": asked == "bad"}]}
             self.send_response(500 if asked == "broken" else 200)
             self.end_headers()
@@ -281,6 +289,7 @@ def test_an_endpoint_for_moderation(worker, known):
         pass
     assert told(worker, good)["status"] == "completed"
     assert told(worker, bad)["error"]["code"] == "moderation_blocked"
+    assert keys == {"Bearer secret"}
     frames = [one for one in seen if isinstance(one, list)]
     assert len(frames) == 4 and frames[0][0]["image_url"]["url"].startswith("data:image/png")
     listener.shutdown()

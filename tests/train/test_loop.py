@@ -10,11 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from worldtube.codec import CodecConfig, VideoCodec
 from worldtube.data.catalog import Catalog
 from worldtube.data.catalog import row as catalog_row
-from worldtube.data.latents import cache_latents, cache_text
+from worldtube.data.latents import TRUTH_CHANNELS, cache_latents, cache_text, cache_truth
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.models import LocalModel, load, load_codec, save, save_codec
 from worldtube.records import read
@@ -24,6 +25,7 @@ from worldtube.train import checkpoint, patterns
 from worldtube.train.loop import train
 from worldtube.train.optimizer import learning_rate
 from worldtube.train.recipes import RECIPES
+from worldtube.train.start import repatched
 from worldtube.train.student import StudentConfig
 from worldtube.video import Clip
 
@@ -41,7 +43,7 @@ def row(i):
         "medium": "a square moves right",
         "long": f"a square moves to the right on a light ground, take {i}",
     }
-    return catalog_row("square", 1, i, clip, captions, {"seed": i})
+    return catalog_row("square", 1, i, clip, captions, {"seed": i, "objects": []})
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,7 @@ def prepared(tmp_path_factory):
         catalog.append([row(i) for i in range(12)])
         assert cache_latents(catalog, codec, version=version) == 12
         assert cache_text(catalog, TextEncoder()) == 12
+        assert cache_truth(catalog, codec.stride) == 12
         assert cache_latents(catalog, codec, version=version) == 0
     return folder
 
@@ -263,6 +266,7 @@ def test_a_student_comes_closer_to_its_teacher(prepared, tmp_path):
     config = replace(
         RECIPES["student"][1],
         model=CONFIG.model,
+        patch=2,
         rows=4,
         steps=80,
         rate=3e-3,
@@ -275,6 +279,8 @@ def test_a_student_comes_closer_to_its_teacher(prepared, tmp_path):
         train(config, **where, out=tmp_path / "student")
     teacher = train(replace(CONFIG, steps=60, rate=3e-3), **where, out=tmp_path / "teacher")
     start = tmp_path / "teacher" / "model.safetensors"
+    with pytest.raises(RequestError, match="its teacher's, 2, is"):
+        train(replace(config, patch=1), **where, start=start, out=tmp_path / "other")
     student = train(config, **where, start=start, out=tmp_path / "student")
     losses = [line["loss"] for line in read(tmp_path / "student" / "record.jsonl")[1]]
     assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:20])
@@ -287,3 +293,30 @@ def test_a_student_comes_closer_to_its_teacher(prepared, tmp_path):
         assert torch.equal(found, wanted.transformer.token_out.weight.to(found.dtype))
     with pytest.raises(DataError, match="no student"):
         load(start, fast=True)
+
+
+def test_a_finer_patch_starts_where_a_coarser_one_ended(prepared, tmp_path):
+    where = {"data": [prepared / "data"], "codec": prepared / "codec.safetensors"}
+    with_truth = replace(CONFIG, model=replace(CONFIG.model, truth_width=1), steps=6)
+    coarse = train(with_truth, **where, out=tmp_path / "coarse").transformer
+    state = {name: value.float() for name, value in coarse.state_dict().items()}
+    start = tmp_path / "coarse" / "model.safetensors"
+    fine = repatched(state, 2, 1)
+    cells = torch.randn(5, state["token_in.weight"].shape[1] // 4)
+    flat = cells.repeat_interleave(4, dim=1)  # (c p q): every cell of a patch the same
+    arms = [F.linear(x, w["token_in.weight"]) for x, w in ((flat, state), (cells, fine))]
+    torch.testing.assert_close(*arms)
+    h = torch.randn(5, coarse.config.width)
+    for name in ("token_out", "truth_out"):
+        whole, part = (F.linear(h, w[f"{name}.weight"], w[f"{name}.bias"]) for w in (state, fine))
+        torch.testing.assert_close(part, whole.view(5, -1, 4).mean(-1))
+    with pytest.raises(RequestError, match="divisor of 2"):
+        repatched(state, 2, 3)
+
+    losses = {}
+    for name, begin in (("started", start), ("fresh", None)):
+        train(replace(with_truth, patch=1), **where, start=begin, out=tmp_path / name)
+        made = load(tmp_path / name / "model.safetensors", dtype=torch.float32)
+        assert made.card.patch == 1 and made.transformer.config.truth_width == TRUTH_CHANNELS
+        losses[name] = read(tmp_path / name / "record.jsonl")[1][0]["loss"]
+    assert losses["started"] < losses["fresh"]

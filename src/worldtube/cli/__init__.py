@@ -4,6 +4,8 @@ Owns what is printed and the exit codes: 0 done, 1 failed, 2 the caller's fault,
 is printed. Knows nothing of how anything is done.
 """
 
+import atexit
+import gc
 import logging
 import os
 import select
@@ -12,15 +14,19 @@ from collections.abc import Callable, Sequence
 
 from worldtube.cli.data import cache, record
 from worldtube.cli.make import MAKE
+from worldtube.cli.plan import plan
 from worldtube.cli.serve import keys, serve, worker
 from worldtube.cli.tell import evaluate, info
 from worldtube.cli.train import train
+from worldtube.cli.verify import verify
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     **MAKE,
+    "plan": ("what a command would cost, in time and memory, before it is run", plan),
     "serve": ("the Videos API of OpenAI's clients, on this machine", serve),
     "worker": ("make the videos of a server that runs elsewhere", worker),
     "keys": ("make, list and revoke a server's keys", keys),
+    "verify": ("where a file comes from: its credentials and watermark", verify),
     "record": ("simulate a world and record clips", record),
     "cache": ("latents and words of recorded clips, once", cache),
     "train": ("train the transformer (tiny, laptop, gpu), the codec or the reader", train),
@@ -32,6 +38,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; errors become one sentence on stderr."""
+    atexit.register(gc.freeze)  # or the interpreter walks through all of torch once more, in 0.4 s
     try:
         try:
             return _main(list(sys.argv[1:] if arguments is None else arguments))

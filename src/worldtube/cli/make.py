@@ -5,17 +5,25 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from worldtube.cli.arguments import folder_exists, parse
 from worldtube.cli.bar import Bar
+
+if TYPE_CHECKING:
+    from worldtube.generate.request import Request
+    from worldtube.generate.session import Session
 
 LONG = 10.0
 """Seconds from which on a clip goes to its file while it is made."""
 
 
-def _make(task: str, rest: list[str]) -> int:
-    """The task's own options, those of every task, and where to write with which model."""
+def read_task(
+    task: str, rest: list[str], *, before: str = ""
+) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+    """From a task's command line: its arguments, its own options and those of every task, and where to write
+    with which model and from which files. before: words of the command line that come before the task.
+    """
     import inspect
 
     import tyro
@@ -41,6 +49,7 @@ def _make(task: str, rest: list[str]) -> int:
         strip: Path | None = None,
         model: Path | None = None,
         fast: bool = False,
+        sign_prompt: bool = False,
         json: bool = False,
     ) -> None:
         """Args:
@@ -48,11 +57,19 @@ def _make(task: str, rest: list[str]) -> int:
         strip: also write a PNG of frames side by side
         model: weight file; the embedded model when not said
         fast: a few steps by the model's student, where it has one
+        sign_prompt: the signed credentials hold the prompt too
         json: print one JSON object about the clip
         """
 
     size = primitive(Size, "WxH", Size.parse)
-    clip = primitive(Clip, "FILE", read)
+    given: dict[Path, None] = {}  # files that clips were read from, in order
+
+    def read_given(word: str) -> Clip:
+        clip = read(word)
+        given[Path(word)] = None
+        return clip
+
+    clip = primitive(Clip, "FILE", read_given)
     kinds = {Size | None: size | None, Clip: clip, Clip | None: clip | None}
     hints = get_type_hints(TASKS[task])
     parameters, words = [], []
@@ -83,13 +100,18 @@ def _make(task: str, rest: list[str]) -> int:
     shared = [f"    {name}: {meaning}" for name, (_, _, meaning) in OPTIONS.items()]
     more = ["    " + line.strip() for line in own_help if line.strip()]
     described.__doc__ = "\n".join([inspect.cleandoc(TASKS[task].__doc__ or ""), *shared, *more])
-    where, values = parse(described, task, rest)
+    where, values = parse(described, before + task, rest)
     values = {name: value for name, value in values.items() if value is not None}
     args = [value for name in words for value in values.pop(name)]
-    return _run(task, args, values, **where)
+    return args, values, where | {"parents": tuple(given)}
 
 
-def _run(
+def _make(task: str, rest: list[str]) -> int:
+    args, values, where = read_task(task, rest)
+    return _run(*prepared(task, args, values, **where), **where)
+
+
+def prepared(
     task: str,
     args: list[Any],
     values: dict[str, Any],
@@ -98,8 +120,11 @@ def _run(
     strip: Path | None,
     model: Path | None,
     fast: bool,
-    json: bool,
-) -> int:
+    **_: Any,
+) -> tuple["Session", "Request", bool]:
+    """A loaded model, the request, and whether its frames go to their file while they are made; what is wrong
+    with either is told first.
+    """
     for path in (out, strip):
         if path is not None:
             folder_exists(path)
@@ -107,7 +132,7 @@ def _run(
     from worldtube.generate.tasks import OPTIONS, TASKS
 
     TASKS[task](*args, **values)  # what is wrong in itself is told before anything is loaded
-    from worldtube.generate.layout import plan
+    from worldtube.generate.layout import outline
     from worldtube.generate.session import load
 
     session = load(model, fast=fast)
@@ -115,8 +140,10 @@ def _run(
         asked = {name: default for name, (_, default, _) in OPTIONS.items()}
         values = {k: v for k, v in values.items() if k not in asked or v != asked[k]}
     request = session.request(task, *args, **values)
-    one = plan(session.model, request)  # and what does not fit, before anything is made
+    one = outline(session.model, request)  # and what does not fit, before anything is made
     video.check_format(out, still=one.num_frames == 1)
+    if strip is not None:
+        video.check_format(strip, still=True)
     words = " ".join(dict.fromkeys(piece.prompt for piece in one.pieces)).strip()
     if words and not session.model.familiar(words):
         print(
@@ -124,15 +151,36 @@ def _run(
             " table, and water); the clip is made all the same",
             file=sys.stderr,
         )
+    return session, request, one.num_frames > LONG * one.fps and out.suffix[1:] in video.STREAMED
+
+
+def _run(
+    session: "Session",
+    request: "Request",
+    streamed: bool,
+    *,
+    out: Path,
+    strip: Path | None,
+    parents: tuple[Path, ...],
+    sign_prompt: bool,
+    json: bool,
+    **_: Any,
+) -> int:
+    from worldtube import provenance, video
+    from worldtube.video import Clip
+
     with Bar("denoising") as bar:
-        if one.num_frames > LONG * one.fps and out.suffix[1:] in video.STREAMED:
-            details = session.write(request, out, progress=bar)
+        if streamed:
+            details = session.write(
+                request, out, parents=parents, sign_prompt=sign_prompt, progress=bar
+            )
         else:
             clip = session.run(request, progress=bar)
             details = clip.details
-            clip.save(out)
+            clip.save(out, parents=parents, sign_prompt=sign_prompt)
     if strip is not None:
-        video.save_image(video.strip(video.read(out), frames=8), strip)
+        picture = Clip(frames=video.strip(video.read(out), frames=8)[None], fps=1)
+        provenance.write(picture, strip, details=details | {"task": "strip"}, parents=[out])
     if json:
         _print_json(details | {"path": str(out)})
     else:

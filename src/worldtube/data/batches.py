@@ -60,6 +60,8 @@ class Mix:
     """Rows without words, for guidance."""
     window: int = 9
     """Latent frames of a longer clip that are shown at once."""
+    square: bool = False
+    """Cut a square from clips that are wide or tall, anywhere along them, as most trainers do: for comparison."""
 
 
 class Batches:
@@ -178,6 +180,8 @@ class Batches:
             words = self.no_words if dropped else unpack_text(clip[f"text_{caption}"])
             latents = unpack_latents(clip["latents"])  # (C, t, h, w)
             known = self._truth(clip, latents)
+            if self.mix.square:
+                latents, known = _square(rng, latents, known)
             if len(shots) > 1:
                 pieces.append(self._piece(latents, known, words, clip["fps"], start, causal))
                 start += clip["num_frames"] / clip["fps"] + CUT
@@ -265,6 +269,14 @@ class _Piece:
             words=self.words,
             truth=self.truth[keep],
         )
+
+
+def _square(rng: np.random.Generator, *maps: Tensor) -> list[Tensor]:
+    """The same square of every map (C, t, h, w)."""
+    height, width = maps[0].shape[-2:]
+    side = min(height, width)
+    y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+    return [z[..., y : y + side, x : x + side] for z in maps]
 
 
 def _episodes(ids: Sequence[str]) -> list[tuple[str, ...]]:

@@ -21,7 +21,8 @@ from worldtube.diffusion import schedule
 from worldtube.diffusion.guidance import classifier_free
 from worldtube.diffusion.samplers import EVALUATIONS, SAMPLERS
 from worldtube.errors import RequestError
-from worldtube.generate.layout import Hop, Plan, hops, plan, row
+from worldtube.generate import budget
+from worldtube.generate.layout import PIXELS_AT_ONCE, Hop, Outline, Plan, hops, plan, row
 from worldtube.generate.memory import Memory, Read, recall
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
@@ -48,9 +49,16 @@ class Generated(Clip):
     details: dict[str, Any] = field(default_factory=dict)
     """Model, seed, sizes and times."""
 
-    def save(self, path: str | Path) -> Path:
-        """Write MP4, WebM, GIF, WebP or PNG, by the name's ending; whole or not at all."""
-        return provenance.write(self, path, details=self.details)
+    def save(
+        self, path: str | Path, *, parents: Sequence[str | Path] = (), sign_prompt: bool = False
+    ) -> Path:
+        """Write MP4, WebM, GIF, WebP or PNG, by the name's ending: watermarked and signed, whole or not at all.
+
+        parents: files that it was made from. sign_prompt: the signed credentials hold the prompt too.
+        """
+        return provenance.write(
+            self, path, details=self.details, parents=parents, sign_prompt=sign_prompt
+        )
 
 
 def _levels(request: Request, layout: Layout, start: Tensor, shift: float) -> Tensor:
@@ -280,10 +288,13 @@ class Show:
             stop = grid.frames if bool(ready.all()) else int((~ready).float().argmax())
             if self.decoder is None:
                 self.decoder = self.model.decoder(grid)
-            if piece.num_frames and stop > self.frame:
-                a, b = self.first + self.frame * each, self.first + stop * each
+            size = self.model.pixels(grid)
+            few = max(1, PIXELS_AT_ONCE // (grid.stride * size.width * size.height))
+            while piece.num_frames and self.frame < stop:
+                last = min(stop, self.frame + few)
+                a, b = self.first + self.frame * each, self.first + last * each
                 frames = self.decoder(values[a:b])[: piece.num_frames - self.shown]
-                self.shown += len(frames)
+                self.shown, self.frame = self.shown + len(frames), last
                 yield frames
             self.frame = stop
             if stop < grid.frames:
@@ -300,6 +311,7 @@ def stream(
     look: Look | None = None,
 ) -> Iterator[np.ndarray]:
     """The clip's frames as they are done, in blocks uint8 (T, H, W, 3): a minute needs no more memory than a hop."""
+    budget.check(model, [request], streamed=True)
     show: Show | None = None
     for plans, values, done in walk(model, [request], progress=progress, look=look):
         show = show or Show(model, plans[0])
@@ -325,6 +337,7 @@ def generate(
         group = requests[first : first + batch]
         began = time.perf_counter()
         share = _share(progress, first, len(requests), len(group))
+        budget.check(model, group)
         watch = look and _numbered(look, first)
         plans, tokens = sample(model, group, progress=share, look=watch)
         for request, one, values in zip(group, plans, tokens, strict=True):
@@ -348,7 +361,9 @@ def generate(
     return clips
 
 
-def describe(model: VideoModel, request: Request, one: Plan, num_frames: int) -> dict[str, Any]:
+def describe(
+    model: VideoModel, request: Request, one: Plan | Outline, num_frames: int
+) -> dict[str, Any]:
     """What is said of a clip's making: the model and the request, without what was given."""
     told = {f.name: getattr(request, f.name) for f in fields(request) if f.name != "given"}
     told["shots"] = [asdict(shot) for shot in request.shots]

@@ -22,6 +22,9 @@ SINK_SECONDS = 2.0
 """How long before a window its anchor, the clip's first frame, is said to have been at most: farther back than
 training ever saw would be out of the network's ken."""
 
+PIXELS_AT_ONCE = 2**20
+"""Pixels that are decoded together, unless one latent frame has more: memory does not grow with a clip."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
@@ -82,8 +85,38 @@ class Hop:
     again. None of a clip that is not causal."""
 
 
-def plan(model: VideoModel, request: Request) -> Plan:
-    """Lay a request out. Raises RequestError for what does not fit."""
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """A piece before anything of it is encoded or drawn."""
+
+    grid: Grid
+    prompt: str
+    num_frames: int
+    """Frames that are shown."""
+    cut: bool
+    given: Given | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """A request's shapes alone."""
+
+    pieces: tuple[Stretch, ...]
+    size: Size
+    fps: float
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that are shown."""
+        return sum(piece.num_frames for piece in self.pieces)
+
+    @property
+    def cuts(self) -> int:
+        return sum(piece.cut for piece in self.pieces)
+
+
+def outline(model: VideoModel, request: Request) -> Outline:
+    """The shapes of a request, at no cost whatever its size. Raises RequestError for what does not fit."""
     fps = request.fps or _own_fps(request.given) or model.fps
     size = request.size or _own_size(model, request.given)
     begins, total = _begins(model, request, fps)
@@ -94,28 +127,44 @@ def plan(model: VideoModel, request: Request) -> Plan:
     pieces, time = [], 0.0
     order = sorted(begins)
     for begin, end in zip(order, [*order[1:], total], strict=True):
-        here, given = begins[begin], placed.get(begin)
+        here = begins[begin]
         time += CUT * here.cut
         shown = max(0, end - begin)
         frames = shown or placed[begin].clip.num_frames  # what lies after the end is given
-        grid = model.grid(size, _coded(model, frames), fps, start=begin / fps + time)
-        layout = model.layout(grid, causal=request.causal)
+        pieces.append(
+            Stretch(
+                grid=model.grid(size, _coded(model, frames), fps, start=begin / fps + time),
+                prompt=here.prompt,
+                num_frames=shown,
+                cut=here.cut,
+                given=placed.get(begin),
+            )
+        )
+    return Outline(pieces=tuple(pieces), size=size, fps=fps)
+
+
+def plan(model: VideoModel, request: Request) -> Plan:
+    """Lay a request out, with what is given encoded. Raises RequestError for what does not fit."""
+    shapes = outline(model, request)
+    pieces = []
+    for here in shapes.pieces:
+        layout = model.layout(here.grid, causal=request.causal)
         known = torch.zeros(layout.bounds[-1], model.token_width)
         start = torch.ones(layout.bounds[-1])
-        if given is not None:
-            _put(model, given, size, known, start)
+        if here.given is not None:
+            _put(model, here.given, shapes.size, known, start)
         pieces.append(
             Piece(
-                grid=grid,
+                grid=here.grid,
                 layout=layout,
                 known=known,
                 start=start,
                 prompt=here.prompt,
-                num_frames=shown,
+                num_frames=here.num_frames,
                 cut=here.cut,
             )
         )
-    return Plan(pieces=tuple(pieces), fps=fps)
+    return Plan(pieces=tuple(pieces), fps=shapes.fps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +289,11 @@ def _kept(
     return torch.from_numpy(blocks.all(axis=(1, 3, 5)).reshape(-1))
 
 
+def reach(count: int, window: int, cuts: int) -> int:
+    """How many of a clip's latent frames are seen at once: all of them, or a window."""
+    return count if count <= window * min(3, 1 + cuts) else window
+
+
 def hops(one: Plan, window: int, *, stepwise: bool = False) -> Iterator[Hop]:
     """In which order a plan is made when at most `window` latent frames are seen at once (a shot, up to three).
 
@@ -251,7 +305,7 @@ def hops(one: Plan, window: int, *, stepwise: bool = False) -> Iterator[Hop]:
     count = int(frames.max()) + 1
     free = one.start > 0
     todo = frames[free].unique().tolist()
-    whole = count <= window * min(3, 1 + one.cuts) or len(todo) == 0
+    whole = reach(count, window, one.cuts) == count or len(todo) == 0
     if whole and not (stepwise and todo):
         past = (frames < todo[0]) & causal if todo else torch.zeros_like(free)
         yield Hop(seen=torch.ones_like(free), made=free, past=past)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 60.0
 MAX_STEPS = 1000
-MAX_PROMPT = 4000
+MAX_PROMPT = 32000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,6 +84,8 @@ class Request:
     """What is already known."""
     num_frames: int | None = None
     """Exact number of frames, in place of `seconds`."""
+    task: str = ""
+    """The entry of TASKS that it was asked for as; told in the file, and nothing depends on it."""
     shots: tuple[Shot, ...] = ()
     """Shots with words and durations of their own, in place of `seconds`; `prompt` is put before each."""
 

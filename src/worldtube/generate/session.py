@@ -3,7 +3,8 @@
 Knows nothing of its own; it joins `models` and the engine for people who type Python.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from worldtube import models, provenance
 from worldtube.generate import engine
 from worldtube.generate.engine import Generated
-from worldtube.generate.layout import plan
+from worldtube.generate.layout import outline
 from worldtube.generate.request import Request
 from worldtube.generate.tasks import TASKS
 from worldtube.models.model import VideoModel
@@ -31,16 +32,31 @@ class Session:
         return engine.generate(self.model, [request], progress=progress)[0]
 
     def write(
-        self, request: Request, path: str | Path, *, progress: engine.Progress | None = None
+        self,
+        request: Request,
+        path: str | Path,
+        *,
+        parents: Sequence[str | Path] = (),
+        sign_prompt: bool = False,
+        progress: engine.Progress | None = None,
     ) -> dict[str, Any]:
         """Carry out one request into an mp4 or webm file as its frames are made; returns the details.
 
         However long the clip, memory stays that of a few seconds. Ctrl-C leaves a file of what is done.
+        parents, sign_prompt: as for `Generated.save`.
         """
-        one = plan(self.model, request)
+        one = outline(self.model, request)
         details = engine.describe(self.model, request, one, one.num_frames)
         frames = engine.stream(self.model, request, progress=progress)
-        provenance.write_blocks(frames, path, fps=one.fps, caption=request.prompt, details=details)
+        provenance.write_blocks(
+            frames,
+            path,
+            fps=one.fps,
+            caption=request.prompt,
+            details=details,
+            parents=parents,
+            sign_prompt=sign_prompt,
+        )
         return details
 
     def request(self, task: str, *args: Any, **kwargs: Any) -> Request:
@@ -50,10 +66,11 @@ class Session:
         def timed(value: Any) -> Any:
             return retime(value, fps) if isinstance(value, Clip) and value.num_frames > 1 else value
 
-        return TASKS[task](
+        request = TASKS[task](
             *(timed(value) for value in args),
             **self.defaults | {name: timed(value) for name, value in kwargs.items()},
         )
+        return replace(request, task=task)
 
     def _task(
         self, name: str, *args: Any, progress: engine.Progress | None = None, **kwargs: Any

@@ -23,6 +23,8 @@ class Options(TypedDict, total=False):
     steps: int
     sampler: str
     guidance: float
+    guidance_interval: tuple[float, float]
+    guidance_rescale: float
     negative_prompt: str
     shift: float | None
     lag: int
@@ -274,6 +276,16 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
         float | None,
         None,
         f"how strongly the words pull, 1 is none; when not said {Request.guidance:g}, or 2 where pictures are kept",
+    ),
+    "guidance_interval": (
+        tuple[float, float],
+        Request.guidance_interval,
+        "lowest and highest noise level at which the words pull",
+    ),
+    "guidance_rescale": (
+        float,
+        Request.guidance_rescale,
+        "how far contrast that guidance adds is taken back: 0 not at all, 1 wholly",
     ),
     "negative_prompt": (str, "", "what guidance pushes away from"),
     "shift": (

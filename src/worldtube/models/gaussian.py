@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from worldtube.errors import RequestError
+from worldtube.models.model import Footprint
 from worldtube.tokens import Grid, Layout, Words, behind
 from worldtube.tokens import layout as layout_of
 from worldtube.video import Clip, Size
@@ -82,6 +83,12 @@ class GaussianModel:
 
     def pixels(self, grid: Grid) -> Size:
         return Size(grid.width, grid.height)
+
+    def footprint(self, *, causal: bool = False) -> Footprint:
+        """Some ten matrices of a row's tokens in float64, with the past among them."""
+        return Footprint(
+            token=64 * self.token_width, pair=80, remembered=64 * causal, decoded=32, encoded=32
+        )
 
     def familiar(self, prompt: str) -> bool:
         return True

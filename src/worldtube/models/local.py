@@ -20,7 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from worldtube.codec import CODECS, CodecConfig, VideoCodec
+from worldtube.codec.autoencoder import FINE, FRAMES
 from worldtube.errors import DataError, NotFound, RequestError, unknown
+from worldtube.models.model import Footprint
 from worldtube.text.encoder import FAMILIAR, TextEncoder
 from worldtube.tokens import Grid, Layout, Words, patchify, unpatchify
 from worldtube.tokens import layout as layout_of
@@ -30,6 +32,8 @@ from worldtube.video import Clip, Size
 FORMAT = 1
 EMBEDDED = "worldtube-small"
 MAX_PIXELS = 1024 * 1024
+SCRATCH = 1.5
+"""Memory of convolutions to that of their tensors: the library behind them takes some of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +146,20 @@ class LocalModel:
     def pixels(self, grid: Grid) -> Size:
         cell = self.stride[1] // self.card.patch
         return Size(grid.width * cell, grid.height * cell)
+
+    def footprint(self, *, causal: bool = False) -> Footprint:
+        """From the widest moments: inside SwiGLU with six modulations a token, on the codec's fine grid or where its
+        pixels are rounded. What is remembered are keys and values, and the keys turned to where they are."""
+        config, each = self.transformer.config, self.transformer.token_in.weight.element_size()
+        codec, fine, floats = self.codec.config, FRAMES * FINE * FINE, 4 * 3
+        kept = self.codec.decoder.enter.weight.element_size()
+        return Footprint(
+            token=each * (9 * config.width + 4 * config.hidden),
+            pair=causal * (1 + each * (2 + config.width // config.head_width)),
+            remembered=causal * each * 2 * 3 * config.depth * config.width,
+            decoded=SCRATCH * max(codec.decoder_widths[0] * (6 * kept + 4) / fine, 3.5 * floats),
+            encoded=SCRATCH * (codec.encoder_widths[0] * 8 * 4 / fine + 3 * floats),
+        )
 
     def familiar(self, prompt: str) -> bool:
         """Whether a prompt is near what the model was trained on (topic only); True when it cannot tell."""

@@ -4,6 +4,7 @@ Owns the seam. Knows nothing of requests, tasks or HTTP.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +12,22 @@ from torch import Tensor
 
 from worldtube.tokens import Grid, Layout, Words
 from worldtube.video import Clip, Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Working memory in bytes, beyond the weights."""
+
+    token: float
+    """Per token that the network looks at."""
+    pair: float
+    """Per pair of such tokens."""
+    remembered: float
+    """Per token of a causal clip that is done."""
+    decoded: float
+    """Per pixel that is decoded at once."""
+    encoded: float
+    """Per pixel of a given clip."""
 
 
 @runtime_checkable
@@ -49,6 +66,10 @@ class VideoModel(Protocol):
 
     def pixels(self, grid: Grid) -> Size:
         """The picture size that a lattice decodes to."""
+        ...
+
+    def footprint(self, *, causal: bool = False) -> Footprint:
+        """What it takes in memory to compute; causal: tokens see no later frames."""
         ...
 
     def familiar(self, prompt: str) -> bool:

@@ -1,26 +1,63 @@
-"""The one door out: every clip that we made leaves through `write`. Owns what is written about a clip's making.
+"""The one door out: every clip or picture that we made leaves through `write` or `write_blocks`.
 
-For now that is a plain statement, `details` as JSON in the container's comment: anyone can remove or change
-it, so it proves nothing. Signatures and watermarks belong here. Knows files only through `video`.
+Owns the order: watermark, encode, look at what came of it, sign, check, fsync, rename; a file appears whole
+and signed, or not at all. How it was made is said twice: `details` as JSON in the container's comment, which
+anyone can change, and in the signed credentials. `verify` says where a file comes from.
 """
 
+import hashlib
 import json
-from collections.abc import Iterable
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from worldtube import video
-from worldtube.errors import DataError
+from worldtube.errors import DataError, NotFound, RequestError
+from worldtube.provenance import credentials
+from worldtube.provenance import identity as identities
+from worldtube.provenance.credentials import PROMPTS, TOLD
+from worldtube.provenance.identity import Identity
+from worldtube.provenance.verdict import VERDICTS, Report, verify
+from worldtube.provenance.watermark import RUN, Mark, Search
 from worldtube.video import Clip
 
+__all__ = ["VERDICTS", "Identity", "Report", "read_details", "verify", "write", "write_blocks"]
 
-def write(clip: Clip, path: str | Path, *, details: dict[str, Any]) -> Path:
-    """Write a clip, whole or not at all, with how it was made (anything that JSON holds) in its comment."""
+logger = logging.getLogger(__name__)
+
+
+def write(
+    clip: Clip,
+    path: str | Path,
+    *,
+    details: Mapping[str, Any],
+    parents: Sequence[str | Path] = (),
+    sign_prompt: bool = False,
+    identity: Identity | None = None,
+) -> Path:
+    """Write a clip, whole or not at all: watermarked, with how it was made, signed.
+
+    details: anything that JSON holds; `credentials.TOLD` names what is signed of it.
+    parents: files that this was made from; what is known of each goes into the credentials.
+    sign_prompt: also sign the prompts. identity: the installation's own when not said.
+    A webm cannot be signed: it is watermarked, and a warning says so.
+    """
     path = Path(path)
-    text = json.dumps(details, ensure_ascii=False, sort_keys=True, default=str)
-    video.write(clip, path, comment=text)
+    video.check_format(path, still=clip.num_frames == 1)
+
+    def encode(part: Path, mark: Mark, comment: str) -> int:
+        frames = np.concatenate(list(mark([clip.frames])))
+        marked = Clip(frames=frames, fps=clip.fps, caption=clip.caption)
+        video.write(marked, part, comment=comment)
+        return clip.num_frames
+
+    _leave(path, encode, details, parents, sign_prompt, identity)
     return path
 
 
@@ -30,11 +67,28 @@ def write_blocks(
     *,
     fps: float,
     caption: str,
-    details: dict[str, Any],
+    details: Mapping[str, Any],
+    parents: Sequence[str | Path] = (),
+    sign_prompt: bool = False,
+    identity: Identity | None = None,
 ) -> int:
     """As `write`, while frames are being made (mp4, webm); what came before a Ctrl-C is kept. Returns how many came."""
-    text = json.dumps(details, ensure_ascii=False, sort_keys=True, default=str)
-    return video.write_blocks(path, blocks, fps=fps, caption=caption, comment=text)
+    path = Path(path)
+    video.check_format(path)
+    stopped: KeyboardInterrupt | None = None
+
+    def encode(part: Path, mark: Mark, comment: str) -> int | None:
+        nonlocal stopped
+        try:
+            return video.write_blocks(part, mark(blocks), fps=fps, caption=caption, comment=comment)
+        except KeyboardInterrupt as interrupt:
+            stopped = interrupt
+            return None
+
+    count = _leave(path, encode, details, parents, sign_prompt, identity)
+    if stopped is not None:
+        raise stopped
+    return count
 
 
 def read_details(path: str | Path) -> dict[str, Any]:
@@ -46,3 +100,100 @@ def read_details(path: str | Path) -> dict[str, Any]:
     if not isinstance(details, dict):
         raise DataError(f"{path} does not say how it was made")
     return details
+
+
+def _leave(
+    path: Path,
+    encode: Callable[[Path, Mark, str], int | None],
+    details: Mapping[str, Any],
+    parents: Sequence[str | Path],
+    sign_prompt: bool,
+    identity: Identity | None,
+) -> int:
+    """The way out. encode: writes a file with a mark and a comment, and says how many frames it should have,
+    None for as many as there are. Returns how many there are."""
+    sources = [Path(parent) for parent in parents]
+    for source in sources:
+        if not source.is_file():
+            raise NotFound(f"no file {source}, from which {path.name} is said to be made")
+    if not path.parent.is_dir():
+        raise RequestError(f"no folder {path.parent} to write {path.name} in")
+    identity = identity or identities.load()
+    text = json.dumps(details, ensure_ascii=False, sort_keys=True, default=str)
+    mark = Mark(identity.secret, _name(details, sources))
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            part = Path(folder, f"made{path.suffix.lower()}")
+            wanted = encode(part, mark, text)
+            if not part.exists():  # not one frame came
+                return 0
+            count, payload = _probe(part, path.name, wanted, mark, identity)
+            sign = partial(
+                credentials.sign,
+                title=path.name,
+                details=details,
+                watermark=payload,
+                parents=sources,
+                sign_prompt=sign_prompt,
+            )
+            whole = _signed(part, path.name, sign, identity)
+            _sync(whole, os.O_RDWR)
+            whole.replace(path)
+            _sync(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise RequestError(f"{path} cannot be written: {error.strerror}") from error
+    return count
+
+
+def _name(details: Mapping[str, Any], sources: Sequence[Path]) -> bytes:
+    """What tells a generation from others: what was asked and from which files. The same again has the same name."""
+    told = {name: details[name] for name in TOLD + PROMPTS if name in details and name != "task"}
+    hashes = []
+    for source in sources:
+        with open(source, "rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return json.dumps([told, hashes], sort_keys=True, default=str).encode()
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _probe(
+    part: Path, name: str, wanted: int | None, mark: Mark, identity: Identity
+) -> tuple[int, str]:
+    """Decode what was encoded: how many frames there are, and the payload if the watermark can be read."""
+    search, count = Search(), 0
+    for block in video.read_blocks(part, num_frames=RUN):
+        search.add(block)
+        count += len(block)
+    # Equal frames of an animated picture may have become one that is shown for longer.
+    if wanted not in (None, count) and part.suffix[1:] in video.STREAMED:
+        raise DataError(f"{name} was written with {wanted} frames and holds {count}")
+    found = search.result(identity.secret)
+    if found.found and found.payload == mark.payload:
+        return count, mark.payload
+    logger.warning("%s is too small or too flat to hold the watermark", name)
+    return count, ""
+
+
+def _signed(part: Path, name: str, sign: Callable[..., Any], identity: Identity) -> Path:
+    """The signed copy of a file; the file itself, with a warning, where it cannot be signed."""
+    if part.suffix[1:] not in credentials.MIME:
+        can = ", ".join(credentials.MIME)
+        logger.warning(
+            "%s holds no credentials: its format has no place for them (%s do)", name, can
+        )
+        return part
+    try:
+        import c2pa  # noqa: F401 - only to see whether it is there
+    except ImportError:
+        logger.warning("%s is not signed: pip install c2pa-python", name)
+        return part
+    whole = part.with_name(f"signed{part.suffix}")
+    sign(part, whole, identity)
+    return whole

@@ -2,12 +2,14 @@
 measure of how near a prompt is to a few sentences. It misses most of what a person would refuse.
 
 Owns the checks; knows nothing of jobs. `--moderation off` leaves them out, an address replaces them by an
-endpoint in the format of OpenAI's /v1/moderations, which sees prompts and frames.
+endpoint in the format of OpenAI's /v1/moderations, which sees prompts and frames
+(its key: WORLDTUBE_MODERATION_KEY in the environment).
 """
 
 import base64
 import io
 import json
+import os
 import re
 import unicodedata
 import urllib.request
@@ -108,7 +110,10 @@ def _data_url(frame: np.ndarray) -> str:
 
 def _ask(address: str, what: Any) -> None:
     body = json.dumps({"model": "omni-moderation-latest", "input": what}).encode()
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"}
+    if key := os.environ.get("WORLDTUBE_MODERATION_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(address, body, headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             flagged = any(one["flagged"] for one in json.load(answer)["results"])

@@ -157,6 +157,7 @@ def serve_worker(config: ServeConfig, device: str) -> None:
 
 def _child() -> None:
     logging.basicConfig(level=logging.WARNING, format="worldtube: %(message)s")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # callers' faults are their own
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's Ctrl-C the supervisor tells
     told = json.loads(sys.stdin.buffer.readline())
     config = ServeConfig.from_json(told["config"])

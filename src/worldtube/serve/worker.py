@@ -231,6 +231,7 @@ class Worker:
             provenance.write_blocks(frames(), path, fps=fps, caption="", details=details)
         else:
             clip = Clip(frames=np.concatenate(list(frames())), fps=fps)
+            # What it was made of lies in videos/ID/in/, uploads as they came: `parents` of the signature to be.
             provenance.write(clip, path, details=details)
         leases.check(job)
         # Reading it whole shows that it plays; a few frames of it are kept.

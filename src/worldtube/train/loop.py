@@ -18,7 +18,7 @@ from torch import Tensor
 from worldtube import models
 from worldtube.data.batches import Batch, Batches, Mix, draw
 from worldtube.data.catalog import Catalog
-from worldtube.data.latents import CAPTIONS
+from worldtube.data.latents import CAPTIONS, TRUTH_CHANNELS
 from worldtube.diffusion import noise as noising
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.generate import engine
@@ -27,6 +27,7 @@ from worldtube.models.local import Card, LocalModel
 from worldtube.records import Run
 from worldtube.train import checkpoint, patterns
 from worldtube.train.optimizer import Optimizer, learning_rate
+from worldtube.train.start import repatched
 from worldtube.train.student import Distillation, StudentConfig
 from worldtube.transformer import Transformer, TransformerConfig
 from worldtube.video import Size, save_image, sheet
@@ -51,6 +52,8 @@ class TrainConfig:
     """Sizes of the network."""
     size: int = 64
     """Native picture side, pixels."""
+    patch: int = 2
+    """Latent cells per token side."""
     rows: int = 32
     """Clips in a packed batch."""
     steps: int = 10_000
@@ -139,6 +142,76 @@ def loss_of(
     return loss, numbers
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What the steps of a run work with."""
+
+    model: LocalModel
+    no_words: Tensor
+    """(S, E) states of the empty prompt."""
+    version: str
+    """Of the codec's latents."""
+    objective: Callable[..., tuple[Tensor, dict[str, float]]]
+    """The loss, of (transformer, batch, step)."""
+    optimizer: Optimizer
+
+    def batches(self, config: TrainConfig, data: list[Path]) -> Batches:
+        """Rows of catalogs with latents and words."""
+        return Batches(
+            data,
+            weights=config.weights or None,
+            rows=config.rows,
+            patch=self.model.card.patch,
+            seed=config.seed,
+            no_words=self.no_words,
+            tokens_of=self.model.tokens,
+            version=self.version,
+            truth=config.model.truth_width > 0,
+            mix=config.mix,
+        )
+
+
+def setup(config: TrainConfig, *, codec: Path, start: Path | None, name: str = "") -> Setup:
+    """As before the first step; arguments as for `train`. Raises RequestError for a student without a teacher."""
+    network, version = models.load_codec(codec)
+    card = Card(name=name, patch=config.patch, width=config.size, height=config.size)
+    area = card.patch**2
+    sizes = replace(
+        config.model,
+        token_width=network.channels * area,
+        truth_width=TRUTH_CHANNELS * area if config.model.truth_width else 0,
+    )
+    torch.manual_seed(config.seed)  # the only use of the global generator: initial weights
+    transformer = Transformer(sizes)
+    teacher = None
+    if config.student is not None and start is None:
+        raise RequestError(
+            "a student was asked for without a teacher (accepted: --start, a model file)"
+        )
+    if start is not None:
+        other = models.load(start, dtype=torch.float32)
+        teacher = other.transformer
+        if config.student is not None and other.card.patch != card.patch:
+            raise RequestError(
+                f"patch {card.patch} is not accepted for a student; its teacher's, {other.card.patch}, is"
+            )
+        transformer.load_state_dict(repatched(teacher.state_dict(), other.card.patch, card.patch))
+        teacher.to(getattr(torch, config.dtype))
+    transformer.to(config.device, getattr(torch, config.dtype)).train()
+    model = LocalModel(card, network, transformer)
+    no_words = model.text.encode([""])[0]
+    objective = partial(loss_of, config=config)
+    if config.student is not None and teacher is not None:
+        distillation = Distillation(teacher, no_words, config.student, config.device)
+        objective = partial(distillation, seed=config.seed)
+    optimizer = Optimizer(
+        transformer, muon=config.muon, weight_decay=config.weight_decay, ema_steps=config.ema_steps
+    )
+    return Setup(
+        model=model, no_words=no_words, version=version, objective=objective, optimizer=optimizer
+    )
+
+
 def train(
     config: TrainConfig,
     *,
@@ -156,43 +229,11 @@ def train(
     a checkpoint written. Ctrl-C does the same.
     """
     out.mkdir(parents=True, exist_ok=True)
-    network, version = models.load_codec(codec)
-    card = Card(name=out.name, width=config.size, height=config.size)
-    sizes = replace(config.model, token_width=network.channels * card.patch**2)
-    torch.manual_seed(config.seed)  # the only use of the global generator: initial weights
-    transformer = Transformer(sizes)
-    teacher = None
-    if config.student is not None and start is None:
-        raise RequestError(
-            "a student was asked for without a teacher (accepted: --start, a model file)"
-        )
-    if start is not None:
-        teacher = models.load(start, dtype=torch.float32).transformer
-        transformer.load_state_dict(teacher.state_dict())
-        teacher.to(getattr(torch, config.dtype))
-    transformer.to(config.device, getattr(torch, config.dtype)).train()
-    model = LocalModel(card, network, transformer)
+    made = setup(config, codec=codec, start=start, name=out.name)
+    model, optimizer, objective = made.model, made.optimizer, made.objective
+    transformer, sizes = model.transformer, model.transformer.config
     model.bank = caption_bank(model, data)
-    no_words = model.text.encode([""])[0]
-    objective = partial(loss_of, config=config)
-    if config.student is not None and teacher is not None:
-        distillation = Distillation(teacher, no_words, config.student, config.device)
-        objective = partial(distillation, seed=config.seed)
-    batches = Batches(
-        data,
-        weights=config.weights or None,
-        rows=config.rows,
-        patch=card.patch,
-        seed=config.seed,
-        no_words=no_words,
-        tokens_of=model.tokens,
-        version=version,
-        truth=config.model.truth_width > 0,
-        mix=config.mix,
-    )
-    optimizer = Optimizer(
-        transformer, muon=config.muon, weight_decay=config.weight_decay, ema_steps=config.ema_steps
-    )
+    batches = made.batches(config, data)
     saved = checkpoint.load(out)
     step = 0
     if saved is not None:

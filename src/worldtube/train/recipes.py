@@ -18,7 +18,7 @@ RECIPES: dict[str, tuple[str, TrainConfig]] = {
         ),
     ),
     "laptop": (
-        "the model that ships: 64x64, 2 s, 12 fps, on two CPU cores over one or more sittings",
+        "what ships begins so: 64x64, 2 s, 12 fps, on two CPU cores over one or more sittings",
         TrainConfig(
             model=TransformerConfig(width=192, depth=6, hidden=512, truth_width=56),
             rows=32,
@@ -29,12 +29,27 @@ RECIPES: dict[str, tuple[str, TrainConfig]] = {
             mix=Mix(images=0.07, splits=0.12, causal=0.1),
         ),
     ),
-    "student": (
-        "four steps in place of twenty-four, from the model in --start; under an hour on one core",
+    "fine": (
+        "what ships ends so: patches of one latent cell, from the model of `laptop` in --start; 90 minutes on one core",
         TrainConfig(
-            model=TransformerConfig(width=192, depth=6, hidden=512, truth_width=56),
+            model=TransformerConfig(width=192, depth=6, hidden=512, truth_width=14),
+            patch=1,
             rows=16,
-            steps=1000,
+            steps=2600,
+            rate=2e-3,
+            warmup=60,
+            decay=0.3,
+            ema_steps=300,
+            mix=Mix(images=0.07, splits=0.1, causal=0.08),
+        ),
+    ),
+    "student": (
+        "four steps in place of sixteen, from the model of `fine` in --start; a quarter of an hour on one core",
+        TrainConfig(
+            model=TransformerConfig(width=192, depth=6, hidden=512, truth_width=14),
+            patch=1,
+            rows=10,
+            steps=200,
             rate=1e-3,
             warmup=20,
             decay=0.5,

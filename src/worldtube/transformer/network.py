@@ -38,7 +38,8 @@ class TransformerConfig:
     hidden: int = 704
     """Inner width of SwiGLU, about 8/3 of D."""
     truth_width: int = 0
-    """Numbers per token that a middle block also predicts in training (object classes); 0 for none."""
+    """Numbers per token that a middle block also predicts in training (object classes); 0 for none. Training sets
+    it from the data where it is not 0."""
     truth_block: int = 3
     """After which block the truth is predicted."""
 

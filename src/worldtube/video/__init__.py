@@ -8,7 +8,7 @@ or webp, whole or not at all. Nothing else in the project opens a media file.
 from worldtube.video.clip import Clip, Size
 from worldtube.video.fit import fit, fit_mask, retime
 from worldtube.video.pictures import save_image, sheet, strip
-from worldtube.video.reader import decode, read, read_tags
+from worldtube.video.reader import decode, read, read_blocks, read_tags
 from worldtube.video.writer import (
     FORMATS,
     STREAMED,
@@ -30,6 +30,7 @@ __all__ = [
     "fit",
     "fit_mask",
     "read",
+    "read_blocks",
     "read_tags",
     "retime",
     "save_image",

@@ -73,6 +73,33 @@ def read(
     return Clip(frames=np.stack(frames), fps=float(rate), caption=caption)
 
 
+def read_blocks(source: str | Path | bytes, *, num_frames: int) -> Iterator[np.ndarray]:
+    """The frames of a media file as stored, uint8 (T, H, W, 3) with T = num_frames but for the last.
+
+    Of a video, memory holds one block. Errors are those of `read`.
+    """
+    name = "the given bytes" if isinstance(source, bytes) else str(source)
+    with _open(source, name) as file:
+        try:
+            picture = _picture(file)
+            if picture is None and not _whole(file):
+                raise DataError(f"{name} is cut off")
+            timed = _decoded(file, 1.0) if picture is None else _from_pillow(picture)[0]
+            block: list[np.ndarray] = []
+            for _, frame in timed:
+                if block and frame.shape != block[0].shape:
+                    raise DataError(f"{name} changes its frame size within the video")
+                block.append(frame)
+                if len(block) == num_frames:
+                    yield np.stack(block)
+                    block = []
+            if block:
+                yield np.stack(block)
+        except (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise DataError(f"{name} cannot be read as video: {reason}") from error
+
+
 def decode(data: bytes) -> Clip:
     """The clip that `encode` made bytes of."""
     return read(data)

@@ -1,0 +1,48 @@
+"""What is foretold of a training run: a batch's tokens and memory from a few rows."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_loop import CONFIG, prepared  # noqa: F401 - a fixture
+
+from worldtube.errors import RequestError
+from worldtube.train import cost
+from worldtube.train.loop import setup
+
+
+def predict(prepared, config=CONFIG, **more):  # noqa: F811
+    return cost.predict(config, codec=prepared / "codec.safetensors", **more)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_few_rows_tell_of_many(prepared, named, monkeypatch):  # noqa: F811
+    config = replace(CONFIG, rows=32, size=32)
+    data = {"data": [prepared / "data"]} if named else {}
+    few = predict(prepared, config, **data)
+    monkeypatch.setattr(cost, "ROWS", 32)
+    many = predict(prepared, config, **data)
+    assert few.tokens == pytest.approx(many.tokens, rel=0.1)
+    assert few.memory["gradients"] == pytest.approx(many.memory["gradients"], rel=0.15)
+    assert few.weights == many.weights and few.step.keys() == many.step.keys()
+    assert all((part > 0).all() for part in few.step.values())
+    if named:
+        made = setup(config, codec=prepared / "codec.safetensors", start=None)
+        batches = made.batches(config, **data)
+        tokens = [batches.batch(step).layout.bounds[-1] for step in range(8)]
+        assert few.tokens == pytest.approx(sum(tokens) / 8, rel=0.1)
+
+
+def test_what_is_kept_is_counted_once():
+    layer, x = torch.nn.Linear(8, 8), torch.ones(4, 8)
+    kept = cost._Kept(layer)
+    with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
+        y = layer(x).square()  # keeps x and what the layer made of it
+        y = y * y.exp()  # and y, and its exponential
+    assert sum(kept.bytes.values()) == 4 * 4 * 8 * 4
+    assert y.requires_grad
+
+
+def test_devices_that_are_not_told_of(prepared):  # noqa: F811
+    with pytest.raises(RequestError, match="device 'cuda' cannot be planned"):
+        predict(prepared, replace(CONFIG, device="cuda"))
