@@ -251,13 +251,23 @@ def test_models_and_health(client, server):
     assert httpx2.get(f"{server.url}/docs").status_code == 200
 
 
-def test_provenance_check(client, made):  # 19, as far as the hash goes
+def test_provenance_check(client, made):  # 18 and 19
     data = client.videos.download_content(made.id).read()
-    found = client.content_provenance_checks.create(file=("a.mp4", data, "video/mp4"))
-    exact = next(one for one in found.results if one.type == "exact_hash")
-    assert exact.outcome == "detected" and exact.video_id == made.id
-    found = client.content_provenance_checks.create(file=("a.mp4", data[:-1], "video/mp4"))
-    assert next(one for one in found.results if one.type == "exact_hash").outcome == "not_detected"
+    file = bytearray(data)
+
+    def check():
+        found = client.content_provenance_checks.create(file=("a.mp4", bytes(file), "video/mp4"))
+        return {one.type: one for one in found.results}
+
+    found = check()
+    assert found["exact_hash"].outcome == "detected" and found["exact_hash"].video_id == made.id
+    assert found["c2pa"].validation_state == "trusted" and found["c2pa"].model == "gaussian"
+    assert found["c2pa"].verdict == "made_here" and found["c2pa"].generated_at
+    assert found["worldtube_watermark"].outcome in ("detected", "not_detected")
+    file[file.index(b"mdat") + 40] ^= 1
+    found = check()
+    assert found["exact_hash"].outcome == "not_detected"
+    assert found["c2pa"].validation_state == "invalid" and found["c2pa"].verdict == "altered"
 
 
 def test_stream_preview_and_cancel(client, server):

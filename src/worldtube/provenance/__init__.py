@@ -177,7 +177,7 @@ def _probe(
     found = search.result(identity.secret)
     if found.found and found.payload == mark.payload:
         return count, mark.payload
-    logger.warning("%s is too small or too flat to hold the watermark", name)
+    logger.warning("%s does not hold the watermark: too small, too flat or too busy", name)
     return count, ""
 
 

@@ -40,7 +40,17 @@ class Seen:
 def examine(source: Path, out: Path, kind: Kind, *, fps: float, limits: Limits) -> Seen:
     """Check an upload and write it anew: a picture as PNG, a clip at `fps` as lossless MP4, for a character also
     what moves in it, cut out, beside it. Raises RequestError."""
-    told = {"source": str(source), "out": str(out), "kind": kind, "fps": fps, **asdict(limits)}
+    return Seen(**_apart(source, limits, {"out": str(out), "kind": kind, "fps": fps}))
+
+
+def signals(source: Path, *, limits: Limits) -> dict[str, Any]:
+    """What `provenance.verify` finds in an upload, as JSON holds it. Raises RequestError."""
+    return _apart(source, limits, {"out": "", "kind": "signals", "fps": 0.0})
+
+
+def _apart(source: Path, limits: Limits, asked: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a process of its own."""
+    told = {"source": str(source), **asked, **asdict(limits)}
     command = [sys.executable, "-m", "worldtube.serve.media", json.dumps(told)]
     try:
         done = subprocess.run(
@@ -59,7 +69,7 @@ def examine(source: Path, out: Path, kind: Kind, *, fps: float, limits: Limits) 
         ) from error
     if "error" in answer:
         raise RequestError(answer["error"])
-    return Seen(**answer)
+    return answer
 
 
 def _limit(cpu_seconds: float, memory_mb: int) -> None:
@@ -141,9 +151,11 @@ def _run(told: dict[str, Any]) -> dict[str, Any]:
     )
     limits = Limits(**told)
     _limit(limits.cpu_seconds, limits.memory_mb)
-    from worldtube import video
+    from worldtube import provenance, video
 
     still = _look(source, limits)
+    if kind == "signals":
+        return provenance.verify(source).told
     if kind == "picture":
         if not still:
             raise RequestError("the file is a video (accepted: a picture; a video can be extended)")

@@ -60,15 +60,42 @@ def check(here: Here, caller: Needed, asked: Annotated[Asked[Check], Depends(ask
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     row = here.jobs.file(digest)
-    exact = {"type": "exact_hash", "outcome": "detected" if row else "not_detected"}
+    exact = {"type": "exact_hash", "outcome": _outcome(row is not None)}
     if row is not None and row["owner"] == caller.id:
         exact |= {"video_id": row["id"], "model": row["model"]}
-    # The signature and the watermark join here, as `provenance.verify(path)` finds them.
     return {
         "object": "content_provenance_check",
         "created_at": int(time.time()),
-        "results": [exact],
+        "results": [*_signals(here.signals(path)), exact],
     }
+
+
+def _signals(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The credentials and the watermark of `provenance.verify`, each as a result."""
+    credentials, mark = report["credentials"], report["watermark"] or {}
+    made = credentials["generation"]
+    return [
+        {
+            "type": "c2pa",
+            "outcome": _outcome(credentials["state"] != "not_present"),
+            "validation_state": credentials["state"],
+            "issuer": credentials["issuer"] or None,
+            "model": made.get("model"),
+            "generated_at": credentials["made_at"] or None,
+            "verdict": report["verdict"],
+            "reasons": report["reasons"],
+        },
+        {
+            "type": "worldtube_watermark",
+            "outcome": _outcome(mark.get("found", False)),
+            "score": mark["agree"] / mark["of"] if mark.get("of") else None,
+            "p_value": mark.get("p_value"),
+        },
+    ]
+
+
+def _outcome(found: bool) -> str:
+    return "detected" if found else "not_detected"
 
 
 @router.get("/healthz", tags=["operation"])

@@ -73,6 +73,11 @@ class Server:
         with self._decoders:
             return media.examine(source, out, kind, fps=fps, limits=self.limits)
 
+    def signals(self, source: Path) -> dict[str, Any]:
+        """Where an upload comes from, as `provenance.verify` tells it. Raises RequestError."""
+        with self._decoders:
+            return media.signals(source, limits=self.limits)
+
     def admit(self, caller: Caller) -> None:
         """Let one more job of this key in, by its rate. Raises ApiError."""
         rate = caller.rate_per_minute or self.config.rate_per_minute
