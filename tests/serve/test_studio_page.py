@@ -65,7 +65,7 @@ class Signing(MemoryFileSystem):
     protocol = "signing"
 
     def sign(self, path, expiration=100, **kwargs):
-        return f"https://bucket.example{path}"
+        return f"https://bucket.example/{path}"
 
 
 def test_files_of_a_bucket_can_be_had_from_the_server(tmp_path):

@@ -201,9 +201,7 @@ def content(
     return _file(here, _key(row, name), kind, f"{id}{Path(name).suffix}", redirect=redirect)
 
 
-@router.get(
-    "/{id}/preview", response_class=Response, responses={204: {"description": "none yet"}}
-)
+@router.get("/{id}/preview", response_class=Response, responses={204: {"description": "none yet"}})
 def preview(here: Here, caller: Needed, id: str) -> Any:
     """Ours: a small moving picture of what it will be, as far as the model can tell by now; 204 before the first."""
     row = _row(here, caller, id)

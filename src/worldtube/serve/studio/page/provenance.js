@@ -6,30 +6,25 @@ import { h } from "./dom.js";
 const kept = new Map();
 const NAMES = { c2pa: "Signed credentials", worldtube_watermark: "Watermark in the picture", exact_hash: "Exact copy" };
 
-/** Results of a check -> {tone: "good" | "some" | "none" | "bad", words, more}. */
+/** Results of a check -> {tone: "good" | "some" | "none" | "bad", words, reasons}. The verdict is the server's. */
 export function verdict(results) {
   const of = (type) => results.find((one) => one.type === type);
-  const found = (one) => one?.outcome === "detected";
-  const [signed, mark, exact] = [of("c2pa"), of("worldtube_watermark"), of("exact_hash")];
-  const state = signed?.validation_state;
-  const who = signed?.issuer ? ` by ${signed.issuer}` : "";
-  if (state === "invalid") {
-    return { tone: "bad", words: "Changed after signing", more: "The file carries credentials, and it is not what was signed." };
+  const signed = of("c2pa"), copy = of("exact_hash")?.outcome === "detected";
+  const reasons = [...(signed?.reasons ?? []), ...(copy ? ["Byte for byte a file that this server made."] : [])];
+  const say = (tone, words) => ({ tone, words, reasons });
+  switch (signed?.verdict) {
+    case "made_here":
+      return signed.validation_state === "trusted" ? say("good", "Made with worldtube, signed") : say("some", "Made with worldtube, watermarked");
+    case "altered":
+      return say("bad", "Changed after signing");
+    case "known_other":
+      return say("some", `Signed by ${signed.issuer ?? "someone known here"}`);
+    case "unknown_other":
+      return say("some", "Signed by someone unknown here");
   }
-  if (found(signed)) {
-    return { tone: "good", words: "Made with worldtube, signed", more: `Signed${who}; nothing has changed since.` };
-  }
-  if (state === "trusted" || state === "valid") {
-    const more = found(mark) || found(exact) ? "What is seen came from here; the signature is another's." : "Not by this server.";
-    return { tone: "some", words: `Signed${who || " by someone else"}`, more };
-  }
-  if (found(mark)) {
-    return { tone: "some", words: "Made with worldtube, watermarked", more: "The watermark is there; signed credentials are not." };
-  }
-  if (found(exact)) {
-    return { tone: "some", words: "Made on this server, not signed", more: "Byte for byte a file that this server made. It carries no signature." };
-  }
-  return { tone: "none", words: "No signal found", more: "That does not say who made it." };
+  if (copy) return say("some", signed ? "Made on this server, not signed" : "Made on this server");
+  if (!reasons.length) reasons.push("That does not say who made it.");
+  return say("none", "No signal found");
 }
 
 /** The results for a file; of a video that was checked before, as they were then. */
@@ -46,11 +41,12 @@ const MARKS = { good: "✓", some: "◐", none: "○", bad: "!" };
 
 /** The verdict as a badge that opens to all that the server said. */
 export function badge(results) {
-  const { tone, words, more } = verdict(results);
+  const { tone, words, reasons } = verdict(results);
+  const hidden = ["type", "outcome", "verdict", "reasons"];
   const facts = results.map((one) => {
-    const rest = Object.entries(one).filter(([name, value]) => !["type", "outcome"].includes(name) && value !== null && value !== "");
+    const rest = Object.entries(one).filter(([name, value]) => !hidden.includes(name) && value !== null && value !== "");
     const outcome = one.outcome === "detected" ? "found" : "not found";
-    const details = rest.map(([name, value]) => `${name.replaceAll("_", " ")}: ${typeof value === "object" ? JSON.stringify(value) : value}`);
+    const details = rest.map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "number" ? Number(value.toPrecision(3)) : value}`);
     return [h("dt", {}, NAMES[one.type] ?? one.type), h("dd", {}, [outcome, ...details].join(" · "))];
   });
   const missing = ["c2pa", "worldtube_watermark"].filter((type) => !results.some((one) => one.type === type));
@@ -61,7 +57,7 @@ export function badge(results) {
   return h(
     "details", { class: `badge ${tone}` },
     h("summary", {}, h("span", { class: "mark", "aria-hidden": "true" }, MARKS[tone]), h("span", {}, words)),
-    h("p", {}, more),
+    h("div", { class: "reasons" }, reasons.map((text) => h("p", {}, text))),
     h("dl", {}, facts.flat()),
   );
 }
