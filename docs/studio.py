@@ -1,6 +1,6 @@
 """Takes the pictures of the studio in docs/gallery: a person's first ten minutes, on the model that is in the package.
 
-worldtube serve --folder NEW --port 8001 & python docs/studio.py http://127.0.0.1:8001     (needs Chromium and playwright)
+worldtube serve --folder NEW --port 8001 & python docs/studio.py http://127.0.0.1:8001  (Chromium, playwright)
 """
 
 import io
@@ -14,11 +14,11 @@ from playwright.sync_api import Page, sync_playwright
 
 FOLDER = Path(__file__).with_name("gallery")
 MADE = (
-    ("a small blue box falls onto the table", "64 × 64 square"),
-    ("a green cup slides to the left", "64 × 64 square"),
-    ("two black boxes stand still", "96 × 64 wide"),
-    ("a white ball knocks over a purple cup and the water spills", "64 × 64 square"),
-    ("a large red ball rolls to the right", "64 × 64 square"),
+    ("a small blue box falls onto the table", "64x64"),
+    ("a green cup slides to the left", "64x64"),
+    ("two black boxes stand still", "96x64"),
+    ("a white ball knocks over a purple cup and the water spills", "64x64"),
+    ("a large red ball rolls to the right", "64x64"),
 )
 MOST_BYTES = 150_000
 WAIT = 180_000
@@ -34,7 +34,7 @@ def keep(page: Page, name: str) -> None:
 def make(page: Page, prompt: str, size: str) -> None:
     page.get_by_role("radio", name="Generate").check()
     page.get_by_label("Prompt").fill(prompt)
-    page.get_by_label("Size", exact=True).select_option(label=size)
+    page.get_by_label("Size", exact=True).select_option(size)
     page.locator("#submit").click()
 
 
@@ -51,8 +51,9 @@ def still(page: Page) -> None:
                 clip.controls = false;
                 await new Promise((over) => { clip.onseeked = over; clip.currentTime = clip.duration / 2; });
             }
-            const pictures = [...document.querySelectorAll("#cards img")].slice(0, 5);
-            while (!pictures.every((one) => one.complete && one.naturalWidth)) await new Promise((over) => setTimeout(over, 50));
+            const pictures = [...document.querySelectorAll("#cards img[src]")].slice(0, 5);
+            const there = (one) => one.complete && one.naturalWidth;
+            while (!pictures.every(there)) await new Promise((over) => setTimeout(over, 50));
         }"""
     )
 

@@ -1,4 +1,4 @@
-"""The studio as a person uses it: a headless Chromium types, clicks, watches, plays, on the server of the other tests."""
+"""The studio as a person uses it: a headless Chromium types, clicks, watches and plays, on a real server."""
 
 import os
 import re
@@ -254,9 +254,11 @@ def test_with_the_keyboard_alone(page):
         name, drawn = page.evaluate(
             """() => {
                 const one = document.activeElement;
-                const box = one.matches(".chips input, .segments input") ? one.nextElementSibling : one;
+                const covered = one.matches(".chips input, .segments input");
+                const box = covered ? one.nextElementSibling : one;
                 const style = getComputedStyle(box);
-                return [one.id || one.name || one.textContent.trim(), style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2];
+                const drawn = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+                return [one.id || one.name || one.textContent.trim(), drawn];
             }"""
         )
         reached[name] = drawn
