@@ -24,8 +24,9 @@ MOST_BYTES = 150_000
 WAIT = 180_000
 
 
-def keep(page: Page, name: str) -> None:
-    picture = Image.open(io.BytesIO(page.screenshot()))
+def keep(page: Page, name: str, part: str = "") -> None:
+    shown = page.locator(part) if part else page
+    picture = Image.open(io.BytesIO(shown.screenshot()))
     path = FOLDER / f"studio-{name}.webp"
     picture.save(path, quality=82, method=6)
     assert path.stat().st_size < MOST_BYTES, f"{path} has {path.stat().st_size} bytes"
@@ -36,6 +37,7 @@ def make(page: Page, prompt: str, size: str) -> None:
     page.get_by_label("Prompt").fill(prompt)
     page.get_by_label("Size", exact=True).select_option(size)
     page.locator("#submit").click()
+    page.locator("#stage .making").wait_for()
 
 
 def done(page: Page) -> None:
@@ -78,8 +80,10 @@ def main(url: str) -> None:
         page.get_by_label("Steps").fill("")
         page.locator("summary", has_text="More settings").click()
         still(page)
-        page.locator("#stage .badge summary").click()
         keep(page, "light")
+        page.locator("#stage .badge summary").click()
+        keep(page, "badge", "#stage .badge")
+        page.locator("#stage .badge summary").click()
         page.get_by_role("button", name="Compare").click()
         page.get_by_role("button", name="Pause both").click()
         still(page)

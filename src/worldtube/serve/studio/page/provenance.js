@@ -42,7 +42,7 @@ const MARKS = { good: "✓", some: "◐", none: "○", bad: "!" };
 /** The verdict as a badge that opens to all that the server said. */
 export function badge(results) {
   const { tone, words, reasons } = verdict(results);
-  const hidden = ["type", "outcome", "verdict", "reasons"];
+  const hidden = ["type", "outcome", "verdict", "reasons", "model", "generated_at"]; // the reasons say those
   const facts = results.map((one) => {
     const rest = Object.entries(one).filter(([name, value]) => !hidden.includes(name) && value !== null && value !== "");
     const outcome = one.outcome === "detected" ? "found" : "not found";
