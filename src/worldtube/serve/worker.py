@@ -178,6 +178,14 @@ class Worker:
         nothing = Request(prompt="what made it does not matter here")
         return engine.Generated(frames=clip.frames, fps=clip.fps, request=nothing, tokens=tokens)
 
+    def _parents(self, job: Job) -> list[Path]:
+        """What a job's clip is made from: uploads as they came, videos of ours as they left."""
+        at = f"videos/{job.id}/in/"
+        there = set(self.store.names(at))
+        wanted = ((name, f"{name}.mp4") for name in ("clip", "next", "picture"))
+        found = (next((name for name in names if name in there), None) for names in wanted)
+        return [self.store.path(at + name) for name in found if name is not None]
+
     def _make(self, ready: list[tuple[Job, Request]], leases: "Leases", folder: Path) -> None:
         if not ready:
             return
@@ -227,12 +235,12 @@ class Worker:
 
         path = folder / f"{job.id}.mp4"
         details = details | {"size": str(size), "video": job.id, "task": row["task"]}
+        told: dict[str, Any] = {"details": details, "parents": self._parents(job)}
         if row["num_frames"] > LONG_SECONDS * fps:
-            provenance.write_blocks(frames(), path, fps=fps, caption="", details=details)
+            provenance.write_blocks(frames(), path, fps=fps, caption="", **told)
         else:
             clip = Clip(frames=np.concatenate(list(frames())), fps=fps)
-            # What it was made of lies in videos/ID/in/, uploads as they came: `parents` of the signature to be.
-            provenance.write(clip, path, details=details)
+            provenance.write(clip, path, **told)
         leases.check(job)
         # Reading it whole shows that it plays; a few frames of it are kept.
         made = video.read(path, fps=fps * min(1.0, KEPT_FRAMES / count))
