@@ -109,7 +109,10 @@ def main(arguments: list[str] | None = None) -> Path:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args(arguments)
     results = []
-    for size, fast in itertools.product(args.sizes, (False, True)):
+    from worldtube import models
+
+    ways = (False, True) if models.load(args.model).card.student_steps else (False,)
+    for size, fast in itertools.product(args.sizes, ways):
         asked = None if size == "own" else size
         runs = [process(asked, fast, args) for _ in range(args.repeats)]
         names = list(dict.fromkeys(name for run in runs for name in run))

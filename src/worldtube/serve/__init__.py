@@ -9,6 +9,7 @@
     moderation       what is refused
     hooks            webhooks, signed and sent
     keys             who may ask, and how much
+    studio           the page at `/`
     supervisor       the processes of `worldtube serve`
 
 Workers alone know models. The API's process never loads torch: workers announce what theirs can do.

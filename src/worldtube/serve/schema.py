@@ -238,6 +238,8 @@ class Video(BaseModel):
     rendered_size: str
     """At which size the model makes it; where smaller than `size`, it is enlarged."""
     warnings: list[str]
+    storyboard: list[Shot] | None
+    """The shots, where it is made of some."""
 
     @staticmethod
     def of(row: Mapping[str, Any]) -> "Video":
@@ -265,6 +267,7 @@ class Video(BaseModel):
             num_frames=row["num_frames"],
             rendered_size=row["rendered_size"],
             warnings=row["warnings"],
+            storyboard=[Shot(prompt=p, seconds=s) for p, s in row["spec"].get("shots", [])] or None,
         )
 
 

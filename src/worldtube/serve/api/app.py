@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from worldtube import __version__
-from worldtube.serve import schema
+from worldtube.serve import schema, studio
 from worldtube.serve.api import others, videos, webhooks
 from worldtube.serve.api.edge import Edge
 from worldtube.serve.api.errors import install
@@ -65,7 +65,7 @@ def application(config: ServeConfig) -> Any:
     app.state.server = server
     others.Queue(server, server.registry)
     install(app)
-    for room in (videos, webhooks, others):
+    for room in (videos, webhooks, others, studio):
         app.include_router(room.router)
     app.openapi = lambda: _openapi(app)
     return Edge(app, max_bytes=int(config.max_upload_mb * 1e6), registry=server.registry)

@@ -2,11 +2,11 @@
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -20,14 +20,25 @@ from worldtube.serve.schema import Check
 router = APIRouter()
 
 
-def _model(name: str, created: float) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": int(created), "owned_by": "worldtube"}
+TOLD = ("default", "fps", "size", "stride", "render_pixels")
+"""Facts of a model that are told with it; ours, and not of its aliases."""
+
+
+def _model(name: str, created: float, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    told = {fact: facts[fact] for fact in TOLD} if facts else {}
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(created),
+        "owned_by": "worldtube",
+        **told,
+    }
 
 
 @router.get("/v1/models", tags=["models"])
 def list_models(here: Here, caller: Needed) -> Any:
     models = here.jobs.models()
-    data = [_model(name, told["created_at"]) for name, told in models.items()]
+    data = [_model(name, told["created_at"], told) for name, told in models.items()]
     if data:
         data += [_model(name, data[0]["created"]) for name in ALIASES]
     return {"object": "list", "data": data}
@@ -89,21 +100,17 @@ def _outcome(found: bool) -> str:
 
 @router.get("/healthz", tags=["operation"])
 def healthz(here: Here) -> Any:
-    """Whether jobs can be taken: the database answers, and a worker has announced a model."""
+    """Whether jobs can be taken: the database answers, and a worker has announced a model; and whether with a key."""
     with here.database.reading() as connection:
         connection.execute(text("SELECT 1"))
     models = list(here.jobs.models())
-    return {"status": "ok" if models else "starting", "models": models}
+    status = "ok" if models else "starting"
+    return {"status": status, "models": models, "keys": here.keys.exist()}
 
 
 @router.get("/metrics", tags=["operation"], response_class=Response)
 def metrics(here: Here) -> Any:
     return Response(generate_latest(here.registry), media_type="text/plain; version=0.0.4")
-
-
-@router.get("/", include_in_schema=False)
-def front() -> Any:
-    return RedirectResponse("/docs")
 
 
 class Queue(Collector):

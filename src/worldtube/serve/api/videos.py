@@ -190,18 +190,20 @@ def content(
     caller: Needed,
     id: str,
     variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+    redirect: bool = True,
 ) -> Any:
+    """`redirect=false`, ours: the bytes from here, also where files lie in a bucket that could be pointed to."""
     row = _row(here, caller, id)
     if row["status"] != "completed":
         code = "video_failed" if row["status"] == "failed" else "video_not_ready"
         raise ApiError(404, code, f"video {id} is {row['status'].replace('_', ' ')}")
     name, kind = VARIANTS[variant]
-    return _file(here, _key(row, name), kind, f"{id}{Path(name).suffix}")
+    return _file(here, _key(row, name), kind, f"{id}{Path(name).suffix}", redirect=redirect)
 
 
-@router.get("/{id}/preview", response_class=Response)
+@router.get("/{id}/preview", response_class=Response, responses={204: {"description": "none yet"}})
 def preview(here: Here, caller: Needed, id: str) -> Any:
-    """Ours: a small moving picture of what it will be, as far as the model can tell by now."""
+    """Ours: a small moving picture of what it will be, as far as the model can tell by now; 204 before the first."""
     row = _row(here, caller, id)
     name = f"{id}-preview.webp"
     try:
@@ -211,7 +213,9 @@ def preview(here: Here, caller: Needed, id: str) -> Any:
         # Read at once: the next preview takes its place.
         data = path.read_bytes()
     except (NotFound, FileNotFoundError) as error:
-        raise ApiError(404, "video_not_ready", f"video {id} has no preview yet") from error
+        if row["status"] == "failed":
+            raise ApiError(404, "video_failed", f"video {id} has no preview") from error
+        return Response(status_code=204, headers={"cache-control": "no-store"})
     return Response(data, media_type="image/webp", headers={"cache-control": "no-store"})
 
 
@@ -393,8 +397,8 @@ def _source(
     return facts, source, Inputs({clip.name: clip, name: given.path})
 
 
-def _file(here: Server, key: str, kind: str, name: str) -> Response:
-    if link := here.store.link(key, LINK_SECONDS):
+def _file(here: Server, key: str, kind: str, name: str, *, redirect: bool = True) -> Response:
+    if redirect and (link := here.store.link(key, LINK_SECONDS)):
         return RedirectResponse(link, 302)
     return FileResponse(
         here.store.path(key), media_type=kind, filename=name, content_disposition_type="inline"
