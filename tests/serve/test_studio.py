@@ -107,8 +107,16 @@ def test_type_watch_play_extend(page, client):
 
     clip = page.locator("#stage video")
     clip.wait_for()
-    playing = "v => v.readyState >= 2 && v.videoWidth === 64 && v.currentTime > 0"
-    page.wait_for_function(f"({playing})(document.querySelector('#stage video'))")
+    # Not wait_for_function: it asks again by eval, which the page's rules forbid.
+    assert (
+        clip.evaluate(
+            """async (clip) => {
+            while (!(clip.readyState >= 2 && clip.currentTime > 0)) await new Promise(requestAnimationFrame);
+            return clip.videoWidth;
+        }"""
+        )
+        == 64
+    )
     badge = page.locator("#stage .badge")
     badge.wait_for()
     video_id = next(iter(client.videos.list())).id
