@@ -209,8 +209,7 @@ def sample(
 ) -> tuple[list[Plan], list[Tensor]]:
     """As `walk`, all hops: plans and tokens (n, P) of each request."""
     plans, values = [], []
-    for plans, values, _ in walk(model, requests, progress=progress, look=look):  # noqa: B007
-        pass  # the last one counts
+    *_, (plans, values, _) = walk(model, requests, progress=progress, look=look)
     return plans, values
 
 
