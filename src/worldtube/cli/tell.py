@@ -65,7 +65,7 @@ def info(rest: list[str]) -> int:
     from worldtube import __version__
     from worldtube.diffusion.samplers import SAMPLERS
     from worldtube.evaluate import MEASURES
-    from worldtube.generate.tasks import TASKS
+    from worldtube.generate.tasks import possible
     from worldtube.models import load
     from worldtube.train.recipes import RECIPES
 
@@ -77,7 +77,7 @@ def info(rest: list[str]) -> int:
             part: sum(p.numel() for p in module.parameters())
             for part, module in (("codec", loaded.codec), ("transformer", loaded.transformer))
         },
-        "tasks": list(TASKS),
+        "tasks": possible(loaded.abilities),
         "samplers": list(SAMPLERS),
         "recipes": list(RECIPES),
         "measures": list(MEASURES),
