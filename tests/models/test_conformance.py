@@ -220,7 +220,9 @@ def cases(model):
 def test_a_task_is_done_or_refused_by_name(model, task):
     request = replace(cases(model)[task](), task=task)
     if task not in possible(model.abilities):
-        with pytest.raises(RequestError, match=f"^{task} is not possible with {model.name} .*gener"):
+        with pytest.raises(
+            RequestError, match=f"^{task} is not possible with {model.name} .*gener"
+        ):
             outline(model, request)
         with pytest.raises(RequestError, match=f"^{task} is not possible"):
             engine.generate(model, [request])

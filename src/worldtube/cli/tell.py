@@ -22,7 +22,7 @@ def evaluate(rest: list[str]) -> int:
 
         Args:
             measure: one of the measures (`worldtube info` lists them)
-            model: weight file; the embedded model when not said
+            model: weight file or diffusers folder; the embedded model when not said
             seeds: A:B, seeds A to B - 1; our own scores use 8,000,000 and up
             prompts: JSON lines of {"prompt": ..., "facts": [...], "event": ...}
             count: clips at most
@@ -54,7 +54,7 @@ def info(rest: list[str]) -> int:
         """What is installed: the model, worlds, tasks, samplers, recipes, measures.
 
         Args:
-            model: weight file; the embedded model when not said
+            model: weight file or diffusers folder; the embedded model when not said
             json: print one JSON object
         """
         return model, json

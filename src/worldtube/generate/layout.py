@@ -150,7 +150,7 @@ def outline(model: VideoModel, request: Request) -> Outline:
 def needs(
     model: VideoModel, request: Request, coded: Sequence[int], given: Sequence[Given | None]
 ) -> set[str]:
-    """Those of ABILITIES that a request takes: coded frames of each of its pieces, and what is known at its beginning."""
+    """Those of ABILITIES that a request takes. Of each of its pieces: coded frames, and what it begins with."""
     found = set()
     for frames, known in zip(coded, given, strict=True):
         if known is not None and known.mask is not None:

@@ -37,5 +37,6 @@ def load(
     """The model in a safetensors file of ours or in a folder of a diffusers pipeline; without a path, the one that
     ships inside the package. Arguments as for `local.load`.
     """
-    opened = diffusers.load if path is not None and Path(path).is_dir() else local.load
-    return opened(path, device=device, dtype=dtype, fast=fast)
+    if path is not None and Path(path).is_dir():
+        return diffusers.load(path, device=device, dtype=dtype, fast=fast)
+    return local.load(path, device=device, dtype=dtype, fast=fast)

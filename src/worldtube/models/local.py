@@ -81,7 +81,7 @@ class LocalModel:
         self.token_width = transformer.config.token_width
         frames, side, _ = codec.stride
         self.stride = (frames, side * card.patch)
-        self.defaults: dict[str, Any] = {}
+        self.defaults: Mapping[str, Any] = {}
         channels = codec.channels
         self._scale = torch.tensor(card.latent_scale or (1.0,) * channels).view(-1, 1, 1, 1)
         self._shift = torch.tensor(card.latent_shift or (0.0,) * channels).view(-1, 1, 1, 1)
@@ -346,6 +346,6 @@ def load(
     )  # in bf16 half the time for 0.002 dB; what the encoder makes stays exact
     model = LocalModel(card, codec.to(device), transformer.to(device), dtype, tensors.get("bank"))
     if fast:
-        few = {"steps": card.student_steps, "guidance": 1.0, "shift": 3.0, "sampler": "euler"}
-        model.defaults |= few
+        steps = {"steps": card.student_steps, "sampler": "euler"}
+        model.defaults = steps | {"guidance": 1.0, "shift": 3.0}
     return model

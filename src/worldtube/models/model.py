@@ -13,7 +13,6 @@ from torch import Tensor
 from worldtube.tokens import Grid, Layout, Words
 from worldtube.video import Clip, Size
 
-
 ABILITIES: dict[str, str] = {
     "known frames": "see frames that are known before those that they make",
     "known parts": "keep a part of a picture and make the rest",

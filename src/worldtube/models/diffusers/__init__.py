@@ -5,7 +5,8 @@ Knows no family; `families` does. diffusers and transformers are imported when a
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ class DiffusersModel:
         self.patch = family.patch
         self.stride = (family.stride[0], family.stride[1] * family.patch)
         self.token_width = family.channels * family.patch**2
-        self.abilities, self.defaults = family.abilities, family.defaults
+        self.abilities = family.abilities
+        self.defaults: Mapping[str, Any] = family.defaults
 
     @property
     def device(self) -> torch.device:
@@ -110,7 +112,7 @@ class DiffusersModel:
 
     def footprint(self, *, causal: bool = False) -> Footprint:
         """Rough: some tensors of a block's width a token, of the codec's finest width a pixel."""
-        weights = self.transformer.dtype.itemsize
+        weights = self.family.dtype.itemsize
         fine = 4 * 8 * self.family.fine_width
         return Footprint(
             token=weights * 24 * self.family.width,
@@ -130,8 +132,8 @@ class DiffusersModel:
 
     def read(self, words: Words) -> Reading:
         bounds = zip(words.bounds[:-1], words.bounds[1:], strict=True)
-        to = {"device": self.device, "dtype": self.transformer.dtype}  # some of its weights stay in float32
-        return Reading.of([words.states[a:b].to(**to) for a, b in bounds])
+        states = [words.states[a:b].to(self.device, self.family.dtype) for a, b in bounds]
+        return Reading.of(states)
 
     @torch.inference_mode()
     def velocity(
@@ -184,7 +186,9 @@ class DiffusersModel:
 
     def remember(self, x: Tensor, layout: Layout, reading: Reading, past: Any = None) -> Tensor:
         """These networks hide no frames, so nothing can be kept of them: raises RequestError."""
-        raise RequestError(f"{self.name} cannot remember: every frame of its clips sees every other")
+        raise RequestError(
+            f"{self.name} cannot remember: every frame of its clips sees every other"
+        )
 
     def recall(self, kept: Tensor, layout: Layout) -> Any:
         """As `remember`."""
@@ -219,21 +223,27 @@ def load(
     if fast:
         raise DataError(f"{path} holds no student; `fast` needs one")
     try:
-        import diffusers
-        import transformers  # noqa: F401 - text encoders and tokenizers
+        import diffusers.utils.logging
+        import transformers.utils.logging
     except ImportError as error:
         raise MissingExtra(f"the model in {path}", "diffusers") from error
     try:
-        pipe = getattr(diffusers, name).from_pretrained(
-            str(path),
-            dtype={"default": dtype, "vae": torch.float32},
-            local_files_only=True,
-        )
+        with _quiet(diffusers.utils.logging, transformers.utils.logging):
+            pipe = getattr(diffusers, name).from_pretrained(
+                str(path),
+                dtype={"default": dtype, "vae": torch.float32},
+                local_files_only=True,
+            )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise DataError(f"{path} cannot be opened as a {name} ({reason})") from error
     pipe.to(device)
-    for part in (pipe.vae, pipe.transformer, pipe.text_encoder, getattr(pipe, "transformer_2", None)):
+    for part in (
+        pipe.vae,
+        pipe.transformer,
+        pipe.text_encoder,
+        getattr(pipe, "transformer_2", None),
+    ):
         if part is not None:
             part.eval().requires_grad_(False)
     family = FAMILIES[name](pipe)
@@ -246,6 +256,19 @@ def load(
         window=1 + (family.frames - 1) // family.stride[0],
     )
     return DiffusersModel(card, family)
+
+
+@contextmanager
+def _quiet(*rooms: Any) -> Generator[None]:
+    """Bars of other libraries are off inside."""
+    shown = [room for room in rooms if room.is_progress_bar_enabled()]
+    for room in shown:
+        room.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for room in shown:
+            room.enable_progress_bar()
 
 
 def _index(path: Path) -> Mapping[str, Any]:

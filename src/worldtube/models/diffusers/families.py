@@ -47,6 +47,8 @@ class Family(Protocol):
 
     codec: torch.nn.Module
     transformer: torch.nn.Module
+    dtype: torch.dtype
+    """Of most of the network's weights; some may stay in float32."""
     channels: int
     """Of a latent."""
     stride: tuple[int, int]
@@ -119,6 +121,7 @@ class Wan:
 
     def __init__(self, pipe: Any):
         self.pipe, self.codec, self.transformer = pipe, pipe.vae, pipe.transformer
+        self.dtype = pipe.transformer.dtype
         codec, network = pipe.vae.config, pipe.transformer.config
         _fits("Wan", pipe, codec.z_dim)
         self.channels, self.patch = codec.z_dim, network.patch_size[1]
@@ -133,7 +136,7 @@ class Wan:
         self.abilities = frozenset({"known frames"} if self.each else ())
         schedule = pipe.scheduler.config
         shift = schedule.get("flow_shift") or schedule.get("shift") or 3.0
-        self.defaults = {"guidance": 5.0, "shift": float(shift)}
+        self.defaults: Mapping[str, Any] = {"guidance": 5.0, "shift": float(shift)}
 
     def encode(self, pixels: Tensor) -> Tensor:
         latents = self.codec.encode(pixels).latent_dist.mode()
@@ -155,9 +158,7 @@ class Wan:
             std, mean = codec.config.latents_std, codec.config.latents_mean
             latents = latents * _per_channel(std, latents) + _per_channel(mean, latents)
             for frame in codec.post_quant_conv(latents).split(1, dim=2):
-                out = codec.decoder(
-                    frame, feat_cache=memory, feat_idx=[0], first_chunk=not begun
-                )
+                out = codec.decoder(frame, feat_cache=memory, feat_idx=[0], first_chunk=not begun)
                 begun = True
                 patch = codec.config.patch_size
                 yield (out if patch is None else unpatchify(out, patch_size=patch)).clamp(-1, 1)
@@ -194,6 +195,7 @@ class Ltx:
 
     def __init__(self, pipe: Any):
         self.pipe, self.codec, self.transformer = pipe, pipe.vae, pipe.transformer
+        self.dtype = pipe.transformer.dtype
         codec, network = pipe.vae.config, pipe.transformer.config
         _fits("LTX", pipe, codec.latent_channels)
         if network.patch_size != 1 or network.patch_size_t != 1:
@@ -205,7 +207,10 @@ class Ltx:
         self.whole = self.stride[0]
         self.width = network.num_attention_heads * network.attention_head_dim
         self.fine_width = codec.block_out_channels[0]
-        self.defaults = {"guidance": 3.0, "shift": self._shift(pipe.scheduler.config)}
+        self.defaults: Mapping[str, Any] = {
+            "guidance": 3.0,
+            "shift": self._shift(pipe.scheduler.config),
+        }
 
     def _shift(self, schedule: Any) -> float:
         """Of the own schedule for a clip of 5 s at the own size."""
@@ -276,6 +281,7 @@ class CogVideoX:
 
     def __init__(self, pipe: Any):
         self.pipe, self.codec, self.transformer = pipe, pipe.vae, pipe.transformer
+        self.dtype = pipe.transformer.dtype
         codec, network, schedule = pipe.vae.config, pipe.transformer.config, pipe.scheduler.config
         _fits("CogVideoX", pipe, codec.latent_channels)
         if network.patch_size_t is not None or schedule.prediction_type != "v_prediction":
@@ -293,7 +299,7 @@ class CogVideoX:
         signal = pipe.scheduler.alphas_cumprod.double()  # alpha ** 2 at times 0, 1, ...
         self.levels = noising.sigma_from_vp(signal.sqrt(), (1 - signal).sqrt()).numpy()
         middle = self.levels[len(self.levels) // 2]
-        self.defaults = {"guidance": 6.0, "shift": float(middle / (1 - middle))}
+        self.defaults: Mapping[str, Any] = {"guidance": 6.0, "shift": float(middle / (1 - middle))}
 
     def encode(self, pixels: Tensor) -> Tensor:
         return self.codec.encode(pixels).latent_dist.mode() * self.codec.config.scaling_factor
