@@ -187,13 +187,13 @@ def attacked(sets: dict[str, dict[int, list[Clip]]]) -> list[dict[str, Any]]:
 
 
 def unmarked(sets: dict[str, dict[int, list[Clip]]]) -> dict[str, list[Clip]]:
-    """Each clip, at the largest size of its kind, by every encoder."""
+    """Each clip, at the largest size of its kind, by one encoder, which are taken in turn."""
     return {
-        f"{kind}, {side}x{side}, {encoder}": [encode(clip) for clip in clips]
+        f"{kind}, {side}x{side}, {encoder}": [encode(clip) for clip in clips[turn :: len(ENCODERS)]]
         for kind, sizes in sets.items()
-        for encoder, encode in ENCODERS.items()
+        for turn, (encoder, encode) in enumerate(ENCODERS.items())
         for side, clips in sizes.items()
-        if side == max(sizes)
+        if side == max(sizes) and len(clips) > turn
     }
 
 
