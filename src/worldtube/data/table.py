@@ -256,18 +256,19 @@ class Table:
 
         def read(found: Any, places: dict[str, int]) -> dict[str, list[Any]]:
             at = list(places.values()) if ids is None else [places.get(name) for name in ids]
+            fields = [self.schema.field(name) for name in names]
+            arrays = [field.name for field in fields if pa.types.is_struct(field.type)]
+            rows = found.to_table(columns=[name for name in names if name not in arrays])
             out = {}
-            for name in names:
-                field = self.schema.field(name)
-                if pa.types.is_struct(field.type):
-                    out[name] = [None if place is None else True for place in at]
+            for field in fields:
+                if field.name in arrays:
+                    out[field.name] = [None if place is None else True for place in at]
                     continue
-                rows = found.to_table(columns=[name])[name]
                 if is_blob(field):
-                    values = [valid or None for valid in rows.is_valid().to_pylist()]
+                    values = [there or None for there in rows[field.name].is_valid().to_pylist()]
                 else:
-                    values = rows.to_pylist()
-                out[name] = [None if place is None else values[place] for place in at]
+                    values = rows[field.name].to_pylist()
+                out[field.name] = [None if place is None else values[place] for place in at]
             return out
 
         return self._read(read)
