@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import re
+import shlex
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,3 +161,30 @@ def test_the_command(catalog, tmp_path, capsys):
         command([*words, "--where", "1", "--view", "good"])
     with pytest.raises(RequestError, match="no clips to export"):
         command([*words, "--where", "seed > 1000"])
+
+
+def test_the_guide(tmp_path, monkeypatch, capsys):
+    """Its Python runs on a dataset like the one it names, and so do its exports."""
+    from worldtube.cli.export import export as command
+
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "datasets.md").read_text(
+        encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    bright = Clip(frames=np.full((25, 16, 16, 3), 200, np.uint8), fps=12)
+    with Catalog("data/tabletop", mode="a") as made:
+        for seed, each in enumerate((clip(0), bright)):
+            made.append([row("tabletop", 1, seed, each, CAPTIONS, {})])
+        made.add_column("latents", "codec")
+        made.set("latents", {made.ids()[1]: np.ones((2, 3), np.float16)})
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(block, "datasets.md", "exec"), found := {})
+    (only,) = found["rows"]
+    assert only["id"] == "tabletop:1:1:16x16" and only["latents"].sum() == 6
+    exports = re.findall(r"^\$ worldtube data export (.*)$", page, re.MULTILINE)
+    assert len(exports) == len(LAYOUTS)
+    for line in exports:
+        assert command(shlex.split(line)) == 0
+    assert capsys.readouterr().out == "shards: 2 clips\nfolder: 2 clips\n"
+    assert (tmp_path / "shards" / "000000.tar").is_file()
