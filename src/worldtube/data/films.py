@@ -1,0 +1,516 @@
+"""Filling a catalog with clips cut from films: any files, the good and the bad.
+
+Owns the order of work and what is kept of a file; what is told of clips is in `stages`, where cuts fall in `shots`.
+
+A dataset's folder `films` holds what was found out about each file (its hash, times and shots), so that a second run,
+or one after a kill, decodes only what it lacks, and a set can be made again from the same files. Every file leaves a
+trace: clips, or a row that says why it has none. Files are read in child processes with limits.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from worldtube import video, workers
+from worldtube.data import shots
+from worldtube.data.catalog import Catalog
+from worldtube.data.repeats import mark_repeats
+from worldtube.data.shots import SHOTS, Shots
+from worldtube.data.stages import DEFAULT, LOOKED_AT, STAGES, Piece, Scores
+from worldtube.errors import DataError, NotFound, RequestError, unknown
+from worldtube.video import Clip, Size
+from worldtube.video.film import Film, look, nearest
+
+VERSION = 1
+"""Of how files become clips; part of their ids."""
+TOGETHER = 8
+"""Clips that are read in one go."""
+BATCH = 32
+"""Clips in one commit: what a kill can cost at most, together with what is being made."""
+SECONDS = 20.0
+"""A smaller batch is written when this much time has passed."""
+PATIENCE = 300.0
+"""Seconds that any file may take, however small."""
+LENGTHS = ("short", "medium", "long")
+SIDECARS = (".txt", ".json")
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutting:
+    """How films become clips; one for each dataset."""
+
+    size: Size = Size(64, 64)
+    """Of the clips: pictures are scaled until they cover it, and cut around the centre."""
+    num_frames: int = 25
+    fps: float = 12.0
+    crf: int = 0
+    """0 keeps every pixel, as in engine-made clips; 12 to 20 take a tenth of the disk."""
+    shots: str = "adaptive"
+    """An entry of SHOTS."""
+
+    def __post_init__(self) -> None:
+        if self.shots not in SHOTS:
+            raise unknown("shot detector", self.shots, SHOTS)
+        if self.num_frames < 2 or not 0 < self.fps <= 240:
+            raise RequestError(
+                f"clips of {self.num_frames} frames at {self.fps:g} fps (accepted: from 2 frames, above 0 to 240)"
+            )
+        if self.size.width % 2 or self.size.height % 2 or not 0 <= self.crf <= 51:
+            raise RequestError(
+                f"clips of {self.size} at crf {self.crf} (accepted: even sides, and crf 0 to 51)"
+            )
+
+    @property
+    def seconds(self) -> float:
+        return self.num_frames / self.fps
+
+    def told(self) -> dict[str, Any]:
+        return asdict(self) | {"size": str(self.size), "version": VERSION}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What is known of a file."""
+
+    source: str
+    """Its path below the folder that was given."""
+    sha256: str
+    film: Film | None
+    shots: Shots
+    captions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def problem(self) -> str:
+        return self.shots.problem
+
+    def id(self, start: float, stop: float) -> str:
+        begin, end = round(1000 * start), round(1000 * stop)
+        return f"film:{VERSION}:{self.sha256[:16]}:{begin}-{end}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Stretches of one film that are read in one go."""
+
+    found: Found
+    spans: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    files: int
+    copies: int
+    """Files that hold, byte for byte, what another one holds."""
+    clips: int
+    """Of these files in the catalog, without problems."""
+    new: int
+    """Of those, made now."""
+    seconds: float
+    """Length of the clips."""
+    repeats: int
+    """Clips of the whole catalog that look like an earlier one."""
+    problems: Mapping[str, int]
+    """Why files, or pieces of them, gave no clip, and how many."""
+
+
+class Watch:
+    """Stage: a path to what is in the file, as JSON holds it."""
+
+    def __init__(self, detector: str):
+        self.detector = detector
+
+    def setup(self) -> None:
+        SHOTS[self.detector]()  # a missing package is told before the first file
+
+    def __call__(self, path: str) -> dict[str, Any]:
+        try:
+            if not Path(path).is_file():
+                raise DataError("not a regular file")
+            film = look(path)
+            try:
+                found = shots.find(film, SHOTS[self.detector]())
+            except DataError as error:
+                found = Shots(spans=(), problem=str(error))
+            return {"film": asdict(film), "spans": found.spans, "problem": found.problem}
+        except DataError as error:
+            return {"film": None, "spans": (), "problem": str(error)}
+
+
+class Cut:
+    """Stage: a part of a film to rows of the catalog, with what its stages tell of each."""
+
+    def __init__(self, cutting: Cutting, stages: Mapping[str, Scores]):
+        self.cutting, self.stages = cutting, dict(stages)
+
+    def setup(self) -> None:
+        for stage in self.stages.values():
+            stage.setup()
+
+    def __call__(self, part: Part) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """(row, scores) of each stretch; where the film cannot be read, the rows say so."""
+        film, made = part.found.film, []
+        assert film is not None
+        ticks = np.arange(self.cutting.num_frames) / self.cutting.fps
+        frames = nearest(film, [start + tick for start, _ in part.spans for tick in ticks.tolist()])
+        for span in part.spans:
+            try:
+                row, scores = self._clip(part.found, span, frames)
+            except DataError as error:
+                row, scores = problem_row(part.found, span, str(error)), {}
+            made.append((row, scores))
+        return made
+
+    def _clip(
+        self, found: Found, span: tuple[float, float], frames: Iterator[np.ndarray]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        size, whole, fitted = self.cutting.size, [], []
+        for _ in range(self.cutting.num_frames):
+            frame = next(frames, None)
+            if frame is None:  # an earlier stretch of this part met the damage
+                raise DataError("the film cannot be read up to here")
+            whole.append(_within(frame, LOOKED_AT))
+            fitted.append(video.fit(Clip(frames=frame[None], fps=1), size).frames[0])
+        clip = Clip(frames=np.stack(fitted), fps=self.cutting.fps)
+        start, stop = span
+        piece = Piece(
+            source=found.source, start=start, stop=stop, frames=np.stack(whole), clip=clip
+        )
+        scores: dict[str, Any] = {}
+        for stage in self.stages.values():
+            scores |= stage(piece)
+        row = _place(found, span) | {
+            "width": size.width,
+            "height": size.height,
+            "num_frames": clip.num_frames,
+            "fps": clip.fps,
+            "video": video.encode(clip, lossless=self.cutting.crf == 0, crf=self.cutting.crf),
+            **{f"caption_{length}": words for length, words in found.captions.items()},
+        }
+        return row, scores
+
+
+def _within(frame: np.ndarray, side: int) -> np.ndarray:
+    height, width = frame.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return frame
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX))
+
+
+def _place(found: Found, span: tuple[float, float]) -> dict[str, Any]:
+    return {
+        "id": found.id(*span),
+        "version": VERSION,
+        "source": found.source,
+        "source_hash": found.sha256,
+        "start": span[0],
+        "stop": span[1],
+    }
+
+
+def problem_row(found: Found, span: tuple[float, float], problem: str) -> dict[str, Any]:
+    """The row of a stretch that gave no clip, or, from 0 to 0, of a whole file."""
+    return _place(found, span) | {"problem": problem}
+
+
+def ingest(
+    sources: Sequence[str | Path],
+    *,
+    out: str | Path,
+    cutting: Cutting | None = None,
+    stages: Sequence[str] | Mapping[str, Scores] = DEFAULT,
+    on: str = "processes",
+    processes: int | None = None,
+    memory_mb: int = 4096,
+    progress: Progress | None = None,
+) -> Summary:
+    """Cut the films in these folders and files into clips of the catalog `out`, leaving out those already there.
+
+    stages: names of STAGES, or stages by name. on, processes: where the work runs, see `workers.run`. memory_mb: of
+    each process that reads files. progress: called with (what, done, wanted). Killed at any moment, it keeps what was
+    committed, and a second call completes it to the same table. Raises NotFound for a source that is not there,
+    DataError when the catalog was cut in another way.
+    """
+    cutting = cutting or Cutting()
+    loaded = _stages(stages)
+    tell = progress or (lambda what, done, wanted: None)
+    files = listed(sources)
+    with Catalog(out, mode="a") as catalog:
+        folder = Path(out, "films")
+        _agree(folder, cutting)
+        limits = workers.Limits(seconds=_patience, memory_mb=memory_mb)
+        found = _watched(files, folder, cutting, on, processes, limits, tell)
+        films = {one.sha256: one for one in reversed(found)}  # of copies, the first
+        ours = [films[sha] for sha in dict.fromkeys(one.sha256 for one in found)]
+        for name, stage in loaded.items():
+            for column in stage.columns:
+                catalog.add_column(column, f"{name}-{stage.version}")
+        wanted, whole = _wanted(ours, cutting)
+        there = set(catalog.ids())
+        catalog.append([row for row in whole if row["id"] not in there])
+        lacking = {
+            clip
+            for stage in loaded.values()
+            for column in stage.columns
+            for clip in catalog.missing(column)
+        }
+        todo = [
+            (one, span)
+            for one, span in wanted
+            if (name := one.id(*span)) not in there or name in lacking
+        ]
+        _cut_all(catalog, todo, len(wanted), Cut(cutting, loaded), on, processes, limits, tell)
+        repeats = mark_repeats(catalog) if "phash" in catalog.columns() else 0
+        return _summary(catalog, found, ours, wanted, there, repeats, cutting)
+
+
+def listed(sources: Sequence[str | Path]) -> list[tuple[str, Path]]:
+    """(name, path) of every file: those named, and in folders all but hidden ones and captions, in order."""
+    files: dict[Path, str] = {}
+    for source in map(Path, sources):
+        if source.is_dir():
+            inside = (path for path in source.rglob("*") if not path.is_dir())
+            for path in sorted(inside):
+                name = path.relative_to(source)
+                hidden = any(part.startswith(".") for part in name.parts)
+                if not hidden and path.suffix.lower() not in SIDECARS:
+                    files.setdefault(path.absolute(), name.as_posix())
+        elif source.exists():
+            files.setdefault(source.absolute(), source.name)
+        else:
+            raise NotFound(f"no file or folder {source}")
+    if not files:
+        raise NotFound(f"no files in {', '.join(map(str, sources))}")
+    return [(name, path) for path, name in files.items()]
+
+
+def _stages(stages: Sequence[str] | Mapping[str, Scores]) -> dict[str, Scores]:
+    if isinstance(stages, Mapping):
+        return dict(stages)
+    for name in stages:
+        if name not in STAGES:
+            raise unknown("stage", name, STAGES)
+    return {name: STAGES[name]() for name in STAGES if name in stages}
+
+
+def _agree(folder: Path, cutting: Cutting) -> None:
+    """The dataset's own way of cutting is this one, or becomes it."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "cutting.json"
+    if file.is_file():
+        own = json.loads(file.read_text())
+        asked = cutting.told()
+        other = [f"{key} {own.get(key)}, not {asked[key]}" for key in asked if own.get(key) != asked[key]]
+        if other:
+            raise DataError(f"{folder.parent} holds clips of {'; '.join(other)}: name another folder")
+    else:
+        video.write_whole(file, json.dumps(cutting.told()).encode())
+
+
+def _patience(item: Any) -> float:
+    """Seconds that a file may take: even a slow core reads more than 100 kB of film a second."""
+    path = item.found.film.path if isinstance(item, Part) else item
+    try:
+        return PATIENCE + Path(path).stat().st_size / 1e5
+    except OSError:
+        return PATIENCE
+
+
+def _watched(
+    files: Sequence[tuple[str, Path]],
+    folder: Path,
+    cutting: Cutting,
+    on: str,
+    processes: int | None,
+    limits: workers.Limits,
+    tell: Progress,
+) -> list[Found]:
+    """What is in each file, from the notes of a run before where the file is as it was then."""
+    known: dict[Path, dict[str, Any]] = {}
+    for _, path in files:
+        note = _note(folder, path)
+        if note.is_file():
+            told = json.loads(note.read_text())
+            if told["stamp"] == _stamp(path):
+                known[path] = told
+    todo = [path for _, path in files if path not in known]
+    done = len(known)
+    tell("films", done, len(files))
+    stage = Watch(cutting.shots)
+    for index, answer in workers.run(
+        stage, [str(path) for path in todo], on=on, processes=processes, limits=limits
+    ):
+        if isinstance(answer, workers.Lost):
+            answer = {"film": None, "spans": (), "problem": f"reading it {answer.reason}"}
+        path = todo[index]
+        # Through JSON, so that a run that finds the note computes with the very same numbers.
+        text = json.dumps(answer | {"stamp": _stamp(path)})
+        video.write_whole(_note(folder, path), text.encode())
+        known[path] = json.loads(text)
+        done += 1
+        tell("films", done, len(files))
+    return [_found(name, path, known[path]) for name, path in files]
+
+
+def _note(folder: Path, path: Path) -> Path:
+    return folder / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.json"
+
+
+def _stamp(path: Path) -> list[int]:
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns]
+
+
+def _found(name: str, path: Path, told: Mapping[str, Any]) -> Found:
+    film = Film(**told["film"]) if told["film"] else None
+    return Found(
+        source=name,
+        sha256=film.sha256 if film else _hash(path),
+        film=film,
+        shots=Shots(spans=tuple(map(tuple, told["spans"])), problem=told["problem"]),
+        captions=sidecar(path) if film else {},
+    )
+
+
+def _hash(path: Path) -> str:
+    """Of the file, or of its name where there is nothing to read."""
+    if path.is_file():
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            pass
+    return hashlib.sha256(str(path).encode()).hexdigest()
+
+
+def sidecar(path: Path) -> dict[str, str]:
+    """Captions by length, from FILE.txt or FILE.json beside a film (FILE with or without its ending).
+
+    Text is the medium caption; JSON holds `short`, `medium` and `long`, or `caption`.
+    """
+    for beside in (path.with_suffix(".txt"), Path(f"{path}.txt")):
+        if beside.is_file() and (words := beside.read_text("utf-8", "replace").strip()):
+            return {"medium": " ".join(words.split())}
+    for beside in (path.with_suffix(".json"), Path(f"{path}.json")):
+        if beside.is_file():
+            try:
+                told = json.loads(beside.read_text("utf-8"))
+                told = {"medium": told} if isinstance(told, str) else dict(told)
+            except (ValueError, TypeError) as error:
+                logger.warning("%s is no caption: %s", beside, error)
+                continue
+            by_length = {key: told.get(key, told.get(f"caption_{key}")) for key in LENGTHS}
+            by_length["medium"] = by_length["medium"] or told.get("caption")
+            return {key: words for key, words in by_length.items() if isinstance(words, str)}
+    return {}
+
+
+def _wanted(
+    films: Sequence[Found], cutting: Cutting
+) -> tuple[list[tuple[Found, tuple[float, float]]], list[dict[str, Any]]]:
+    """The stretches of these films that become clips, and rows of the films that have a problem."""
+    wanted, whole = [], []
+    for one in films:
+        spans = [] if one.film is None else list(shots.stretches(one.shots, cutting.seconds, one.film))
+        problem = one.problem
+        if not spans and not problem:
+            longest = max((b - a for a, b in one.shots.spans), default=0.0)
+            problem = (
+                f"no shot lasts the {cutting.seconds:.2f} s of a clip (the longest {longest:.2f} s)"
+            )
+        if problem:
+            whole.append(problem_row(one, (0, 0), problem))
+        wanted += [(one, span) for span in spans]
+    return wanted, whole
+
+
+def _parts(todo: Sequence[tuple[Found, tuple[float, float]]]) -> list[Part]:
+    parts: list[Part] = []
+    for one, span in todo:
+        if parts and parts[-1].found is one and len(parts[-1].spans) < TOGETHER:
+            parts[-1] = Part(found=one, spans=(*parts[-1].spans, span))
+        else:
+            parts.append(Part(found=one, spans=(span,)))
+    return parts
+
+
+def _cut_all(
+    catalog: Catalog,
+    todo: Sequence[tuple[Found, tuple[float, float]]],
+    total: int,
+    stage: Cut,
+    on: str,
+    processes: int | None,
+    limits: workers.Limits,
+    tell: Progress,
+) -> None:
+    parts = _parts(todo)
+    waiting: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    written = time.monotonic()
+    done = total - len(todo)
+    tell("clips", done, total)
+    try:
+        for index, made in workers.run(
+            stage, parts, on=on, processes=processes, limits=limits
+        ):
+            part = parts[index]
+            if isinstance(made, workers.Lost):
+                problem = f"reading it {made.reason}"
+                made = [(problem_row(part.found, span, problem), {}) for span in part.spans]
+            waiting += made
+            done += len(made)
+            if len(waiting) >= BATCH or time.monotonic() - written > SECONDS:
+                batch, waiting = waiting, []
+                _commit(catalog, batch)
+                written = time.monotonic()
+            tell("clips", done, total)
+    finally:
+        _commit(catalog, waiting)  # also after Ctrl-C
+
+
+def _commit(catalog: Catalog, made: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """Rows first: a kill between them and their scores leaves rows that lack some, which the next run sees."""
+    catalog.append([row for row, _ in made])
+    columns = dict.fromkeys(column for _, scores in made for column in scores)
+    for column in columns:
+        catalog.set(
+            column, {row["id"]: scores[column] for row, scores in made if column in scores}
+        )
+
+
+def _summary(
+    catalog: Catalog,
+    found: Sequence[Found],
+    films: Sequence[Found],
+    wanted: Sequence[tuple[Found, tuple[float, float]]],
+    there: set[str],
+    repeats: int,
+    cutting: Cutting,
+) -> Summary:
+    names = [one.id(*span) for one, span in wanted]
+    files = [one.id(0, 0) for one in films]
+    bad = set(catalog.ids("problem IS NOT NULL"))
+    told = [name for name in (*files, *names) if name in bad]
+    good = [name for name in names if name not in bad]
+    return Summary(
+        files=len(found),
+        copies=len(found) - len(films),
+        clips=len(good),
+        new=sum(name not in there for name in good),
+        seconds=len(good) * cutting.seconds,
+        repeats=repeats,
+        problems=dict(Counter(row["problem"] for row in catalog.take(told, ["problem"]))),
+    )
