@@ -163,7 +163,8 @@ class Cut:
         film, made = part.found.film, []
         assert film is not None
         ticks = np.arange(self.cutting.num_frames) / self.cutting.fps
-        frames = nearest(film, [start + tick for start, _ in part.spans for tick in ticks.tolist()])
+        times = [start + tick for start, _ in part.spans for tick in ticks.tolist()]
+        frames = nearest(film, times, within=self._scale(film.size))
         for span in part.spans:
             try:
                 row, scores = self._clip(part.found, span, frames)
@@ -171,6 +172,12 @@ class Cut:
                 row, scores = problem_row(part.found, span, str(error)), {}
             made.append((row, scores))
         return made
+
+    def _scale(self, film: Size) -> int:
+        """The long side of pictures large enough to look at, and twice what the clip needs."""
+        size = self.cutting.size
+        cover = max(size.width / film.width, size.height / film.height)
+        return max(LOOKED_AT, round(2 * cover * max(film.width, film.height)))
 
     def _clip(
         self, found: Found, span: tuple[float, float], frames: Iterator[np.ndarray]

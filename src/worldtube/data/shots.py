@@ -9,6 +9,8 @@ import numpy as np
 from worldtube.errors import DataError, MissingExtra
 from worldtube.video.film import Film, pictures
 
+DISTRUST = 0.25
+"""Seconds before a damage that are not used."""
 WIDTH = 256
 """Cuts are looked for in pictures of so many pixels on the long side."""
 
@@ -127,14 +129,18 @@ def find(film: Film, detector: Detector) -> Shots:
     except DataError as error:
         if not times:
             raise
-        problem = f"{error}; nothing after {times[-1]:.2f} s is used"
+        # The pictures just before may be damaged too, without it being noticed.
+        good = times[-1] - DISTRUST
+        problem = f"{error} after {times[-1]:.2f} s; nothing after {max(good, 0):.2f} s is used"
+        times = [time for time in times if time <= good] or times[:1]
     if not times:
         raise DataError("the file holds no whole picture")
     if not problem and len(times) < film.num_frames - 2 - film.num_frames // 100:
         problem = f"{film.num_frames - len(times)} of {film.num_frames} frames are damaged"
     whole = not problem
     last = film.seconds if whole and film.seconds > times[-1] else times[-1]
-    edges = [times[0], *(times[cut] for cut in detector.cuts()), last]
+    cuts = [times[cut] for cut in detector.cuts() if cut < len(times)]
+    edges = [times[0], *cuts, last]
     spans = tuple((a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a)
     return Shots(spans=spans, problem=problem)
 

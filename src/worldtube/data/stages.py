@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 
 from worldtube.errors import MissingExtra
 from worldtube.video import Clip
@@ -91,10 +92,7 @@ class Motion:
 
     def __call__(self, piece: Piece) -> dict[str, Value]:
         step = max(1, round(max(piece.frames.shape[1:3]) / self.WIDTH))
-        height, width = (side // step * step for side in piece.frames.shape[1:3])
-        blocks = piece.frames[:, :height, :width].astype(np.uint16)
-        blocks = blocks.reshape(len(blocks), height // step, step, width // step, step, 3)
-        small = blocks.mean(axis=(2, 4)).round().astype(np.uint8)
+        small = np.stack([np.asarray(Image.fromarray(f).reduce(step)) for f in piece.frames])
         if min(small.shape[1:3]) < 16 or len(small) < 2:
             return {"motion": 0.0, "moving": 0.0}
         area = float(small.shape[1] * small.shape[2])
@@ -146,11 +144,11 @@ class Look:
 
 
 class Text:
-    """`text`: the share of the picture under readable text, and `words`: that text, by RapidOCR (its package holds
+    """`text_area`: the share of the picture under readable text, and `words`: that text, by RapidOCR (its package holds
     the models) in the first, middle and last picture. Seconds a clip."""
 
     version = "rapidocr-1"
-    columns = ("text", "words")
+    columns = ("text_area", "words")
 
     def setup(self) -> None:
         try:
@@ -177,7 +175,7 @@ class Text:
             area = sum(_area(box) for box in boxes)
             shares.append(area / (picture.shape[0] * picture.shape[1]))
             words += told.txts or ()
-        return {"text": _round(np.mean(shares)), "words": " | ".join(dict.fromkeys(words))}
+        return {"text_area": _round(np.mean(shares)), "words": " | ".join(dict.fromkeys(words))}
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

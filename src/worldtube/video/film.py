@@ -1,10 +1,12 @@
 """Long media files, a part at a time.
 
 Owns what a film is (its times, its shape as it is meant to be seen), and reading a stretch of it without the rest. A
-film is read strictly: the first picture that FFmpeg reports as damaged ends it. Knows nothing of shots or datasets.
+film is read strictly: it begins with the first whole picture, and the first damaged one after that ends it. Knows
+nothing of shots or datasets.
 """
 
 import hashlib
+import itertools
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,11 +17,15 @@ import av
 import numpy as np
 from av.codec.context import Flags2
 from av.stream import Disposition
+from av.video.reformatter import Interpolation
 
 from worldtube.errors import DataError
 from worldtube.video.clip import Size
 from worldtube.video.reader import EXACT, is_whole, open_container
 
+SMALLER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+LOOKED_AT = 32
+"""Pictures that are decoded to see how a film is to be read."""
 MOST_PIXELS = 4096 * 2304
 """Of a picture of a film. Decoding 8K takes a gigabyte and more for the pictures that others refer to."""
 
@@ -46,7 +52,7 @@ class Film:
     even: bool
     """Whether frames come at even times."""
     seekable: bool
-    """Whether every frame tells its time, so that reading may begin in the middle."""
+    """Whether every frame tells its time and they come in that order, so that reading may begin in the middle."""
     sound: bool
     cut_off: bool
     """Whether the file ends before it says that it would."""
@@ -104,7 +110,7 @@ def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
     )
     if even and stated and abs(stated - fps) < 0.01 * fps:
         fps = stated
-    turns, aspect = _shape(container, stream)
+    turns, aspect, ordered = _shape(container, stream)
     shown = (max(2, round(width * aspect)), height)
     across, down = shown if turns % 2 == 0 else shown[::-1]
     return Film(
@@ -119,7 +125,7 @@ def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
         seconds=span + (last if 0 < last < 1 else 1 / fps) if not unknown else count / fps,
         fps=fps,
         even=even,
-        seekable=not unknown and len(set(times)) == count,
+        seekable=ordered and not unknown and len(set(times)) == count,
         sound=bool(container.streams.audio),
         cut_off=cut_off,
     )
@@ -132,16 +138,17 @@ def _picture_stream(container: Any) -> Any:
     return moving[0]
 
 
-def _shape(container: Any, stream: Any) -> tuple[int, float]:
-    """Quarter turns and the width of a pixel by its height: of the first picture, which says more than the header."""
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    turns = 0
+def _shape(container: Any, stream: Any) -> tuple[int, float, bool]:
+    """Quarter turns, the width of a pixel by its height, and whether frames come out in the order of their times:
+    of the first pictures, which say more than the header."""
+    stream.thread_type = "NONE"
     container.seek(0)
-    for frame in container.decode(stream):
-        turns = round(frame.rotation / 90) % 4
-        break
-    wide = float(aspect)
-    return turns, wide if 0.2 < wide < 5 else 1.0
+    first = list(itertools.islice(container.decode(stream), LOOKED_AT))
+    times = [frame.pts for frame in first if frame.pts is not None]
+    turns = round(first[0].rotation / 90) % 4 if first else 0
+    aspect = float(stream.sample_aspect_ratio or 1)
+    ordered = all(a < b for a, b in itertools.pairwise(times))
+    return turns, aspect if 0.2 < aspect < 5 else 1.0, ordered
 
 
 def pictures(film: Film, *, within: int | None = None) -> Iterator[tuple[float, np.ndarray]]:
@@ -153,10 +160,12 @@ def pictures(film: Film, *, within: int | None = None) -> Iterator[tuple[float, 
         yield time, _upright(film, frame, within)
 
 
-def nearest(film: Film, times: Sequence[float]) -> Iterator[np.ndarray]:
+def nearest(
+    film: Film, times: Sequence[float], *, within: int | None = None
+) -> Iterator[np.ndarray]:
     """The frame nearest to each of these times (seconds since the first frame, ascending): RGB (H, W, 3) as shown.
 
-    Reads from the key frame before the first to the last. Raises DataError where the film is damaged.
+    within: scale down to so many pixels on the long side. Reads from the key frame before the first to the last. Raises DataError where the film is damaged.
     """
     wanted = list(times)
     place = 0
@@ -166,7 +175,7 @@ def nearest(film: Film, times: Sequence[float]) -> Iterator[np.ndarray]:
             middle = (previous[0] + time) / 2
             picture = None
             while place < len(wanted) and wanted[place] <= middle:
-                picture = _upright(film, previous[1], None) if picture is None else picture
+                picture = _upright(film, previous[1], within) if picture is None else picture
                 yield picture
                 place += 1
         if place == len(wanted):
@@ -174,7 +183,7 @@ def nearest(film: Film, times: Sequence[float]) -> Iterator[np.ndarray]:
         previous = (time, frame)
     if previous is None or wanted[-1] > previous[0] + 1.5 / film.fps:
         raise DataError(f"the film ends before {wanted[-1]:.2f} s")
-    picture = _upright(film, previous[1], None)
+    picture = _upright(film, previous[1], within)
     for _ in wanted[place:]:
         yield picture
 
@@ -196,15 +205,18 @@ def _decoded(film: Film, start: float) -> Generator[tuple[float, av.VideoFrame]]
     try:
         with open(film.path, "rb") as file, open_container(file) as container:
             stream = _picture_stream(container)
-            # One thread: the same memory and the same pictures everywhere. Damage is an error, not a guess.
+            # One thread: the same memory and the same pictures everywhere. Damage is an error, not a guess; but
+            # "explode" would refuse files that players and phones make every day.
             stream.thread_type = "NONE"
-            stream.codec_context.options = {"err_detect": "explode"}
+            stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer"}
             if start > 0:
                 place = int((film.begin + start) / stream.time_base)
                 container.seek(place, stream=stream, backward=True)
             previous = -1.0
             for index, frame in enumerate(container.decode(stream)):
                 if frame.is_corrupt:
+                    if previous < 0:  # it refers to pictures before the beginning, or before the place asked for
+                        continue
                     raise DataError("damaged: a picture is not whole")
                 if film.seekable and frame.time is not None:
                     time = frame.time - film.begin
@@ -224,7 +236,7 @@ def _upright(film: Film, frame: av.VideoFrame, within: int | None) -> np.ndarray
     if within is not None and max(width, height) > within:
         scale = within / max(width, height)
         width, height = max(2, round(width * scale)), max(2, round(height * scale))
-    how = EXACT if within is None else "AREA"
+    how = SMALLER if width < frame.width else EXACT
     pixels = frame.reformat(width, height, format="rgb24", interpolation=how).to_ndarray()
     return np.ascontiguousarray(np.rot90(pixels, film.turns)) if film.turns else pixels
 
