@@ -406,22 +406,24 @@ def _hash(path: Path) -> str:
 def sidecar(path: Path) -> dict[str, str]:
     """Captions by length, from FILE.txt or FILE.json beside a film (FILE with or without its ending).
 
-    Text is the medium caption; JSON holds `short`, `medium` and `long`, or `caption`.
+    JSON holds `short`, `medium` and `long`, or `caption`. Words for one length serve for those that are not told.
     """
     for beside in (path.with_suffix(".txt"), Path(f"{path}.txt")):
         if beside.is_file() and (words := beside.read_text("utf-8", "replace").strip()):
-            return {"medium": " ".join(words.split())}
+            return dict.fromkeys(LENGTHS, " ".join(words.split()))
     for beside in (path.with_suffix(".json"), Path(f"{path}.json")):
         if beside.is_file():
             try:
                 told = json.loads(beside.read_text("utf-8"))
-                told = {"medium": told} if isinstance(told, str) else dict(told)
+                told = {"caption": told} if isinstance(told, str) else dict(told)
             except (ValueError, TypeError) as error:
                 logger.warning("%s is no caption: %s", beside, error)
                 continue
-            by_length = {key: told.get(key, told.get(f"caption_{key}")) for key in LENGTHS}
-            by_length["medium"] = by_length["medium"] or told.get("caption")
-            return {key: words for key, words in by_length.items() if isinstance(words, str)}
+            words = [told.get(key) or told.get(f"caption_{key}") for key in LENGTHS]
+            first = told.get("caption") or words[1] or words[0] or words[2]
+            if isinstance(first, str):
+                return {key: one or first for key, one in zip(LENGTHS, words, strict=True)}
+            logger.warning("%s holds no caption (accepted: %s, caption)", beside, ", ".join(LENGTHS))
     return {}
 
 

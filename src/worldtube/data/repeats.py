@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from worldtube.data.catalog import Catalog
 
-BITS = 11
-"""Of a clip's 192, that may differ. Below BANDS, so that two such clips have a band in common."""
+BITS = 23
+"""Of a clip's 192, that may differ: eight of each picture's 64. Below 2 * BANDS, so that two such clips have a band in
+which at most one bit differs."""
 BANDS = 12
 
 
@@ -32,8 +33,8 @@ def repeats(
     """Clip -> the first before it with the same pixels or, from another film, at most BITS other bits in its print, or "".
 
     Pieces of one film look alike when the camera rests, however much goes on before it: those must be equal. A print
-    is hexadecimal, all of one length. Compared are only clips that share one of BANDS pieces of it, which two prints
-    that near always do.
+    is hexadecimal, all of one length. Compared are only clips that share one of BANDS pieces of it but for a bit, which
+    two prints that near always do.
     """
     numbers = [int(text, 16) for text in prints]
     length = max((len(text) for text in prints), default=0) * 4
@@ -43,7 +44,12 @@ def repeats(
     found = {}
     for place, (name, number) in enumerate(zip(names, numbers, strict=True)):
         keys = [(band, number >> band * width & (1 << width) - 1) for band in range(BANDS)]
-        near = {other for key in keys for other in originals[key]}
+        near = {
+            other
+            for band, piece in keys
+            for changed in (0, *(1 << bit for bit in range(width)))
+            for other in originals.get((band, piece ^ changed), ())
+        }
         first = min(
             (
                 other
