@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from worldtube.errors import MissingExtra, WorldtubeError
 from worldtube.workers.pool import THREADS, WorkerError
 
 Item = TypeVar("Item", contravariant=True)
@@ -43,6 +42,9 @@ class Limits:
     """Of the clock, and so many of one core; or a function of the item that says it."""
     memory_mb: int = 4096
     """Address space of the child. 0 means no limit (what holds a GPU needs that)."""
+
+
+UNLIMITED = Limits(seconds=1e6, memory_mb=0)
 
 
 @dataclass(frozen=True)
@@ -189,8 +191,6 @@ def _clock(seconds: float) -> None:
 
 def _sent(error: Exception) -> Exception:
     """The error as one that goes through a pipe: not every exception can be made again from its parts."""
-    if isinstance(error, WorldtubeError) and not isinstance(error, MissingExtra):
-        return error
     with contextlib.suppress(Exception):
         again = pickle.loads(pickle.dumps(error))
         if type(again) is type(error) and str(again) == str(error):

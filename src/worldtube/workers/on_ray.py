@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from worldtube.errors import MissingExtra
-from worldtube.workers.guard import Guard, Limits, Lost, Stage
+from worldtube.workers.guard import UNLIMITED, Guard, Limits, Lost, Stage
 from worldtube.workers.pool import WorkerError, failure, num_cores
 
 CPUS = 0.25
@@ -65,7 +65,7 @@ def run_on_ray(
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         count = processes or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        asked = limits or Limits(seconds=1e7, memory_mb=0)
+        asked = limits or UNLIMITED
         rows = [{"index": i, "packed": pickle.dumps(item)} for i, item in enumerate(items)]
         data = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Actor,

@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from worldtube.errors import RequestError, unknown
-from worldtube.workers.guard import Guard, Limits, Lost, Stage
+from worldtube.workers.guard import UNLIMITED, Guard, Limits, Lost, Stage
 from worldtube.workers.pool import failure, num_cores
 
 Answers = Iterator[tuple[int, Any]]
@@ -62,7 +62,7 @@ def _in_processes(
 ) -> Answers:
     """A thread for each child: it does nothing but wait for it."""
     count = processes or num_cores()
-    guards = [Guard(stage, limits or Limits(seconds=1e7, memory_mb=0)) for _ in range(count)]
+    guards = [Guard(stage, limits or UNLIMITED) for _ in range(count)]
     idle: queue.SimpleQueue[Guard] = queue.SimpleQueue()
     for guard in guards:
         idle.put(guard)
