@@ -53,19 +53,19 @@ def test_python_blocks_of_the_readme(tmp_path, monkeypatch):
         exec(compile(block, "README.md", "exec"), {})
 
 
-def test_the_guide_to_provenance(tmp_path):
-    """Its commands run in order, end as it says, and print first what it says they print."""
-    page = (ROOT / "docs" / "guides" / "provenance.md").read_text()
+def run_blocks(guide, folder) -> int:
+    """Run the console and python blocks of a guide in order; returns how many commands there were."""
+    page = guide.read_text()
     shell = f'worldtube() {{ "{sys.executable}" -m worldtube "$@"; }}; python() {{ "{sys.executable}" "$@"; }}; '
     seen = 0
     for block in re.findall(r"```(?:console|python)\n(.*?)```", page, re.DOTALL):
         if not block.startswith("$ "):
-            (tmp_path / "block.py").write_text(block)
+            (folder / "block.py").write_text(block)
             block = "$ python block.py"
         for command, printed in re.findall(r"^\$ (.*)\n?((?:^(?!\$ ).+\n)*)", block, re.MULTILINE):
             done = subprocess.run(
                 ["bash", "-c", shell + command],
-                cwd=tmp_path,
+                cwd=folder,
                 capture_output=True,
                 text=True,
                 timeout=300,
@@ -73,8 +73,25 @@ def test_the_guide_to_provenance(tmp_path):
             assert done.returncode == int("exit code 1" in command), done.stderr
             assert not printed or done.stdout.startswith(printed), done.stdout
             seen += 1
-    assert seen >= 7
+    return seen
+
+
+def test_the_guide_to_provenance(tmp_path):
+    """Its commands run in order, end as it says, and print first what it says they print."""
+    assert run_blocks(ROOT / "docs" / "guides" / "provenance.md", tmp_path) >= 7
     assert json.loads((tmp_path / "longer.json").read_text())["verdict"] == "made_here"
+
+
+def test_the_guide_to_data(tmp_path):
+    """Its commands run in order on films that are made here, and print first what it says they print."""
+    pytest.importorskip("lance")
+    pytest.importorskip("scenedetect")
+    spec = importlib.util.spec_from_file_location("films", ROOT / "tests" / "data" / "films.py")
+    films = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(films)
+    films.good(tmp_path / "films")
+    assert run_blocks(ROOT / "docs" / "guides" / "data.md", tmp_path) == 5
+    assert (tmp_path / "page.html").read_text().count("<video") == 8
 
 
 def test_the_weights_ship_and_are_small():

@@ -146,5 +146,47 @@ def test_what_is_asked_wrongly():
 
 
 def test_ray_is_not_imported_unless_asked():
-    code = "import sys; from worldtube import workers; list(workers.run(int, [])) if 0 else 0; sys.exit('ray' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    code = """
+import sys
+import test_workers_run
+from worldtube import workers
+from worldtube.data import films
+
+assert list(workers.run(test_workers_run.Square(), [3])) == [(0, 9)]
+sys.exit("ray" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent)
+    assert done.returncode == 0
+
+
+RAY = """
+import json, sys
+import test_workers_run
+from worldtube import workers
+
+items = ["a", "crash", "b", "sleep", "c"]
+limits = workers.Limits(seconds=3, memory_mb=2048)
+for index, result in workers.run(test_workers_run.Trouble(), items, on="ray", processes=2, limits=limits):
+    print(json.dumps([index, str(result)]), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_on_ray(tmp_path):
+    """In a process of its own, so that Ray's helpers end with it."""
+    pytest.importorskip("ray")
+    import json
+
+    done = subprocess.run(
+        [sys.executable, "-c", RAY],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+    )
+    assert done.returncode == 0, done.stderr
+    found = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    assert found.keys() == set(range(5))
+    assert "SIGSEGV" in found[1] and "longer than 3 s" in found[3]
+    assert [found[index].split()[0] for index in (0, 2, 4)] == ["a", "b", "c"]

@@ -13,7 +13,9 @@ COLOURS = ((200, 60, 50), (40, 160, 90), (60, 80, 200), (210, 190, 60))
 def shot(index: int, num_frames: int, *, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """A square that wanders to and fro over a background of its own: uint8 (T, H, W, 3)."""
     rng = np.random.default_rng(index)
-    back = np.array(COLOURS[index % len(COLOURS)]) + rng.integers(-25, 25, (height // 8 + 1, width // 8 + 1, 3))
+    back = np.array(COLOURS[index % len(COLOURS)]) + rng.integers(
+        -25, 25, (height // 8 + 1, width // 8 + 1, 3)
+    )
     back = back.repeat(8, 0).repeat(8, 1)[:height, :width]
     frames = np.broadcast_to(back, (num_frames, height, width, 3)).clip(0, 255).astype(np.uint8)
     frames = frames.copy()

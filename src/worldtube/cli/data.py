@@ -169,11 +169,7 @@ def _view(rest: list[str]) -> int:
             for one in views.views(catalog).values():
                 print(f"{one.name}  version {one.version}  {one.where}")
             return 0
-        one = (
-            views.find_view(catalog, name)
-            if not where
-            else views.save_view(catalog, name, where)
-        )
+        one = views.find_view(catalog, name) if not where else views.save_view(catalog, name, where)
         whole, told = len(catalog.ids(views.WHOLE)), views.drops(catalog, one.where)
         print(f"{name} version {one.version} keeps {told[-1][2]} of {whole} clips")
         width = max(len(term) for term, _, _ in told)

@@ -51,7 +51,7 @@ Progress = Callable[[str, int, int], None]
 class Cutting:
     """How films become clips; one for each dataset."""
 
-    size: Size = Size(64, 64)
+    size: Size = field(default=Size(64, 64))
     """Of the clips: pictures are scaled until they cover it, and cut around the centre."""
     num_frames: int = 25
     fps: float = 12.0
@@ -320,9 +320,13 @@ def _agree(folder: Path, cutting: Cutting) -> None:
     if file.is_file():
         own = json.loads(file.read_text())
         asked = cutting.told()
-        other = [f"{key} {own.get(key)}, not {asked[key]}" for key in asked if own.get(key) != asked[key]]
+        other = [
+            f"{key} {own.get(key)}, not {asked[key]}" for key in asked if own.get(key) != asked[key]
+        ]
         if other:
-            raise DataError(f"{folder.parent} holds clips of {'; '.join(other)}: name another folder")
+            raise DataError(
+                f"{folder.parent} holds clips of {'; '.join(other)}: name another folder"
+            )
     else:
         video.write_whole(file, json.dumps(cutting.told()).encode())
 
@@ -387,7 +391,7 @@ def _found(name: str, path: Path, told: Mapping[str, Any]) -> Found:
         source=name,
         sha256=film.sha256 if film else _hash(path),
         film=film,
-        shots=Shots(spans=tuple(map(tuple, told["spans"])), problem=told["problem"]),
+        shots=Shots(spans=tuple((a, b) for a, b in told["spans"]), problem=told["problem"]),
         captions=sidecar(path) if film else {},
     )
 
@@ -423,7 +427,9 @@ def sidecar(path: Path) -> dict[str, str]:
             first = told.get("caption") or words[1] or words[0] or words[2]
             if isinstance(first, str):
                 return {key: one or first for key, one in zip(LENGTHS, words, strict=True)}
-            logger.warning("%s holds no caption (accepted: %s, caption)", beside, ", ".join(LENGTHS))
+            logger.warning(
+                "%s holds no caption (accepted: %s, caption)", beside, ", ".join(LENGTHS)
+            )
     return {}
 
 
@@ -433,7 +439,9 @@ def _wanted(
     """The stretches of these films that become clips, and rows of the films that have a problem."""
     wanted, whole = [], []
     for one in films:
-        spans = [] if one.film is None else list(shots.stretches(one.shots, cutting.seconds, one.film))
+        spans = (
+            [] if one.film is None else list(shots.stretches(one.shots, cutting.seconds, one.film))
+        )
         problem = one.problem
         if not spans and not problem:
             longest = max((b - a for a, b in one.shots.spans), default=0.0)
@@ -472,9 +480,7 @@ def _cut_all(
     done = total - len(todo)
     tell("clips", done, total)
     try:
-        for index, made in workers.run(
-            stage, parts, on=on, processes=processes, limits=limits
-        ):
+        for index, made in workers.run(stage, parts, on=on, processes=processes, limits=limits):
             part = parts[index]
             if isinstance(made, workers.Lost):
                 problem = f"reading it {made.reason}"
@@ -495,9 +501,7 @@ def _commit(catalog: Catalog, made: Sequence[tuple[dict[str, Any], dict[str, Any
     catalog.append([row for row, _ in made])
     columns = dict.fromkeys(column for _, scores in made for column in scores)
     for column in columns:
-        catalog.set(
-            column, {row["id"]: scores[column] for row, scores in made if column in scores}
-        )
+        catalog.set(column, {row["id"]: scores[column] for row, scores in made if column in scores})
 
 
 def _summary(

@@ -22,7 +22,9 @@ def mark_repeats(catalog: Catalog) -> int:
     about = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
     catalog.add_column("repeats", f"{BITS}-{about}")
     if lacking := catalog.missing("repeats"):
-        found = repeats(names, *([row[key] for row in rows] for key in ("phash", "exact", "source_hash")))
+        found = repeats(
+            names, *([row[key] for row in rows] for key in ("phash", "exact", "source_hash"))
+        )
         catalog.set("repeats", {name: found.get(name, "") for name in lacking if name in found})
     return len(catalog.ids("repeats <> ''"))
 
@@ -30,9 +32,9 @@ def mark_repeats(catalog: Catalog) -> int:
 def repeats(
     names: Sequence[str], prints: Sequence[str], exact: Sequence[str], films: Sequence[str | None]
 ) -> dict[str, str]:
-    """Clip -> the first before it with the same pixels or, from another film, at most BITS other bits in its print, or "".
+    """Clip -> the first before it with the same pixels or, of another film, at most BITS other bits in its print.
 
-    Pieces of one film look alike when the camera rests, however much goes on before it: those must be equal. A print
+    "" where there is none. Pieces of one film look alike when the camera rests, however much goes on before it: those must be equal. A print
     is hexadecimal, all of one length. Compared are only clips that share one of BANDS pieces of it but for a bit, which
     two prints that near always do.
     """
@@ -59,7 +61,9 @@ def repeats(
             default=None,
         )
         first = same.get(exact[place], first)
-        if first is None:  # only originals are looked among: a chain of small changes ends with the first
+        if (
+            first is None
+        ):  # only originals are looked among: a chain of small changes ends with the first
             for key in keys:
                 originals[key].append(place)
             same[exact[place]] = place

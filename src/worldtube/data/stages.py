@@ -53,16 +53,17 @@ class Scores(Protocol):
 
 
 class Identity:
-    """`exact`: a hash of the clip's pixels. `phash`: what its first, middle and last picture look like, 64 bits each."""
+    """`exact`: a hash of the clip's pixels. `phash`: what its first, middle and last picture look like, 64 bits each.
+    """
 
     version = "1"
-    columns = ("exact", "phash")
+    columns: tuple[str, ...] = ("exact", "phash")
 
     def setup(self) -> None:
         pass
 
     def __call__(self, piece: Piece) -> dict[str, Value]:
-        pixels = hashlib.sha256(np.ascontiguousarray(piece.clip.frames))
+        pixels = hashlib.sha256(piece.clip.frames.tobytes())
         prints = [_perceptual(picture) for picture in piece.samples(3)]
         return {"exact": pixels.hexdigest(), "phash": "".join(prints)}
 
@@ -84,7 +85,7 @@ class Motion:
     share of the picture that moves by more than a quarter pixel a frame, likewise."""
 
     version = "1"
-    columns = ("motion", "moving")
+    columns: tuple[str, ...] = ("motion", "moving")
     WIDTH = 256
 
     def setup(self) -> None:
@@ -106,12 +107,12 @@ class Motion:
 
 
 class Look:
-    """`sharpness`: variance of the Laplacian of the brightness (0 to 255), at most over the pictures. `brightness`: mean,
-    0 to 1. `black`: the share of pictures with next to nothing in them. `letterbox`: the share of the picture that
-    black bars cover all the time. `static`: the share of steps in time in which nothing changes."""
+    """`sharpness`: variance of the Laplacian of the brightness (0 to 255), the greatest of the pictures. `brightness`:
+    mean, 0 to 1. `black`: the share of pictures with next to nothing in them. `letterbox`: the share of the picture
+    that black bars cover all the time. `static`: the share of steps in time in which nothing changes."""
 
     version = "1"
-    columns = ("sharpness", "brightness", "black", "letterbox", "static")
+    columns: tuple[str, ...] = ("sharpness", "brightness", "black", "letterbox", "static")
     DARK = 24
     """Of 255: what a coded black may come to."""
 
@@ -148,7 +149,7 @@ class Text:
     the models) in the first, middle and last picture. Seconds a clip."""
 
     version = "rapidocr-1"
-    columns = ("text_area", "words")
+    columns: tuple[str, ...] = ("text_area", "words")
 
     def setup(self) -> None:
         try:

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from worldtube import video
 from worldtube.data.catalog import Catalog
@@ -34,12 +33,18 @@ def save_view(catalog: Catalog, name: str, where: str) -> View:
     Raises RequestError for a name or a condition that cannot be one.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
-        raise RequestError(f"view name {name!r} is not accepted; lower-case letters, digits and - are")
+        raise RequestError(
+            f"view name {name!r} is not accepted; lower-case letters, digits and - are"
+        )
     if not where.strip():
-        raise RequestError(f"view {name} needs a condition, such as \"motion > 0.01 AND static < 0.5\"")
+        raise RequestError(
+            f'view {name} needs a condition, such as "motion > 0.01 AND static < 0.5"'
+        )
     catalog.ids(_condition(where))
     named = set(re.findall(r"\w+", where))
-    columns = {key: version for key, version in catalog.columns().items() if version and key in named}
+    columns = {
+        key: version for key, version in catalog.columns().items() if version and key in named
+    }
     before = _versions(catalog, name)
     view = View(name=name, version=len(before) + 1, where=where, columns=columns)
     if before and (before[-1].where, before[-1].columns) == (where, columns):
@@ -58,7 +63,10 @@ def views(catalog: Catalog) -> dict[str, View]:
 
 
 def find_view(catalog: Catalog, name: str, version: int | None = None) -> View:
-    """A saved view, the newest version when not said. Raises RequestError for an unknown name, NotFound for a version."""
+    """A saved view, the newest version when not said.
+
+    Raises RequestError for an unknown name, NotFound for an unknown version.
+    """
     known = _versions(catalog, name)
     if not known:
         raise unknown("view", name, views(catalog))
@@ -82,7 +90,9 @@ def kept(catalog: Catalog, where: str) -> list[str]:
 def terms(where: str) -> list[str]:
     """The parts of a condition that are joined by AND at its top level, brackets, strings and BETWEEN respected."""
     parts, depth, begin, between, position = [], 0, 0, False, 0
-    for found in re.finditer(r"'[^']*'|\"[^\"]*\"|\(|\)|\bBETWEEN\b|\bAND\b|\bOR\b|\bCASE\b", where, re.I):
+    for found in re.finditer(
+        r"'[^']*'|\"[^\"]*\"|\(|\)|\bBETWEEN\b|\bAND\b|\bOR\b|\bCASE\b", where, re.I
+    ):
         word, position = found[0].upper(), found.start()
         if word in "()":
             depth += 1 if word == "(" else -1

@@ -105,9 +105,7 @@ def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
     steps = np.diff(times)
     span = times[-1] - times[0] if times else 0.0
     fps = (len(times) - 1) / span if span > 0 and not unknown else stated or 25.0
-    even = bool(
-        not len(steps) or np.abs(steps - steps.mean()).max() <= 0.002 + 0.05 * steps.mean()
-    )
+    even = bool(not len(steps) or np.abs(steps - steps.mean()).max() <= 0.002 + 0.05 * steps.mean())
     if even and stated and abs(stated - fps) < 0.01 * fps:
         fps = stated
     turns, aspect, ordered = _shape(container, stream)
@@ -165,7 +163,8 @@ def nearest(
 ) -> Iterator[np.ndarray]:
     """The frame nearest to each of these times (seconds since the first frame, ascending): RGB (H, W, 3) as shown.
 
-    within: scale down to so many pixels on the long side. Reads from the key frame before the first to the last. Raises DataError where the film is damaged.
+    within: scale down to so many pixels on the long side. Reads from the key frame before the first to the last.
+    Raises DataError where the film is damaged.
     """
     wanted = list(times)
     place = 0
@@ -215,7 +214,9 @@ def _decoded(film: Film, start: float) -> Generator[tuple[float, av.VideoFrame]]
             previous = -1.0
             for index, frame in enumerate(container.decode(stream)):
                 if frame.is_corrupt:
-                    if previous < 0:  # it refers to pictures before the beginning, or before the place asked for
+                    if (
+                        previous < 0
+                    ):  # it refers to pictures before the beginning, or before the place asked for
                         continue
                     raise DataError("damaged: a picture is not whole")
                 if film.seekable and frame.time is not None:

@@ -24,6 +24,10 @@ Item = TypeVar("Item", contravariant=True)
 Result = TypeVar("Result", covariant=True)
 
 
+SETUP = 300.0
+"""Seconds that starting a child and setting its stage up may take."""
+
+
 class Stage(Protocol[Item, Result]):
     """A step of a pipeline, picklable and of a module: the same result for the same item, wherever it is computed."""
 
@@ -42,6 +46,10 @@ class Limits:
     """Of the clock, and so many of one core; or a function of the item that says it."""
     memory_mb: int = 4096
     """Address space of the child. 0 means no limit (what holds a GPU needs that)."""
+
+    def clock(self, item: Any) -> float:
+        """Seconds for this item."""
+        return float(self.seconds if isinstance(self.seconds, int | float) else self.seconds(item))
 
 
 UNLIMITED = Limits(seconds=1e6, memory_mb=0)
@@ -89,11 +97,10 @@ class Guard:
         if self.child is None:
             self.setup()
         assert self.child is not None and self.pipe is not None
-        most = self.limits.seconds
-        seconds = most(item) if callable(most) else most
+        seconds = self.limits.clock(item)
         try:
             self.pipe.send((seconds, item))
-            if not self.pipe.poll(seconds + 30):  # its own clock rings first, unless it cannot
+            if not self.pipe.poll(seconds + SETUP):  # once it is set up, its own clock rings first
                 return self._lost(f"took longer than {seconds:.0f} s")
             kind, value = self.pipe.recv()
         except (EOFError, OSError):
@@ -141,19 +148,19 @@ class Guard:
 def _serve(handle: int) -> None:
     """The child's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides what Ctrl-C means
-    with Connection(handle) as pipe, contextlib.suppress(EOFError, BrokenPipeError):
+    with Connection(handle) as pipe, contextlib.suppress(EOFError, OSError):
         parent, memory_mb, packed = pipe.recv()
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
         _limit(memory_mb)
         stage = None
         while True:
             seconds, item = pipe.recv()
-            _clock(seconds)
             try:
                 if stage is None:
                     loaded = pickle.loads(packed)
                     loaded.setup()
                     stage = loaded
+                _clock(seconds)
                 answer = ("done", stage(item))
             except MemoryError:
                 answer = ("lost", f"needs more memory than {memory_mb} MB")

@@ -76,8 +76,7 @@ def run_on_ray(
             scheduling_strategy="SPREAD",
             max_restarts=-1,
         )
-        most = asked.seconds
-        longest = max(most(item) for item in items) if callable(most) else most
+        longest = max(asked.clock(item) for item in items)
         for row in _patiently(data.iter_rows(), PATIENCE + longest):
             index, (kind, value) = row["index"], pickle.loads(row["packed"])
             if kind == "failed":

@@ -69,7 +69,9 @@ def _facts(catalog: Catalog, names: Sequence[str], problems: Sequence[str]) -> s
         "problems": f"{len(problems):,}",
     }
     return "".join(
-        f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in told.items() if value
+        f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in told.items()
+        if value
     )
 
 
@@ -142,7 +144,9 @@ def _cards(catalog: Catalog, names: Sequence[str], columns: Sequence[str]) -> li
         caption = next((text for text in words if text), "")
         others = "".join(f"<p>{escape(text)}</p>" for text in words if text and text != caption)
         lines = [f"{column} {row[column]:.4g}" for column in columns if row[column] is not None]
-        lines += [f"repeats {row[key]}" if key == "repeats" else row[key] for key in more if row[key]]
+        lines += [
+            f"repeats {row[key]}" if key == "repeats" else row[key] for key in more if row[key]
+        ]
         made.append(
             f'<article data-views="{escape(within)}"><video src="data:video/mp4;base64,{data}" muted loop'
             f' playsinline preload="metadata" tabindex="0" aria-label="{escape(caption or place)}"></video>'
