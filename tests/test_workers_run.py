@@ -13,7 +13,7 @@ from worldtube import workers
 from worldtube.errors import MissingExtra, RequestError
 from worldtube.workers import EXECUTORS, Guard, Limits, Lost
 
-LIMITS = Limits(seconds=3, memory_mb=2048)
+LIMITS = Limits(seconds=2, memory_mb=2048)
 HERE = [name for name in EXECUTORS if name != "ray"]
 
 
@@ -73,9 +73,11 @@ def test_every_item_once(on, limits):
 def test_what_breaks_a_limit_is_lost_alone(on):
     items = ["a", "crash", "b", "sleep", "c", "memory", "exit", "d", "spin"]
     found = dict(workers.run(Trouble(), items, on=on, processes=2, limits=LIMITS))
-    for index, word in ((1, "SIGSEGV"), (3, "longer than 3 s"), (5, "2048 MB"), (6, "exit code 3")):
+    for index, word in ((1, "SIGSEGV"), (3, "longer than 6 s"), (5, "2048 MB"), (6, "exit code 3")):
         assert isinstance(found[index], Lost) and word in found[index].reason
-    assert found[8] == Lost("took longer than 3 s")
+    assert (
+        "took longer than" in found[8].reason
+    )  # 2 s of a core or 6 s of the clock, what comes first
     for index in (0, 2, 4, 7):
         assert found[index].split()[0] == items[index]
 
@@ -97,8 +99,8 @@ def test_without_limits_a_crash_is_an_error():
 
 
 def test_time_may_depend_on_the_item():
-    limits = Limits(seconds=lambda item: 2.0 if item == "sleep" else 60.0, memory_mb=0)
-    assert Guard(Trouble(), limits)("sleep") == Lost("took longer than 2 s")
+    limits = Limits(seconds=lambda item: 1.0 if item == "sleep" else 60.0, memory_mb=0)
+    assert Guard(Trouble(), limits)("sleep") == Lost("took longer than 3 s")
 
 
 def test_leaving_early_ends_the_children():
@@ -165,7 +167,7 @@ import test_workers_run
 from worldtube import workers
 
 items = ["a", "crash", "b", "sleep", "c"]
-limits = workers.Limits(seconds=3, memory_mb=2048)
+limits = workers.Limits(seconds=2, memory_mb=2048)
 for index, result in workers.run(test_workers_run.Trouble(), items, on="ray", processes=2, limits=limits):
     print(json.dumps([index, str(result)]), flush=True)
 """
@@ -188,5 +190,5 @@ def test_on_ray(tmp_path):
     assert done.returncode == 0, done.stderr
     found = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
     assert found.keys() == set(range(5))
-    assert "SIGSEGV" in found[1] and "longer than 3 s" in found[3]
+    assert "SIGSEGV" in found[1] and "longer than 6 s" in found[3]
     assert [found[index].split()[0] for index in (0, 2, 4)] == ["a", "b", "c"]

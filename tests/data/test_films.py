@@ -146,7 +146,7 @@ class Crash:
 
 
 def test_a_crash_or_a_hang_costs_its_own_rows(good, tmp_path, monkeypatch):
-    monkeypatch.setattr(films, "PATIENCE", 4.0)
+    monkeypatch.setattr(films, "PATIENCE", 3.0)
     monkeypatch.syspath_prepend(Path(__file__).parent)
     stages = {"calm": Crash()}
     found = ingest(

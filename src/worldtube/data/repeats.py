@@ -34,9 +34,9 @@ def repeats(
 ) -> dict[str, str]:
     """Clip -> the first before it with the same pixels or, of another film, at most BITS other bits in its print.
 
-    "" where there is none. Pieces of one film look alike when the camera rests, however much goes on before it: those must be equal. A print
-    is hexadecimal, all of one length. Compared are only clips that share one of BANDS pieces of it but for a bit, which
-    two prints that near always do.
+    "" where there is none. Pieces of one film look alike when the camera rests, however much goes on before it: those
+    must be equal. A print is hexadecimal, all of one length. Compared are only clips that share one of BANDS pieces
+    of it but for a bit, which two prints that near always do.
     """
     numbers = [int(text, 16) for text in prints]
     length = max((len(text) for text in prints), default=0) * 4

@@ -53,8 +53,7 @@ class Scores(Protocol):
 
 
 class Identity:
-    """`exact`: a hash of the clip's pixels. `phash`: what its first, middle and last picture look like, 64 bits each.
-    """
+    """`exact`: hash of the clip's pixels. `phash`: what its first, middle and last picture look like, 64 bits each."""
 
     version = "1"
     columns: tuple[str, ...] = ("exact", "phash")

@@ -24,6 +24,8 @@ Item = TypeVar("Item", contravariant=True)
 Result = TypeVar("Result", covariant=True)
 
 
+WAITING = 3
+"""Seconds of the clock for each second of a core."""
 SETUP = 300.0
 """Seconds that starting a child and setting its stage up may take."""
 
@@ -43,7 +45,7 @@ class Limits:
     """What an item may cost."""
 
     seconds: float | Callable[[Any], float] = 600.0
-    """Of the clock, and so many of one core; or a function of the item that says it."""
+    """Of one core, and WAITING times as many of the clock, for it may be a busy machine; or a function of the item."""
     memory_mb: int = 4096
     """Address space of the child. 0 means no limit (what holds a GPU needs that)."""
 
@@ -52,7 +54,7 @@ class Limits:
         return float(self.seconds if isinstance(self.seconds, int | float) else self.seconds(item))
 
 
-UNLIMITED = Limits(seconds=1e6, memory_mb=0)
+UNLIMITED = Limits(seconds=5e5, memory_mb=0)
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,10 @@ class Guard:
         seconds = self.limits.clock(item)
         try:
             self.pipe.send((seconds, item))
-            if not self.pipe.poll(seconds + SETUP):  # once it is set up, its own clock rings first
-                return self._lost(f"took longer than {seconds:.0f} s")
+            if not self.pipe.poll(
+                WAITING * seconds + SETUP
+            ):  # once it is set up, its own clock rings first
+                return self._lost(f"took longer than {WAITING * seconds:.0f} s")
             kind, value = self.pipe.recv()
         except (EOFError, OSError):
             return self._lost(self._end(seconds))
@@ -138,8 +142,10 @@ class Guard:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout=10)
         code = child.returncode
-        if code in (-signal.SIGXCPU, -signal.SIGALRM):
+        if code == -signal.SIGXCPU:
             return f"took longer than {seconds:.0f} s"
+        if code == -signal.SIGALRM:
+            return f"took longer than {WAITING * seconds:.0f} s"
         if code is not None and code < 0:
             return f"ended the process that read it ({signal.Signals(-code).name})"
         return f"ended the process that read it (exit code {code})"
@@ -186,11 +192,11 @@ def _limit(memory_mb: int) -> None:
 
 
 def _clock(seconds: float) -> None:
-    """No more than so many seconds of the clock and of a core from now on; what breaks that is ended by the kernel."""
+    """No more than so many seconds of a core from now on, see Limits; what breaks that is ended by the kernel."""
     import resource
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(int(seconds) + 1)
+    signal.alarm(int(WAITING * seconds) + 1)
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = int(used.ru_utime + used.ru_stime + seconds) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))

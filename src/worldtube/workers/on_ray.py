@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from worldtube.errors import MissingExtra
-from worldtube.workers.guard import UNLIMITED, Guard, Limits, Lost, Stage
+from worldtube.workers.guard import UNLIMITED, WAITING, Guard, Limits, Lost, Stage
 from worldtube.workers.pool import WorkerError, failure, num_cores
 
 CPUS = 0.25
@@ -77,7 +77,7 @@ def run_on_ray(
             max_restarts=-1,
         )
         longest = max(asked.clock(item) for item in items)
-        for row in _patiently(data.iter_rows(), PATIENCE + longest):
+        for row in _patiently(data.iter_rows(), PATIENCE + WAITING * longest):
             index, (kind, value) = row["index"], pickle.loads(row["packed"])
             if kind == "failed":
                 raise failure(stage, items[index], value)
