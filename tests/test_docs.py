@@ -82,7 +82,7 @@ def test_the_guide_to_provenance(tmp_path):
     assert json.loads((tmp_path / "longer.json").read_text())["verdict"] == "made_here"
 
 
-def test_the_guide_to_data(tmp_path):
+def test_the_guide_to_films(tmp_path):
     """Its commands run in order on films that are made here, and print first what it says they print."""
     pytest.importorskip("lance")
     pytest.importorskip("scenedetect")
@@ -90,7 +90,7 @@ def test_the_guide_to_data(tmp_path):
     films = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(films)
     films.good(tmp_path / "films")
-    assert run_blocks(ROOT / "docs" / "guides" / "data.md", tmp_path) == 5
+    assert run_blocks(ROOT / "docs" / "guides" / "films.md", tmp_path) == 5
     assert (tmp_path / "page.html").read_text().count("<video") == 8
 
 

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +92,7 @@ def fact(seed: int) -> dict:
     return {"id": f"test:1:{seed}:16x16", "num_frames": 5, "fps": 12, "video": video, **place}
 
 
-def fill(folder: str, count: int = 30, group: int = 8) -> None:
+def fill(folder: str, count: int = 60, group: int = 8) -> None:
     """What a stage does: batches of clips that are not there yet, and a value for each that lacks one."""
     with Catalog(folder, mode="a") as catalog:
         catalog.add_column("latents", "one: of two")
@@ -113,11 +112,18 @@ def run(code: str, *arguments: object) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.PIPE, text=True)
 
 
+FILLING = """
+import worldtube.data.table
+worldtube.data.table.PIECES = 4  # so that it merges while it writes
+fill(sys.argv[1])
+"""
+
+
 def test_a_kill_at_any_moment_leaves_whole_batches(tmp_path):
     seen = []
-    for wait in (0.05, 0.4, 0.9):
+    for wait in (0.02, 0.1, 0.3):
         before = seen[-1] if seen else 0
-        filling = run("fill(sys.argv[1])", tmp_path / "set")
+        filling = run(FILLING, tmp_path / "set")
         while filling.poll() is None:
             try:
                 if len(Catalog(tmp_path / "set")) > before:
@@ -137,11 +143,11 @@ def test_a_kill_at_any_moment_leaves_whole_batches(tmp_path):
                 for row in catalog.take(known, ["id", "latents"])
             )
             seen.append(len(there))
-    assert seen[0] > 0 and seen[-1] < 30 * 8, "it was killed at work"
+    assert seen[0] > 0 and seen[-1] < 60 * 8, "it was killed at work"
     fill(tmp_path / "set")
     fill(tmp_path / "straight")
     with Catalog(tmp_path / "set") as one, Catalog(tmp_path / "straight") as other:
-        assert one.ids() == other.ids() and len(one) == 240 and not one.missing("latents")
+        assert one.ids() == other.ids() and len(one) == 480 and not one.missing("latents")
         assert one.take(one.ids(), ["video"]) == other.take(other.ids(), ["video"])
 
 
@@ -154,6 +160,8 @@ for start in range(first, first + 150, 5):
     catalog.add_column("score", "1")
     catalog.set("score", {f"test:1:{i}:16x16": i for i in range(start, start + 5)})
     catalog.compact()
+    seeds = [row["seed"] for row in catalog.take(catalog.ids("score >= 0"), ["seed", "video"])]
+    assert set(seeds) >= set(range(first, start + 5))
 """
     writers = [run(code, tmp_path / "set", first) for first in (0, 100)]
     assert [(writer.communicate()[1], writer.returncode) for writer in writers] == [("", 0)] * 2
@@ -243,10 +251,10 @@ def test_merging_changes_nothing(tmp_path, monkeypatch):
                 {"score": seed // 2}
             ]
         before = catalog.take(catalog.ids(), ["id", "video", "score"])
-        assert len(list((tmp_path / "set" / "clips.lance" / "data").iterdir())) > 40
-        monkeypatch.setattr("worldtube.data.table.KEPT", timedelta(0))
+        pieces = tmp_path / "set" / "clips.lance" / "data"
+        assert 1 < len(list(pieces.glob("*.lance"))) <= 11, "merged on the way"
         catalog.compact()
-        assert len(list((tmp_path / "set" / "clips.lance" / "data").glob("*.lance"))) == 1
+        assert len(list(pieces.glob("*.lance"))) == 1
         assert catalog.take(catalog.ids(), ["id", "video", "score"]) == before
         assert reader.take(reader.ids(), ["id", "video", "score"]) == before
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from worldtube.cli.arguments import folder_exists, parse, positional
 from worldtube.cli.bar import Bar
+from worldtube.cli.export import export
 
 
 def record(rest: list[str]) -> int:
@@ -222,6 +223,7 @@ DATA: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "info": ("what is in it: clips, columns, views, problems", _info),
     "view": ("save a condition under a name, and see what it drops", _view),
     "show": ("one HTML page about it, with clips that play", _show),
+    "export": ("its clips for other people's programs", export),
 }
 """word of `worldtube data` -> (line of help, function of the remaining arguments)."""
 

@@ -35,8 +35,7 @@ PIECES = 128
 ROWS = 4096
 """Rows of a piece that is merged no further, so that a growing table is not written again and again."""
 TRIES = 20
-KEPT = timedelta(minutes=10)
-"""Files of what was merged stay this long for readers and writers that began before."""
+"""Of what another process can come before: a commit, or the merging of what is being read."""
 Result = TypeVar("Result")
 
 
@@ -173,6 +172,16 @@ class Table:
         """What was noted with the schema when the table was made."""
         return {k.decode(): v.decode() for k, v in (self.schema.metadata or {}).items()}
 
+    def kinds(self) -> dict[str, str]:
+        """text, int, float, blob or arrays, by column."""
+        import pyarrow as pa
+
+        plain = {pa.string(): "text", pa.int64(): "int", pa.float64(): "float"}
+        return {
+            field.name: "blob" if is_blob(field) else plain.get(field.type, "arrays")
+            for field in self.schema
+        }
+
     def settings(self) -> dict[str, str]:
         """Named texts that may change, unlike rows."""
         with self._lock:
@@ -257,48 +266,47 @@ class Table:
 
         def read(found: Any, places: dict[str, int]) -> dict[str, list[Any]]:
             at = list(places.values()) if ids is None else [places.get(name) for name in ids]
+            fields = [self.schema.field(name) for name in names]
+            arrays = [field.name for field in fields if pa.types.is_struct(field.type)]
+            rows = found.to_table(columns=[name for name in names if name not in arrays])
             out = {}
-            for name in names:
-                field = self.schema.field(name)
-                if pa.types.is_struct(field.type):
-                    out[name] = [None if place is None else True for place in at]
+            for field in fields:
+                if field.name in arrays:
+                    out[field.name] = [None if place is None else True for place in at]
                     continue
-                rows = found.to_table(columns=[name])[name]
                 if is_blob(field):
-                    values = [valid or None for valid in rows.is_valid().to_pylist()]
+                    values = [there or None for there in rows[field.name].is_valid().to_pylist()]
                 else:
-                    values = rows.to_pylist()
-                out[name] = [None if place is None else values[place] for place in at]
+                    values = rows[field.name].to_pylist()
+                out[field.name] = [None if place is None else values[place] for place in at]
             return out
 
         return self._read(read)
 
     def compact(self) -> None:
-        """Merge small pieces, which makes reading faster, and drop files that were merged some time ago. Rows, ids
-        and what is read stay the same; beside other writers it may leave the work to them."""
+        """Merge small pieces, which makes reading faster, and remove the files that they were. Rows, ids and what is
+        read stay the same. Who reads or writes meanwhile tries again; a second merger leaves the work to the first."""
         blobs = any(is_blob(field) for field in self.schema)
+        rows = 16 if blobs else 64  # in memory at a time
         try:
-            found = self._open()
-            found.optimize.compact_files(
-                target_rows_per_fragment=ROWS, batch_size=16 if blobs else 64
-            )
-            self._open().cleanup_old_versions(older_than=KEPT)
+            self._open().optimize.compact_files(target_rows_per_fragment=ROWS, batch_size=rows)
+            self._open().cleanup_old_versions(older_than=timedelta(0))
         except OSError as error:
-            if not _conflict(error):
+            if not _overtaken(error):
                 raise _unwritten(self.path, error) from error
 
     def _read(self, read: Callable[[Any, dict[str, int]], Result]) -> Result:
-        """Read from the newest version; once more when its files were merged away meanwhile."""
-        for last in (False, True):
+        """Read from the newest version; again when its files were merged away meanwhile."""
+        for left in reversed(range(TRIES)):
             with self._lock:
                 self._refresh()
                 found, places = self._set, self._places
             try:
                 return read(found, places)
             except (OSError, ValueError) as error:
-                if last or found.latest_version == found.version:
+                if not left or found.latest_version == found.version:
                     raise DataError(f"{self.path} cannot be read: {error}") from error
-        raise AssertionError
+        raise AssertionError("a loop over no tries")
 
     def _refresh(self) -> None:
         """Look up the places of rows that came since the last look."""
@@ -328,14 +336,15 @@ class Table:
                 write()
                 return
             except OSError as error:
-                if not (_conflict(error) and left):
+                if not (_overtaken(error) and left):
                     raise _unwritten(self.path, error) from error
 
 
-def _conflict(error: OSError) -> bool:
-    """Lance says it by a class of its own for some writes and only in words for others."""
-    told = getattr(error, "retryable", None)
-    return "Retryable commit conflict" in str(error) if told is None else told
+def _overtaken(error: OSError) -> bool:
+    """Whether another process committed, or merged what this one began from, meanwhile: then nothing was committed
+    here. Lance has a class for it, and for some writes says it only in words."""
+    words = ("commit conflict", "ncompatible transaction", "ot found")
+    return hasattr(error, "retryable") or any(word in str(error) for word in words)
 
 
 def _unwritten(path: Path, error: OSError) -> DataError:

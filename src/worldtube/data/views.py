@@ -120,7 +120,7 @@ def drops(catalog: Catalog, where: str) -> list[tuple[str, int, int]]:
 
 
 def _condition(where: str) -> str:
-    return f"{WHOLE} AND ({where})"
+    return f"{WHOLE} AND ({where}\n)"  # the line ends a comment in it
 
 
 def _versions(catalog: Catalog, name: str) -> list[View]:
