@@ -21,6 +21,8 @@ CPUS = 0.25
 """Of each actor."""
 PATIENCE = 600.0
 """Seconds without any result, beyond what one item may take."""
+AT_A_TIME = 2048
+"""Items that Ray is given at a time."""
 STORE_MB = 512
 """Shared memory for what is under way, when we start Ray ourselves."""
 
@@ -66,24 +68,27 @@ def run_on_ray(
         context.enable_progress_bars = False
         count = processes or max(1, int(ray.cluster_resources().get("CPU", 1)))
         asked = limits or UNLIMITED
-        rows = [{"index": i, "packed": pickle.dumps(item)} for i, item in enumerate(items)]
-        data = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            Actor,
-            fn_constructor_args=(stage, asked),
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count),
-            num_cpus=CPUS,
-            batch_size=1,
-            scheduling_strategy="SPREAD",
-            max_restarts=-1,
-        )
         longest = max(asked.clock(item) for item in items)
-        for row in _patiently(data.iter_rows(), PATIENCE + WAITING * longest):
-            index, (kind, value) = row["index"], pickle.loads(row["packed"])
-            if kind == "failed":
-                raise failure(stage, items[index], value)
-            if isinstance(value, Lost) and not limits:
-                raise failure(stage, items[index], RuntimeError(value.reason))
-            yield index, value
+        for begin in range(0, len(items), AT_A_TIME):
+            part = range(begin, min(begin + AT_A_TIME, len(items)))
+            rows = [{"index": i, "packed": pickle.dumps(items[i])} for i in part]
+            # A block for each item, or results would wait for those that share their block.
+            data = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+                Actor,
+                fn_constructor_args=(stage, asked),
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count),
+                num_cpus=CPUS,
+                batch_size=1,
+                scheduling_strategy="SPREAD",
+                max_restarts=-1,
+            )
+            for row in _patiently(data.iter_rows(), PATIENCE + WAITING * longest):
+                index, (kind, value) = row["index"], pickle.loads(row["packed"])
+                if kind == "failed":
+                    raise failure(stage, items[index], value)
+                if isinstance(value, Lost) and not limits:
+                    raise failure(stage, items[index], RuntimeError(value.reason))
+                yield index, value
     finally:
         if own:
             ray.shutdown()
