@@ -19,6 +19,7 @@ pytest.importorskip("scenedetect")
 from worldtube import video
 from worldtube.data import films
 from worldtube.data.catalog import Catalog
+from worldtube.data.cutting import Cut, Found, Part
 from worldtube.data.films import Cutting, ingest
 from worldtube.data.shots import SHOTS, find
 from worldtube.data.stages import DEFAULT, STAGES, Piece
@@ -410,3 +411,17 @@ def end_session(leader: int) -> None:
                 os.kill(int(entry.parent.name), signal.SIGKILL)
         except (OSError, IndexError):
             continue
+
+
+def test_a_stretch_does_not_depend_on_its_neighbours(good):
+    """Read alone, with others, or before one that cannot be read: the same clip."""
+    film = look(good / "cuts.mp4")
+    shots = find(film, SHOTS["whole"]())
+    found = Found(source="cuts.mp4", sha256=film.sha256, film=film, shots=shots)
+    spans = tuple((start, start + 25 / 12) for start in (0.0, 3.0, 7.9, 9.5))
+    cut = Cut(SMALL, {"identity": STAGES["identity"]()})
+    *whole, (bad, _) = cut(Part(found=found, spans=spans))
+    assert bad["problem"] == "the film ends before 11.50 s" and "video" not in bad
+    for (row, _), span in zip(whole, spans, strict=False):
+        ((alone, _),) = cut(Part(found=found, spans=(span,)))
+        assert row == alone and "problem" not in row

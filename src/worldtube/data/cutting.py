@@ -3,7 +3,7 @@
 Knows nothing of catalogs, folders or where it runs; what is told of clips is in `stages`, where cuts fall in `shots`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,18 +119,31 @@ class Cut:
 
     def __call__(self, part: Part) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """(row, scores) of each stretch; where the film cannot be read, the rows say so."""
-        film, made = part.found.film, []
-        assert film is not None
-        ticks = np.arange(self.cutting.num_frames) / self.cutting.fps
-        times = [start + tick for start, _ in part.spans for tick in ticks.tolist()]
-        frames = nearest(film, times, within=self._scale(film.size))
-        for span in part.spans:
+        made = []
+        frames = self._frames(part.found, part.spans)
+        for place, span in enumerate(part.spans):
             try:
-                row, scores = self._clip(part.found, span, frames)
-            except DataError as error:
-                row, scores = problem_row(part.found, span, str(error)), {}
-            made.append((row, scores))
+                made.append(self._clip(part.found, span, frames))
+            except DataError:
+                # What a stretch gives does not depend on those that are read with it.
+                made.append(self._alone(part.found, span))
+                frames = self._frames(part.found, part.spans[place + 1 :])
         return made
+
+    def _alone(
+        self, found: Found, span: tuple[float, float]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        try:
+            return self._clip(found, span, self._frames(found, [span]))
+        except DataError as error:
+            return problem_row(found, span, str(error)), {}
+
+    def _frames(self, found: Found, spans: Sequence[tuple[float, float]]) -> Iterator[np.ndarray]:
+        """The frames of these stretches one after the other, num_frames of each."""
+        assert found.film is not None
+        ticks = (np.arange(self.cutting.num_frames) / self.cutting.fps).tolist()
+        times = [start + tick for start, _ in spans for tick in ticks]
+        return nearest(found.film, times, within=self._scale(found.film.size))
 
     def _scale(self, film: Size) -> int:
         """The long side of pictures large enough to look at, and twice what the clip needs."""
@@ -143,9 +156,7 @@ class Cut:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         size, whole, fitted = self.cutting.size, [], []
         for _ in range(self.cutting.num_frames):
-            frame = next(frames, None)
-            if frame is None:  # an earlier stretch of this part met the damage
-                raise DataError("the film cannot be read up to here")
+            frame = next(frames)
             whole.append(_within(frame, LOOKED_AT))
             fitted.append(video.fit(Clip(frames=frame[None], fps=1), size).frames[0])
         clip = Clip(frames=np.stack(fitted), fps=self.cutting.fps)
