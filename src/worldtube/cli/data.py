@@ -256,7 +256,7 @@ def ingest(rest: list[str]) -> int:
             size: of the clips, in pixels; pictures are scaled to cover it and cut around the centre
             frames: of each clip; 1 + a multiple of 4 wastes none
             fps: of each clip; frames are taken by their times, whatever the film's own rate
-            crf: 0 keeps every pixel; 12 to 20 take a tenth of the disk
+            crf: 0 keeps every pixel; 16 takes about a sixth of the disk
             shots: how cuts are found: adaptive, transnet (a network, dearer) or whole (no cuts)
             stages: what is told of each clip: identity, look, motion, text (burnt-in words, seconds a clip)
             on: where the work runs: here, processes or ray (joins the cluster of RAY_ADDRESS)

@@ -32,7 +32,7 @@ class Cutting:
     num_frames: int = 25
     fps: float = 12.0
     crf: int = 0
-    """0 keeps every pixel, as in engine-made clips; 12 to 20 take a tenth of the disk."""
+    """0 keeps every pixel, as in engine-made clips; 16 takes about a sixth of the disk."""
     shots: str = "adaptive"
     """An entry of SHOTS."""
 
