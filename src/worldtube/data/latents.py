@@ -104,16 +104,18 @@ def cache_text(
     for length in CAPTIONS:
         column = f"text_{length}"
         catalog.add_column(column, f"{encoder.name}:{encoder.version}")
-        todo = catalog.missing(column)
+        todo, made = catalog.missing(column), 0
         for start in range(0, len(todo), group):
             rows = catalog.take(todo[start : start + group], ["id", f"caption_{length}"])
+            rows = [row for row in rows if row[f"caption_{length}"]]  # films come without words
             states = encoder.encode([row[f"caption_{length}"] for row in rows])
             catalog.set(
                 column, {row["id"]: pack_text(s) for row, s in zip(rows, states, strict=True)}
             )
             if progress is not None:
                 progress(min(start + group, len(todo)), len(todo))
-        most = max(most, len(todo))
+            made += len(rows)
+        most = max(most, made)
     return most
 
 

@@ -117,7 +117,9 @@ class Bucket:
     def path(self, key: str) -> Path:
         folder, _, name = key.rpartition("/")
         try:
-            version = self.fs.ukey(self._at(key))  # of the content: a preview is put again and again
+            version = self.fs.ukey(
+                self._at(key)
+            )  # of the content: a preview is put again and again
         except FileNotFoundError as error:
             shutil.rmtree(self.cache / folder, ignore_errors=True)
             raise NotFound(f"no file {key}") from error
