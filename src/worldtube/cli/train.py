@@ -75,7 +75,7 @@ def reader(rest: list[str]) -> int:
     """`train reader`: the arguments after it."""
     import tyro
 
-    from worldtube.evaluate.reader.training import TEST_SEEDS, ReaderConfig, train_file
+    from worldtube.train.reader import TEST_SEEDS, ReaderConfig, train_file
 
     usual = ReaderConfig()
 

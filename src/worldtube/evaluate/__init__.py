@@ -51,7 +51,8 @@ def _reader(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The reader's accuracy on true clips of both worlds, in turn by seed; the model does not matter."""
-    from worldtube.evaluate import accuracy, reader
+    from worldtube import reader
+    from worldtube.evaluate import accuracy
 
     _no_prompts("reader", prompts)
     seeds = _some(seeds, count, 200)
