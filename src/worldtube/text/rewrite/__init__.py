@@ -1,0 +1,58 @@
+"""A prompt in the wording of the captions that a model learned from.
+
+Owns `REWRITERS`. Knows nothing of models: whether a rewriter helps is measured (docs/model-card.md). The default one is
+faithful by construction: it reads a prompt with a grammar of what the captions can say and tells that in the captions'
+plain words. What it does not understand it leaves as it is.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from worldtube.errors import unknown
+from worldtube.text.rewrite.endpoint import Endpoint
+from worldtube.text.rewrite.reading import Scene, Unread, read
+from worldtube.text.rewrite.substitution import substituted
+from worldtube.text.rewrite.telling import tell
+
+__all__ = ["REWRITERS", "Endpoint", "Grammar", "Rewriter", "Scene", "Unread", "read", "rewrite", "tell"]
+
+
+class Rewriter(Protocol):
+    """From a prompt to a prompt. A text that it cannot put better comes back as it is."""
+
+    def __call__(self, prompt: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Reads the prompt and tells it anew; a word that is not understood only leaves it as it is."""
+
+    def __call__(self, prompt: str) -> str:
+        for whole in (True, False):
+            try:
+                scene = read(prompt, whole=whole)
+                if whole or complete(scene):
+                    return tell(scene)
+            except Unread:
+                continue
+        return substituted(prompt)
+
+
+def complete(scene: Scene) -> bool:
+    """Whether of every thing it is said what it does, so that words passed over did not say that."""
+    busy = {index for one in scene.happenings for index in (*one.a, one.b)}
+    busy |= {index for a, _, b in scene.links for index in (a, b)}
+    return bool(scene.things) and all(
+        thing.colour and (thing.motion or index in busy) for index, thing in enumerate(scene.things)
+    )
+
+
+REWRITERS: dict[str, type[Grammar] | type[Endpoint]] = {"grammar": Grammar, "endpoint": Endpoint}
+"""Name -> rewriter; `endpoint` asks a language model behind an OpenAI-compatible address."""
+
+
+def rewrite(prompt: str, by: str = "grammar") -> str:
+    """The prompt as rewriter `by` puts it. Raises RequestError for a name that is not in REWRITERS."""
+    if by not in REWRITERS:
+        raise unknown("rewriter", by, REWRITERS)
+    return REWRITERS[by]()(prompt) if prompt.strip() else prompt
