@@ -12,7 +12,7 @@ import select
 import sys
 from collections.abc import Callable, Sequence
 
-from worldtube.cli.data import cache, record
+from worldtube.cli.data import cache, caption, record
 from worldtube.cli.make import MAKE
 from worldtube.cli.plan import plan
 from worldtube.cli.serve import keys, serve, worker
@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "keys": ("make, list and revoke a server's keys", keys),
     "verify": ("where a file comes from: its credentials and watermark", verify),
     "record": ("simulate a world and record clips", record),
+    "caption": ("words for a catalog's clips: from facts, files, a vision model or our own", caption),
     "cache": ("latents and words of recorded clips, once", cache),
     "train": ("train the transformer (tiny, laptop, gpu), the codec or the reader", train),
     "evaluate": ("measure a model on held-out seeds and prompts", evaluate),

@@ -17,6 +17,8 @@ def train(rest: list[str]) -> int:
         return 0
     if rest and rest[0] == "reader":
         return reader(rest[1:])
+    if rest and rest[0] == "captioner":
+        return captioner(rest[1:])
     from worldtube.train.recipes import RECIPES
 
     if not rest or rest[0].startswith("-"):
@@ -26,12 +28,13 @@ def train(rest: list[str]) -> int:
         print("\n".join(f"  {name:<8}{line}" for name, (line, _) in RECIPES.items()))
         print("  codec   the video compression network (its own loop)")
         print(
-            "  reader  the network that `evaluate` reads clips with (its own loop, in one sitting)\n"
+            "  reader  the network that `evaluate` reads clips with (its own loop, in one sitting)"
         )
+        print("  captioner  the network that writes captions (its own loop, in one sitting)\n")
         print("worldtube train RECIPE --help lists every setting. A run goes on where it stopped.")
         return 0
     if rest[0] not in RECIPES:
-        raise unknown("recipe", rest[0], [*RECIPES, "codec", "reader"])
+        raise unknown("recipe", rest[0], [*RECIPES, "codec", "reader", "captioner"])
     import tyro
 
     from worldtube.train.loop import TrainConfig
@@ -105,6 +108,45 @@ def reader(rest: list[str]) -> int:
 
         torch.set_num_threads(threads)
     with Bar("training reader") as bar:
+        train_file(data, out, config=config, seeds=chosen, progress=bar)
+    print(out)
+    return 0
+
+
+def captioner(rest: list[str]) -> int:
+    """`train captioner`: the arguments after it."""
+    import tyro
+
+    from worldtube.train.captioner import TEST_SEEDS, CaptionerTraining, train_file
+
+    usual = CaptionerTraining()
+
+    def command(
+        *,
+        data: list[Path],
+        out: Path,
+        seeds: str = f"{TEST_SEEDS.start}:{TEST_SEEDS.stop}",
+        threads: int | None = None,
+        config: Annotated[CaptionerTraining, tyro.conf.arg(name="")] = usual,
+    ) -> Any:
+        """Train the network that captions clips, on engine-made ones, and measure it on others.
+
+        Args:
+            data: folders of catalogs of engine-made clips
+            out: weight file to write, which holds what was measured too
+            seeds: A:B, seeds A to B - 1 of the true clips that it is measured on; not those of `data`
+            threads: torch threads; torch's own choice when not said
+        """
+        return data, out, seeds, threads, config
+
+    data, out, seeds, threads, config = parse(command, "train captioner", rest)
+    folder_exists(out)
+    chosen = seeds_of(seeds)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    with Bar("training captioner") as bar:
         train_file(data, out, config=config, seeds=chosen, progress=bar)
     print(out)
     return 0

@@ -19,6 +19,8 @@ from torch import Tensor
 from worldtube import reader
 from worldtube.data.catalog import Catalog
 from worldtube.errors import DataError, RequestError
+from worldtube.evaluate.accuracy import true_clips
+from worldtube.evaluate.captions import accuracy
 from worldtube.reader.captioner import PAD, Captioner, CaptionerConfig, Network, split
 from worldtube.reader.evidence import evidence, sight
 from worldtube.worlds.language import FIELDS, LENGTHS, caption, fields, invent
@@ -39,6 +41,7 @@ SHARES = {
     "chronology": 0.14,
 }
 """How often each field is asked for."""
+TEST_SEEDS = range(8_000_000, 8_000_200)
 _OPPOSITE = {"left": "right", "right": "left", "left of": "right of", "right of": "left of"}
 
 
@@ -90,6 +93,22 @@ def lessons(data: Sequence[Path], *, progress: Progress | None = None) -> list[L
     if not out:
         raise DataError(f"no clips with facts in {', '.join(map(str, data))}")
     return out
+
+
+def train_file(
+    data: Sequence[Path],
+    out: Path,
+    *,
+    config: CaptionerTraining | None = None,
+    seeds: range = TEST_SEEDS,
+    progress: Progress | None = None,
+) -> Captioner:
+    """Train on the clips of catalogs, measure on true clips of `seeds`, write the weight file with what was measured."""
+    own = train_captioner(lessons(data, progress=progress), config=config, progress=progress)
+    measured = accuracy(own, true_clips(seeds))
+    own.accuracy = measured | {"clips": len(seeds), "seeds": [seeds.start, seeds.stop]}
+    own.save(out)
+    return own
 
 
 def visible(truth: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ faithful by construction: it reads a prompt with a grammar of what the captions 
 plain words. What it does not understand it leaves as it is.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,12 +48,16 @@ def complete(scene: Scene) -> bool:
     )
 
 
-REWRITERS: dict[str, type[Grammar] | type[Endpoint]] = {"grammar": Grammar, "endpoint": Endpoint}
-"""Name -> rewriter; `endpoint` asks a language model behind an OpenAI-compatible address."""
+REWRITERS: dict[str, Callable[[str], Rewriter]] = {
+    "grammar": lambda options: Grammar(),
+    "endpoint": Endpoint,
+}
+"""Name -> what makes the rewriter of its options: none for `grammar`, MODEL@URL for `endpoint`."""
 
 
 def rewrite(prompt: str, by: str = "grammar") -> str:
-    """The prompt as rewriter `by` puts it. Raises RequestError for a name that is not in REWRITERS."""
-    if by not in REWRITERS:
-        raise unknown("rewriter", by, REWRITERS)
-    return REWRITERS[by]()(prompt) if prompt.strip() else prompt
+    """The prompt as a rewriter puts it; by: "grammar" or "endpoint:MODEL@URL". Raises RequestError for another."""
+    name, _, options = by.partition(":")
+    if name not in REWRITERS:
+        raise unknown("rewriter", name, REWRITERS)
+    return REWRITERS[name](options)(prompt) if prompt.strip() else prompt

@@ -312,6 +312,7 @@ def _table() -> dict[tuple[str, ...], tuple[str, object]]:
     put("event", "fell_off", ("off the edge", "over the edge", "off the table", "over the edge of the table"))
     for stem in FLOWS:
         put("flow", "into", (f"{form} into" for form in forms(stem)))
+        put("flow", "from", (f"{form} from" for form in forms(stem)))
         put("flow", "out", (f"{form} out" for form in forms(stem)))
     put("flow", "", forms("flow"))
     put("tilt", None, (form for stem in ("tilt", "be tilted") for form in forms(stem)))

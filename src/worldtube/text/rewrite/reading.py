@@ -490,14 +490,15 @@ class _Reading:
     def _flow(self, item: Item) -> None:
         """What water does; a ball that "runs into" a box hits it."""
         if not any(one.kind == "liquid" for one in self.items[max(0, self.at - 2) : self.at]):
-            if item.value != "into":
-                raise Unread(" ".join(item.words))
-            return self._event(Item("event", "hit", item.words))
+            if item.value == "into":
+                return self._event(Item("event", "hit", item.words))
+            raise Unread(" ".join(item.words))
         kinds = [one.kind for one in self.scene.happenings]
         if item.value == "out" and ("poured" in kinds or not any(t.tilted for t in self.scene.things)):
             return self._event(Item("event", "spilled", item.words))
         self._event(Item("event", "poured", item.words))
         self.link = "into" if item.value == "into" else None
+        self.source = item.value == "from"
         return None
 
     def _from(self, item: Item) -> None:
