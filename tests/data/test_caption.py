@@ -15,7 +15,12 @@ from worldtube.text.encoder import TextEncoder
 from worldtube.video import Clip
 from worldtube.worlds.language import FIELDS, invent
 
-FACTS = {"short": "A ball.", "medium": "A red ball rolls.", "long": "A red ball rolls to the right.", "style": "a drawing"}
+FACTS = {
+    "short": "A ball.",
+    "medium": "A red ball rolls.",
+    "long": "A red ball rolls to the right.",
+    "style": "a drawing",
+}
 
 
 @pytest.fixture
@@ -60,11 +65,17 @@ def test_what_was_told_says_who_told_it(data, chat_server):
     assert caption.version(other) != data.columns()["captions_endpoint"]
 
 
-def test_an_endpoint_is_shown_the_frames_and_asked_again_when_it_is_busy(data, chat_server, monkeypatch):
+def test_an_endpoint_is_shown_the_frames_and_asked_again_when_it_is_busy(
+    data, chat_server, monkeypatch
+):
     monkeypatch.setenv("WORLDTUBE_ENDPOINT_KEY", "sesame")
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    server = chat_server([503, "Here it is: ```json\n" + json.dumps(FACTS) + "\n```", *[json.dumps(FACTS)] * 3])
-    assert caption.fill(data, caption.captioner("endpoint", url=server.url, model="eyes"))["told"] == 4
+    server = chat_server(
+        [503, "Here it is: ```json\n" + json.dumps(FACTS) + "\n```", *[json.dumps(FACTS)] * 3]
+    )
+    assert (
+        caption.fill(data, caption.captioner("endpoint", url=server.url, model="eyes"))["told"] == 4
+    )
     assert len(server.asked) == 5
     assert server.headers[0]["Authorization"] == "Bearer sesame"
     parts = server.asked[0]["messages"][0]["content"]
@@ -123,15 +134,25 @@ def test_training_reads_the_words_of_one_captioner(data):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("trut", {}), ("truth", {"url": "x"}), ("endpoint", {}), ("sidecar", {}), ("endpoint", {"url": "x", "model": "y"})],
+    [
+        ("trut", {}),
+        ("truth", {"url": "x"}),
+        ("endpoint", {}),
+        ("sidecar", {}),
+        ("endpoint", {"url": "x", "model": "y"}),
+    ],
 )
 def test_options_that_do_not_fit_are_refused(name, options):
-    with pytest.raises(RequestError, match="accepted|one of the two"):
+    with pytest.raises(RequestError, match=r"accepted|one of the two"):
         caption.captioner(name, **options)
 
 
 def test_lengths_that_were_not_told_are_the_nearest():
-    assert caption.whole({"long": "b", "subject": " "}) == {"short": "b", "medium": "b", "long": "b"}
+    assert caption.whole({"long": "b", "subject": " "}) == {
+        "short": "b",
+        "medium": "b",
+        "long": "b",
+    }
     assert caption.whole({"short": "a", "long": "b"})["medium"] == "b"
     with pytest.raises(DataError, match="none of short"):
         caption.whole({"subject": "a ball"})

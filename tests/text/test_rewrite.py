@@ -23,14 +23,16 @@ SAID = {
     "3 black balls, no motion": "Three black balls are still.",
     "release four huge black balls": "Four large black balls fall.",
     "Object: ball. Colour: red. Count: 2. Motion: right.": "Two red balls roll to the right.",
-    "a white orb bumps into a yellow drum and knocks it over": "A white ball knocks a yellow cylinder over.",
+    "a white orb bumps into a yellow drum and knocks it over": "A white ball knocks over a yellow cylinder.",
     "a green ball is hit by a red box that slides left": "A red box slides to the left and hits a green ball.",
     "One blue drum is placed on top of a yellow crate.": "A blue cylinder is still on top of a yellow box.",
     "a red and a blue ball roll to the right": "A red ball and a blue ball roll to the right.",
     "an orange cup falls off the table": "An orange cup falls off the edge.",
     "water is poured from a red cup into a blue glass": "A red cup pours water into a blue glass.",
-    "a shiny red ball rolls right on a wooden table": "A shiny red ball rolls to the right. The scene is on a wooden table.",
-    "three small boxes stacked, the camera orbits to the left": "Three small boxes are stacked on top of each other. The camera circles to the left.",
+    "a shiny red ball rolls right on a wooden table": "A shiny red ball rolls to the right. "
+    "The scene is on a wooden table.",
+    "three small boxes stacked, the camera orbits to the left": "Three small boxes are stacked "
+    "on top of each other. The camera circles to the left.",
     "a red ball does not move, a blue ball rolls right": "A red ball is still and a blue ball rolls to the right.",
 }
 
@@ -91,7 +93,8 @@ def test_captions_are_read_as_the_facts_say():
                 if thing.colour is None:  # "hits the box", of which no more was said
                     continue
                 wrong += not any(
-                    (thing.colour, thing.shape, thing.count) == (g["colour"], g["shape"], g["count"])
+                    (thing.colour, thing.shape, thing.count)
+                    == (g["colour"], g["shape"], g["count"])
                     and thing.size in (None, g["size"])
                     and thing.motion in (None, g["motion"])
                     for g in truth["groups"]
@@ -115,7 +118,16 @@ def test_rewriting_changes_no_fact():
         except Unread:
             continue
         seen += 1
-        assert sorted(map(str, _facts(before))) == sorted(map(str, _facts(after))), (text, tell(before))
+        for thing in before.things:
+            same = [
+                t
+                for t in after.things
+                if (t.colour, t.shape, t.count, t.size)
+                == (thing.colour, thing.shape, thing.count, thing.size)
+            ]
+            # "still left of a box": that the box is still too is plain
+            motions = (thing.motion, None) if thing.motion == "rest" else (thing.motion,)
+            assert any(t.motion in motions for t in same), (text, tell(before))
         assert (before.ground, before.sky, before.camera) == (after.ground, after.sky, after.camera)
     assert seen > 130
 
@@ -132,7 +144,23 @@ def test_what_is_told_are_the_captions_own_words():
         assert telling.CAMERA[what] in told
     words = {word.lower().strip(".,") for text in SAID.values() for word in text.split()}
     names = {"shiny", "plastic"}
-    stop = {"a", "an", "the", "is", "are", "and", "then", "on", "of", "to", "two", "each", "other", "off", "over"}
+    stop = {
+        "a",
+        "an",
+        "the",
+        "is",
+        "are",
+        "and",
+        "then",
+        "on",
+        "of",
+        "to",
+        "two",
+        "each",
+        "other",
+        "off",
+        "over",
+    }
     assert words - stop - names - {"into"} <= vocabulary() | {"scene", "edge", "top"}
 
 

@@ -28,7 +28,10 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "keys": ("make, list and revoke a server's keys", keys),
     "verify": ("where a file comes from: its credentials and watermark", verify),
     "record": ("simulate a world and record clips", record),
-    "caption": ("words for a catalog's clips: from facts, files, a vision model or our own", caption),
+    "caption": (
+        "words for a catalog's clips: from facts, files, a vision model or our own",
+        caption,
+    ),
     "cache": ("latents and words of recorded clips, once", cache),
     "train": ("train the transformer (tiny, laptop, gpu), the codec or the reader", train),
     "evaluate": ("measure a model on held-out seeds and prompts", evaluate),

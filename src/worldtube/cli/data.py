@@ -65,7 +65,7 @@ def cache(rest: list[str]) -> int:
         Args:
             data: folder of a catalog
             codec: model file whose codec to use; the embedded model when not said
-            captions: whose captions (truth, sidecar, endpoint, transformers, own); the recorded ones when not said
+            captions: whose (truth, sidecar, endpoint, transformers, own); the recorded ones when not said
         """
         return data, codec, captions
 
@@ -111,15 +111,17 @@ def caption(rest: list[str]) -> int:
             by: truth (engine-made clips), sidecar (--column or --folder), endpoint (--url and --model),
                 transformers (--model) or own
             model: what the endpoint or transformers is to use; a weight file for own
-            url: of an OpenAI-compatible endpoint, such as http://localhost:8000/v1; its key, where it needs one, is read
-                from WORLDTUBE_ENDPOINT_KEY or OPENAI_API_KEY
+            url: of an OpenAI-compatible endpoint, such as http://localhost:8000/v1; a key, where it needs one,
+                is read from WORLDTUBE_ENDPOINT_KEY or OPENAI_API_KEY
             prompt: file with another instruction for endpoint or transformers
             column: the catalog's column that holds the text
             folder: folder of NAME.txt or NAME.json beside the clips
             temperature: of own: 0 writes the likeliest words, 1 varies them most; 0.6 when not said
         """
         options = {"url": url, "column": column, "folder": folder, "temperature": temperature}
-        options["path" if by == "own" else "model"] = Path(model) if model and by == "own" else model
+        options["path" if by == "own" else "model"] = (
+            Path(model) if model and by == "own" else model
+        )
         options["prompt"] = prompt and prompt.read_text(encoding="utf-8")
         return data, by, {name: value for name, value in options.items() if value is not None}
 

@@ -150,8 +150,13 @@ def prepared(
     if rewrite:
         request = reworded(request, rewriter)
     if request.asked:
-        said = " | ".join(text for text in (request.prompt, *(shot.prompt for shot in request.shots)) if text)
-        print(f"worldtube: the prompt is put as: {said} (--no-rewrite keeps it as it is)", file=sys.stderr)
+        said = " | ".join(
+            text for text in (request.prompt, *(shot.prompt for shot in request.shots)) if text
+        )
+        print(
+            f"worldtube: the prompt is put as: {said} (--no-rewrite keeps it as it is)",
+            file=sys.stderr,
+        )
     one = outline(session.model, request)  # and what does not fit, before anything is made
     video.check_format(out, still=one.num_frames == 1)
     if strip is not None:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -48,12 +48,20 @@ Progress = Callable[[int, int], None]
 class Captioner(Protocol):
     """Writes captions. Frozen, so that what it is called by in a catalog cannot change."""
 
-    name: str
-    """The key in CAPTIONERS."""
-    columns: tuple[str, ...]
-    """What it needs of a row besides the id."""
-    watches: bool
-    """Whether it needs the clip itself."""
+    @property
+    def name(self) -> str:
+        """The key in CAPTIONERS."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it needs of a row besides the id."""
+        ...
+
+    @property
+    def watches(self) -> bool:
+        """Whether it needs the clip itself."""
+        ...
 
     @property
     def model(self) -> str:
@@ -74,9 +82,9 @@ class Captioner(Protocol):
 class Truth:
     """The engine's facts in the grammar's words."""
 
-    name: ClassVar = "truth"
-    columns: ClassVar = ("truth",)
-    watches: ClassVar = False
+    name = "truth"
+    columns = ("truth",)
+    watches = False
     model: str = "grammar-1"
     prompt: str = ""
 
@@ -90,8 +98,8 @@ class Truth:
 class Sidecar:
     """Text that came with the clips: a column of the catalog, or files named after the source or the id."""
 
-    name: ClassVar = "sidecar"
-    watches: ClassVar = False
+    name = "sidecar"
+    watches = False
     column: str | None = None
     """The catalog's column that holds the text."""
     folder: Path | None = None
@@ -119,21 +127,26 @@ class Sidecar:
         names = [Path(row["source"]).stem] if row.get("source") else []
         names.append(re.sub(r"[:/]", "_", row["id"]))
         for name in names:
-            text, fields = Path(self.folder or ".", f"{name}.txt"), Path(self.folder or ".", f"{name}.json")
+            text, fields = (
+                Path(self.folder or ".", f"{name}.txt"),
+                Path(self.folder or ".", f"{name}.json"),
+            )
             if text.is_file():
                 return {"medium": text.read_text(encoding="utf-8").strip()}
             if fields.is_file():
                 return parsed(fields.read_text(encoding="utf-8"))
-        raise DataError(f"no text in {self.folder} ({' or '.join(f'{one}.txt' for one in names)} is looked for)")
+        raise DataError(
+            f"no text in {self.folder} ({' or '.join(f'{one}.txt' for one in names)} is looked for)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """A vision model behind an OpenAI-compatible address, shown frames as data: URLs."""
 
-    name: ClassVar = "endpoint"
-    columns: ClassVar = ()
-    watches: ClassVar = True
+    name = "endpoint"
+    columns = ()
+    watches = True
     url: str
     model: str
     prompt: str = INSTRUCTION
@@ -150,7 +163,8 @@ class Endpoint:
     def __call__(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
         assert clip is not None
         pictures = [
-            {"type": "image_url", "image_url": {"url": data_url(one, self.side)}} for one in shown(clip)
+            {"type": "image_url", "image_url": {"url": data_url(one, self.side)}}
+            for one in shown(clip)
         ]
         content = [{"type": "text", "text": self.prompt}, *pictures]
         return parsed(self.chat.ask([{"role": "user", "content": content}], temperature=0))
@@ -160,9 +174,9 @@ class Endpoint:
 class Transformers:
     """A vision-language model of the `transformers` package, on this machine."""
 
-    name: ClassVar = "transformers"
-    columns: ClassVar = ()
-    watches: ClassVar = True
+    name = "transformers"
+    columns = ()
+    watches = True
     model: str
     """Folder or hub name of an image-text-to-text model with a chat template."""
     prompt: str = INSTRUCTION
@@ -178,10 +192,9 @@ class Transformers:
             except ImportError as error:
                 raise MissingExtra("captions by a local model", "transformers") from error
             try:
-                self._loaded += [
-                    AutoProcessor.from_pretrained(self.model),
-                    AutoModelForImageTextToText.from_pretrained(self.model).eval(),
-                ]
+                self._loaded.append(AutoProcessor.from_pretrained(self.model))
+                network = AutoModelForImageTextToText.from_pretrained(self.model)
+                self._loaded.append(network.eval())
             except (OSError, ValueError) as error:
                 raise NotFound(f"no vision-language model {self.model!r}: {error}") from error
         return self._loaded[0], self._loaded[1]
@@ -206,9 +219,9 @@ class Transformers:
 class Own:
     """Our re-captioner (`worldtube train captioner`): at home with balls, boxes, cylinders, cups and water."""
 
-    name: ClassVar = "own"
-    columns: ClassVar = ()
-    watches: ClassVar = True
+    name = "own"
+    columns = ()
+    watches = True
     path: Path | None = None
     """Weight file; the one that ships when None."""
     temperature: float = 0.6
@@ -222,8 +235,12 @@ class Own:
 
         path = self.path or embedded_path()
         if not path.is_file():
-            raise NotFound(f"no captioner at {path} (a file of `worldtube train captioner` is accepted)")
-        return f"captioner-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}-t{self.temperature:g}"
+            raise NotFound(
+                f"no captioner at {path} (a file of `worldtube train captioner` is accepted)"
+            )
+        return (
+            f"captioner-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}-t{self.temperature:g}"
+        )
 
     def __call__(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
         from worldtube.reader import captioner
@@ -271,7 +288,9 @@ def version(who: Captioner) -> str:
     return hashlib.sha256(json.dumps([FIELDS, who.model, who.prompt]).encode()).hexdigest()[:12]
 
 
-def fill(catalog: Catalog, who: Captioner, *, batch: int = 16, progress: Progress | None = None) -> dict[str, int]:
+def fill(
+    catalog: Catalog, who: Captioner, *, batch: int = 16, progress: Progress | None = None
+) -> dict[str, int]:
     """Caption the clips that this captioner has not captioned yet, a batch at a time.
 
     Returns how many were told and how many could not be; those are tried again by the next call. A kill costs one
@@ -306,7 +325,9 @@ def captions(catalog: Catalog, by: str, ids: Sequence[str]) -> list[dict[str, st
     if by not in CAPTIONERS:
         raise unknown("captioner", by, CAPTIONERS)
     if column(by) not in catalog.columns():
-        raise NotFound(f"{catalog.path} has no captions by {by} (run `worldtube caption {catalog.path} --by {by}`)")
+        raise NotFound(
+            f"{catalog.path} has no captions by {by} (run `worldtube caption {catalog.path} --by {by}`)"
+        )
     rows = catalog.take(ids, [column(by)])
     return [json.loads(row[column(by)])["fields"] if row[column(by)] else {} for row in rows]
 
@@ -320,7 +341,11 @@ def whole(fields: Mapping[str, str]) -> dict[str, str]:
         if name not in FIELDS:
             raise unknown("caption field", name, FIELDS)
     told = {name: " ".join(text.split()) for name, text in fields.items() if text.strip()}
-    nearest = {"short": ("medium", "long"), "medium": ("long", "short"), "long": ("medium", "short")}
+    nearest = {
+        "short": ("medium", "long"),
+        "medium": ("long", "short"),
+        "long": ("medium", "short"),
+    }
     for name, others in nearest.items():
         text = next((told[one] for one in (name, *others) if one in told), None)
         if text is None:

@@ -59,7 +59,10 @@ def score(text: str, truth: Truth) -> dict[str, list[bool]]:
         any((t.colour, t.shape) == (group["colour"], group["shape"]) for t in scene.things)
         for group in truth["groups"]
     ]
-    told, true = _told(scene), [_HAPPENS.get(one.kind, one.kind) for one in read_facts(truth).happenings]
+    told, true = (
+        _told(scene),
+        [_HAPPENS.get(one.kind, one.kind) for one in read_facts(truth).happenings],
+    )
     if told:
         out["order"].append(_within(told, true))
     if any(thing.motion or thing.tilted for thing in scene.things):  # not the subject alone
@@ -101,7 +104,11 @@ def summary(scores: Sequence[Mapping[str, Sequence[bool]]]) -> dict[str, Any]:
     right = {key: sum(sum(one[key]) for one in scores) for key in keys}
     number = {key: sum(len(one[key]) for one in scores) for key in keys}
     shares = {key: right[key] / number[key] if number[key] else None for key in keys}
-    return {**shares, "n": number, "interval": {key: wilson(right[key], number[key]) for key in keys}}
+    return {
+        **shares,
+        "n": number,
+        "interval": {key: wilson(right[key], number[key]) for key in keys},
+    }
 
 
 def compare(texts: Sequence[Mapping[str, str]], truths: Sequence[Truth]) -> dict[str, Any]:
@@ -110,8 +117,12 @@ def compare(texts: Sequence[Mapping[str, str]], truths: Sequence[Truth]) -> dict
     shift = max(1, len(truths) // 3)
     others = [*truths[shift:], *truths[:shift]]
 
-    def scored(told: Sequence[Mapping[str, str]], facts: Sequence[Truth], name: str) -> list[dict[str, list[bool]]]:
-        return [score(one[name], truth) for one, truth in zip(told, facts, strict=True) if one.get(name)]
+    def scored(
+        told: Sequence[Mapping[str, str]], facts: Sequence[Truth], name: str
+    ) -> list[dict[str, list[bool]]]:
+        return [
+            score(one[name], truth) for one, truth in zip(told, facts, strict=True) if one.get(name)
+        ]
 
     fields = {name: summary(scored(texts, truths, name)) for name in language.FIELDS}
 
@@ -154,7 +165,7 @@ def measure(
     count: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The re-captioner that ships against the engines' facts on true clips of both worlds; the model does not matter."""
+    """The re-captioner that ships against the engines' facts on true clips of both worlds, whatever the model."""
     from worldtube.evaluate.accuracy import true_clips
 
     if prompts is not None:

@@ -151,5 +151,7 @@ def reworded(request: Request, by: str = "grammar") -> Request:
     shots = tuple(replace(shot, prompt=rewrite(shot.prompt, by)) for shot in request.shots)
     if prompt == request.prompt and shots == request.shots:
         return request
-    asked = " | ".join(words for words in (request.prompt, *(one.prompt for one in request.shots)) if words)
+    asked = " | ".join(
+        words for words in (request.prompt, *(one.prompt for one in request.shots)) if words
+    )
     return replace(request, prompt=prompt, shots=shots, asked=asked)

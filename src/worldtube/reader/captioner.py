@@ -53,7 +53,7 @@ class CaptionerConfig:
     """Of a token."""
     heads: int = 5
     """Of attention."""
-    hidden: int = 448
+    hidden: int = 384
     """Of the layers between."""
     seeing: int = 2
     """Blocks over the evidence."""
@@ -68,7 +68,7 @@ class Network(nn.Module):
         super().__init__()
         self.config, self.words = config, tuple(words)
         width = config.width
-        shape = {
+        shape: dict[str, Any] = {
             "d_model": width,
             "nhead": config.heads,
             "dim_feedforward": config.hidden,
@@ -100,7 +100,9 @@ class Network(nn.Module):
             tracks[row, : len(one["tracks"])] = one["tracks"]
             empty[row, : len(one["tracks"])] = False
         values = {"tracks": tracks}
-        values |= {kind: torch.stack([one[kind].float() for one in clips]) for kind in list(WIDTHS)[1:]}
+        values |= {
+            kind: torch.stack([one[kind].float() for one in clips]) for kind in list(WIDTHS)[1:]
+        }
         parts = {kind: self.inward[kind](self.norms[kind](value)) for kind, value in values.items()}
         parts["moments"] = parts["moments"] + self.moments
         parts["cells"] = parts["cells"] + self.cells
@@ -114,9 +116,7 @@ class Network(nn.Module):
         length = tokens.shape[1]
         x = self.embed(tokens) + self.places[:length]  # (B, L, D)
         later = nn.Transformer.generate_square_subsequent_mask(length, dtype=torch.bool)
-        x = self.write(
-            x, states, tgt_mask=later, tgt_is_causal=True, memory_key_padding_mask=none
-        )
+        x = self.write(x, states, tgt_mask=later, tgt_is_causal=True, memory_key_padding_mask=none)
         return self.out(x)
 
     def numbers(self, field: str, text: str) -> list[int]:
@@ -177,7 +177,10 @@ class Captioner:
                 if temperature:
                     chances = (logits / temperature).softmax(-1)
                     new = torch.stack(
-                        [torch.multinomial(p, 1, generator=g)[0] for p, g in zip(chances, draws, strict=True)]
+                        [
+                            torch.multinomial(p, 1, generator=g)[0]
+                            for p, g in zip(chances, draws, strict=True)
+                        ]
                     )
                 else:
                     new = logits.argmax(-1)
@@ -192,7 +195,9 @@ class Captioner:
     def save(self, path: Path | str) -> None:
         """Write the weights, half precision, whole or not at all."""
         path = Path(path)
-        tensors = {name: value.half().contiguous() for name, value in self.network.state_dict().items()}
+        tensors = {
+            name: value.half().contiguous() for name, value in self.network.state_dict().items()
+        }
         told = {
             "format": FORMAT,
             "model": "captioner",
@@ -214,7 +219,9 @@ def load(path: Path | str | None = None) -> Captioner:
     """The captioner in a file; without a path, the one that ships. Raises NotFound, DataError."""
     path = embedded_path() if path is None else Path(path)
     if not path.is_file():
-        raise NotFound(f"no captioner at {path} (a file of `worldtube train captioner` is accepted)")
+        raise NotFound(
+            f"no captioner at {path} (a file of `worldtube train captioner` is accepted)"
+        )
     try:
         with safe_open(str(path), framework="pt") as file:
             told = json.loads((file.metadata() or {}).get("worldtube", "null"))

@@ -40,7 +40,9 @@ class Chat:
                 f"the endpoint {self.url!r} is not accepted; an address such as http://localhost:8000/v1 is"
             )
         if not self.model:
-            raise RequestError("the endpoint's model '' is not accepted; the name of one that it serves is")
+            raise RequestError(
+                "the endpoint's model '' is not accepted; the name of one that it serves is"
+            )
 
     def ask(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
         """The text of the answer. Raises RequestError where the endpoint cannot be used, DataError for this answer."""

@@ -1,4 +1,4 @@
-"""How the re-captioner learns: engine-made clips, the reader's evidence of them, and the grammar's words for their facts.
+"""How the re-captioner learns: engine-made clips, the reader's evidence of them, the grammar's words for the facts.
 
 Owns the loop. Every text is told anew from the facts each time a clip comes, so no wording is learned by heart, and
 half of the clips come as in a mirror. Never sees the catalogs' own captions.
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from worldtube import reader
 from worldtube.data.catalog import Catalog
@@ -42,6 +43,8 @@ SHARES = {
 }
 """How often each field is asked for."""
 TEST_SEEDS = range(8_000_000, 8_000_200)
+TEXTS = 2
+"""Of a clip in a step."""
 _OPPOSITE = {"left": "right", "right": "left", "left of": "right of", "right of": "left of"}
 
 
@@ -53,8 +56,8 @@ class CaptionerTraining:
     """Sizes of the network."""
     steps: int = 3000
     """Optimizer steps."""
-    batch: int = 48
-    """Texts in a step."""
+    batch: int = 32
+    """Clips in a step; each is told twice."""
     rate: float = 1.5e-3
     """The highest, after a rise; it falls to nothing."""
     seed: int = 0
@@ -103,7 +106,7 @@ def train_file(
     seeds: range = TEST_SEEDS,
     progress: Progress | None = None,
 ) -> Captioner:
-    """Train on the clips of catalogs, measure on true clips of `seeds`, write the weight file with what was measured."""
+    """Train on the clips of catalogs, measure on true clips of `seeds`, write the weights with what was measured."""
     own = train_captioner(lessons(data, progress=progress), config=config, progress=progress)
     measured = accuracy(own, true_clips(seeds))
     own.accuracy = measured | {"clips": len(seeds), "seeds": [seeds.start, seeds.stop]}
@@ -112,9 +115,11 @@ def train_file(
 
 
 def visible(truth: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that the captioner tells: without paths, and without materials but glass, which 64 pixels hardly show."""
+    """The facts that are told: no paths, and of materials only glass; 64 pixels hardly show the others."""
     kept = ("world", "template", "groups", "relations", "event", "events", "objects", "camera")
-    out = {name: truth[name] for name in (*kept, "ground", "sky", "spilled_fraction") if name in truth}
+    out = {
+        name: truth[name] for name in (*kept, "ground", "sky", "spilled_fraction") if name in truth
+    }
     out["groups"] = [
         group | {"material": group.get("material") if group.get("material") == "glass" else None}
         for group in truth["groups"]
@@ -125,7 +130,9 @@ def visible(truth: Mapping[str, Any]) -> dict[str, Any]:
 def mirrored(truth: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of the same clip seen in a mirror."""
     out = dict(truth)
-    out["groups"] = [g | {"motion": _OPPOSITE.get(g["motion"], g["motion"])} for g in truth["groups"]]
+    out["groups"] = [
+        g | {"motion": _OPPOSITE.get(g["motion"], g["motion"])} for g in truth["groups"]
+    ]
     out["relations"] = [
         one | {"relation": _OPPOSITE.get(one["relation"], one["relation"])}
         for one in truth.get("relations") or ()
@@ -172,18 +179,33 @@ def train_captioner(
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
     network = Network(config.network, words()).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=0.02, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.rate, weight_decay=0.02, betas=(0.9, 0.98)
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.rate, total_steps=config.steps + 1, pct_start=0.06
     )
     for step in range(config.steps):
         picks = [known[i] for i in rng.integers(len(known), size=config.batch)]
-        names = rng.choice(FIELDS, p=[SHARES[name] for name in FIELDS], size=config.batch)
-        texts = [text_of(one.truth, str(name), rng) for one, name in zip(picks, names, strict=True)]
-        rows = [network.numbers(str(name), text) for name, text in zip(names, texts, strict=True)]
-        tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], True, PAD)
-        logits = network(network.look([one.evidence for one in picks]), tokens[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD)
+        states, none = network.look([one.evidence for one in picks])
+        rows = []
+        for clip in range(config.batch * TEXTS):
+            name = str(rng.choice(FIELDS, p=[SHARES[field] for field in FIELDS]))
+            truth = picks[clip % config.batch].truth
+            rows.append((clip % config.batch, network.numbers(name, text_of(truth, name, rng))))
+        rows.sort(
+            key=lambda row: len(row[1])
+        )  # texts of about one length go together: little padding
+        loss = torch.zeros(())
+        for start in range(0, len(rows), config.batch // 2 or 1):
+            part = rows[start : start + (config.batch // 2 or 1)]
+            which = torch.tensor([clip for clip, _ in part])
+            tokens = pad_sequence([torch.tensor(row) for _, row in part], True, PAD)
+            logits = network((states[which], none[which]), tokens[:, :-1])
+            loss = loss + F.cross_entropy(
+                logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD, reduction="sum"
+            )
+        loss = loss / sum(len(row) - 1 for _, row in rows)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

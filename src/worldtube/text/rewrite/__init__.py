@@ -15,7 +15,17 @@ from worldtube.text.rewrite.reading import Scene, Unread, read
 from worldtube.text.rewrite.substitution import substituted
 from worldtube.text.rewrite.telling import tell
 
-__all__ = ["REWRITERS", "Endpoint", "Grammar", "Rewriter", "Scene", "Unread", "read", "rewrite", "tell"]
+__all__ = [
+    "REWRITERS",
+    "Endpoint",
+    "Grammar",
+    "Rewriter",
+    "Scene",
+    "Unread",
+    "read",
+    "rewrite",
+    "tell",
+]
 
 
 class Rewriter(Protocol):

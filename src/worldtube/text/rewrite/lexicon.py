@@ -6,221 +6,316 @@ captions lack ("pink", "grey") has no entry, so that it is left as it is.
 
 from collections.abc import Iterable
 
-DOUBLED = frozenset(("drop", "sit", "travel", "tip", "hit", "run", "skid", "spin", "ram", "zip", "slip", "flip"))
-COLOURS = {
-    "red": ("crimson", "scarlet", "ruby", "vermilion", "cherry red"),
-    "orange": ("tangerine",),
-    "yellow": ("lemon", "lemon yellow"),
-    "green": ("emerald", "lime green", "grass green"),
-    "blue": ("azure", "navy", "navy blue", "sapphire", "cobalt", "sky blue", "royal blue"),
-    "purple": ("violet", "lilac", "lavender"),
-    "white": ("snow white", "snowy", "snowy white", "ivory", "pure white"),
-    "black": ("jet black", "ebony", "pitch black", "coal black"),
+
+def phrases(text: str) -> tuple[str, ...]:
+    """Phrases between commas."""
+    return tuple(" ".join(phrase.split()) for phrase in text.split(","))
+
+
+COLOURS: dict[str, tuple[str, ...]] = {
+    "red": phrases("crimson, scarlet, ruby, vermilion, cherry red"),
+    "orange": phrases("tangerine"),
+    "yellow": phrases("lemon, lemon yellow"),
+    "green": phrases("emerald, lime green, grass green"),
+    "blue": phrases("azure, navy, navy blue, sapphire, cobalt, sky blue, royal blue"),
+    "purple": phrases("violet, lilac, lavender"),
+    "white": phrases("snow white, snowy, snowy white, ivory, pure white"),
+    "black": phrases("jet black, ebony, pitch black, coal black"),
 }
-SHAPES = {
-    "ball": ("sphere", "orb", "globe", "round ball", "spherical object", "spherical thing"),
-    "box": ("cube", "block", "crate", "carton", "cuboid", "square box", "square block", "cubic object", "cubical object"),
-    "cylinder": ("drum", "tube", "barrel", "canister", "cylindrical object", "cylindrical thing", "cylindrical shape"),
-    "cup": ("mug", "tumbler", "beaker", "goblet", "teacup", "drinking glass", "drinking cup", "coffee cup", "coffee mug"),
+SHAPES: dict[str, tuple[str, ...]] = {
+    "ball": phrases("sphere, orb, globe, round ball, spherical object, spherical thing"),
+    "box": phrases("""
+        cube, block, crate, carton, cuboid, square box, square block, cubic object, cubical object
+    """),
+    "cylinder": phrases("""
+        drum, tube, barrel, canister, cylindrical object, cylindrical thing, cylindrical shape
+    """),
+    "cup": phrases("""
+        mug, tumbler, beaker, goblet, teacup, drinking glass, drinking cup, coffee cup, coffee mug
+    """),
 }
-SIZES = {
-    "small": "little tiny mini miniature petite compact smallish minuscule".split(),
-    "large": "big huge giant oversized massive enormous gigantic sizable sizeable hefty".split(),
+SIZES: dict[str, tuple[str, ...]] = {
+    "small": phrases("""
+        little, tiny, mini, miniature, petite, compact, smallish, minuscule, small sized, small in size, of
+        small size, small size, little sized, little in size, of little size, little size
+    """),
+    "large": phrases("""
+        big, huge, giant, oversized, massive, enormous, gigantic, sizable, sizeable, hefty, large sized, large
+        in size, of large size, large size, big sized, big in size, of big size, big size
+    """),
 }
-for _size, _others in (("small", ("small", "little")), ("large", ("large", "big"))):
-    for _one in _others:
-        SIZES[_size] += [f"{_one} sized", f"{_one} in size", f"of {_one} size", f"{_one} size"]
-NUMBERS = {1: ("one", "single", "lone", "sole", "solitary", "another", "exactly one", "just one")}
-NUMBERS |= {2: ("two", "pair of", "couple of", "duo of", "twin", "a pair of", "a couple of", "pair", "a pair"), 3: ("three", "trio of", "a trio of", "trio", "a trio")}
-NUMBERS |= {4: ("four", "quartet of", "a quartet of", "quartet", "foursome"), 5: ("five",), 6: ("six",), 7: ("seven",), 8: ("eight",)}
-MATERIALS = {
-    "rubber": ("rubbery", "made of rubber", "of rubber"),
-    "plastic": ("made of plastic", "of plastic"),
-    "metal": ("metallic", "made of metal", "of metal"),
-    "wooden": ("wood", "made of wood", "of wood"),
-    "glass": ("made of glass", "of glass"),
+NUMBERS: dict[int, tuple[str, ...]] = {
+    1: phrases("one, single, lone, sole, solitary, another, exactly one, just one"),
+    2: phrases("two, pair of, couple of, duo of, twin, a pair of, a couple of, pair, a pair"),
+    3: phrases("three, trio of, a trio of, trio, a trio"),
+    4: phrases("four, quartet of, a quartet of, quartet, foursome"),
+    5: phrases("five"),
+    6: phrases("six"),
+    7: phrases("seven"),
+    8: phrases("eight"),
 }
-GOES = {
-    "roll": ("roll",),
-    "slide": ("slide", "skid", "slip"),
-    "fly": ("fly", "throw", "toss", "hurl", "fling", "lob", "launch", "pitch"),
-    "move": (
-        *("move", "travel", "go", "head", "come", "proceed", "advance", "cross", "shift", "make its way", "make their way"),
-        *("run", "race", "speed", "dash", "rush", "zip", "drift", "glide", "shoot", "push", "send", "be in motion"),
+MATERIALS: dict[str, tuple[str, ...]] = {
+    "rubber": phrases("rubbery, made of rubber, of rubber"),
+    "plastic": phrases("made of plastic, of plastic"),
+    "metal": phrases("metallic, made of metal, of metal"),
+    "wooden": phrases("wood, made of wood, of wood"),
+    "glass": phrases("made of glass, of glass"),
+}
+GOES: dict[str, tuple[str, ...]] = {
+    "roll": phrases("roll"),
+    "slide": phrases("slide, skid, slip"),
+    "fly": phrases("fly, throw, toss, hurl, fling, lob, launch, pitch"),
+    "move": phrases("""
+        move, travel, go, head, come, proceed, advance, cross, shift, make its way, make their way, run, race,
+        speed, dash, rush, zip, drift, glide, shoot, push, send, be in motion
+    """),
+}
+"""Kind of movement -> stems of verbs; it needs a direction."""
+FALLS = phrases("""
+    fall, drop, tumble, tumble down, fall down, drop down, let go, let go of, come falling, descend, plunge,
+    plummet, come down, sink down, release
+""")
+DOWN = phrases("""
+    downward, downwards, down, from above, vertical drop, straight down, vertically, free fall, in free fall,
+    free falling, from the top, from the air, from a height, from high up, from up high, from the sky,
+    downward motion, falling down, falling from above, from overhead, from the top of the frame, pulled down
+    by gravity, by gravity
+""")
+STAYS = phrases("""
+    rest, stand, sit, lie, stay, remain, wait, be still, stay put, linger, stand still, sit still, lie still,
+    stay still, keep still, remain still, stay in place, remain in place, stand there, sit there, lie there,
+    stay there, park, keep, place, position, locate, situate, do nothing, stay perfectly still, stay
+    motionless, remain motionless, be at rest, remain at rest, stay at rest, hold still, stay where it is,
+    remain where it is, be placed, be positioned
+""")
+STILL = phrases("""
+    still, at rest, motionless, stationary, static, unmoving, immobile, idle, no motion, no movement, not
+    moving, without moving, without motion, at a standstill, does not move, do not move, doesn't move, don't
+    move, not move, in place, is not moving, doing nothing, does nothing, do nothing, nothing moves, nothing
+    happens, no movement at all, perfectly still, completely still, totally still, quite still, immovable,
+    frozen, frozen in place, standstill, unmoved, without moving at all, not in motion, inert, put, not going
+    anywhere, without any motion, without any movement, isn't moving, aren't moving, never moves
+""")
+SPEEDS: dict[str, tuple[str, ...]] = {
+    "slowly": phrases("""
+        slowly, gently, at a slow pace, leisurely, unhurriedly, sluggishly, slow, at low speed, at a low
+        speed, at a leisurely pace, calmly, in slow motion, without hurry, very slowly, sluggish
+    """),
+    "quickly": phrases("""
+        quickly, fast, rapidly, at high speed, swiftly, speedily, briskly, at speed, at a high speed, at a
+        fast pace, at great speed, quick, very fast, very quickly, in a hurry, hurriedly, at top speed,
+        speedy, swift
+    """),
+}
+EVENTS: dict[str, tuple[str, ...]] = {
+    "hit": phrases("""
+        hit, strike, bump into, crash into, collide with, run into, ram, ram into, smash into, knock into,
+        knock against, bump against, slam into, bump, collide, impact, bang into, smack into, bash into, plow
+        into, plough into, drive into, crash against, smash against, contact, make contact with, touch, meet,
+        smack, bang against, slam against, thump, barge into, roll into, slide into, bump into each other,
+        collide with each other
+    """),
+    "over": phrases("""
+        knock over, knock down, overturn, upset, bowl over, push over, tip, topple, knock, flip over, push
+        down, turn over, send over
+    """),
+    "missed": phrases("""
+        miss, narrowly miss, go past, roll past, move past, slide past, go by, pass by, pass without touching,
+        just miss, pass, avoid, steer clear of, fail to hit, never touch, not hit, not touch
+    """),
+    "toppled": phrases(
+        "topple over, fall over, tip over, tumble over, keel over, collapse, topple down"
     ),
-}
-"""Kind of movement -> stems; it needs a direction."""
-FALLS = ("fall", "drop", "tumble", "tumble down", "fall down", "drop down", "let go", "let go of", "come falling", "descend", "plunge", "plummet", "come down", "sink down", "release")
-STAYS = (
-    *("rest", "stand", "sit", "lie", "stay", "remain", "wait", "be still", "stay put", "linger"),
-    *("stand still", "sit still", "lie still", "stay still", "keep still", "remain still"),
-    *("stay in place", "remain in place", "stand there", "sit there", "lie there", "stay there"),
-    *("park", "keep", "place", "position", "locate", "situate", "do nothing", "stay perfectly still"),
-    *("stay motionless", "remain motionless", "be at rest", "remain at rest", "stay at rest"),
-    *("hold still", "stay where it is", "remain where it is", "be placed", "be positioned"),
-)
-STILL = (
-    *("still", "at rest", "motionless", "stationary", "static", "unmoving", "immobile", "idle"),
-    *("no motion", "no movement", "not moving", "without moving", "without motion", "at a standstill"),
-    *("does not move", "do not move", "doesn't move", "don't move", "not move", "in place", "is not moving"),
-    *("doing nothing", "does nothing", "do nothing", "nothing moves", "nothing happens", "no movement at all"),
-    *("perfectly still", "completely still", "totally still", "quite still", "immovable", "frozen", "frozen in place"),
-    *("standstill", "unmoved", "without moving at all", "not in motion", "inert", "put", "not going anywhere"),
-    *("without any motion", "without any movement", "isn't moving", "aren't moving", "never moves"),
-)
-DOWN = ("downward", "downwards", "down", "from above", "vertical drop", "straight down", "vertically", "free fall", "in free fall", "free falling")
-DOWN += ("from the top", "from the air", "from a height", "from high up", "from up high", "from the sky", "downward motion")
-DOWN += ("falling down", "falling from above", "from overhead", "from the top of the frame", "pulled down by gravity", "by gravity")
-SPEEDS = {
-    "slowly": ("slowly", "gently", "at a slow pace", "leisurely", "unhurriedly", "sluggishly", "slow"),
-    "quickly": ("quickly", "fast", "rapidly", "at high speed", "swiftly", "speedily", "briskly"),
-}
-SPEEDS["slowly"] += ("at low speed", "at a low speed", "at a leisurely pace", "calmly", "in slow motion", "without hurry", "very slowly", "sluggish")
-SPEEDS["quickly"] += ("at speed", "at a high speed", "at a fast pace", "at great speed", "quick", "very fast", "very quickly", "in a hurry", "hurriedly", "at top speed", "speedy", "swift")
-EVENTS = {
-    "hit": (
-        *("hit", "strike", "bump into", "crash into", "collide with", "run into", "ram", "ram into", "run into"),
-        *("smash into", "knock into", "knock against", "bump against", "slam into", "bump", "collide", "impact", "bang into", "smack into", "bash into", "plow into"),
-        *("plough into", "drive into", "crash against", "smash against", "contact", "make contact with", "touch"),
-        *("meet", "smack", "bang against", "slam against", "thump", "barge into"),
-        *("roll into", "slide into", "bump into each other", "collide with each other"),
-    ),
-    "over": (
-        *("knock over", "knock down", "overturn", "upset", "bowl over", "push over", "tip", "topple"),
-        *("knock", "flip over", "push down", "turn over", "send over"),
-    ),
-    "missed": (
-        *("miss", "narrowly miss", "go past", "roll past", "move past", "slide past", "go by", "pass by"),
-        *("pass without touching", "just miss", "pass", "avoid", "steer clear of", "fail to hit", "never touch", "not hit"),
-        *("not touch",),
-    ),
-    "toppled": ("topple over", "fall over", "tip over", "tumble over", "keel over", "collapse", "topple down"),
-    "bounced": ("bounce", "bounce up again", "bounce back", "bounce up", "rebound", "bounce again", "bounce up and down", "bounce off"),
-    "upright": (
-        *("stay upright", "remain upright", "keep upright", "remain standing", "stay standing", "not tip over"),
-        *("not fall over", "keep standing", "not fall", "not tip", "not topple"),
-    ),
-    "spilled": ("spill", "spill out", "leak out", "splash out", "get spilled"),
-    "poured": ("pour", "pour out", "empty"),
+    "bounced": phrases("""
+        bounce, bounce up again, bounce back, bounce up, rebound, bounce again, bounce up and down, bounce off
+    """),
+    "upright": phrases("""
+        stay upright, remain upright, keep upright, remain standing, stay standing, not tip over, not fall
+        over, keep standing, not fall, not tip, not topple
+    """),
+    "spilled": phrases("spill, spill out, leak out, splash out, get spilled"),
+    "poured": phrases("pour, pour out, empty"),
 }
 """Kind -> stems of verbs. `over` knocks something over."""
+_EDGES = phrases("""
+    off, off the edge, off the table, over the edge, over the edge of the table, off the edge of the table,
+    off the side, off the tabletop, from the table
+""")
 OFF = tuple(
     f"{verb} {edge}"
     for verb in ("fall", "drop", "go", "roll", "slide", "tumble", "come", "tip", "slip")
-    for edge in (
-        *("off", "off the edge", "off the table", "over the edge", "over the edge of the table"),
-        *("off the edge of the table", "off the side", "off the tabletop", "from the table"),
-    )
+    for edge in _EDGES
 )
-LINKS = {
-    "left of": ("left of", "to the left of", "on the left of", "on the left side of", "on the left hand side of"),
-    "right of": ("right of", "to the right of", "on the right of", "on the right side of"),
-    "on top of": ("on top of", "atop", "upon", "on", "onto", "stacked on", "stacked on top of"),
-    "in front of": ("in front of",),
-    "behind": ("behind", "in back of"),
-    "into": ("into", "against"),
-    "towards": ("towards", "toward", "in the direction of", "at"),
-    "beside": ("next to", "beside", "alongside", "near", "close to", "by"),
+LINKS: dict[str, tuple[str, ...]] = {
+    "left of": phrases("""
+        left of, to the left of, on the left of, on the left side of, on the left hand side of
+    """),
+    "right of": phrases("""
+        right of, to the right of, on the right of, on the right side of, on the right hand side of
+    """),
+    "on top of": phrases("on top of, atop, upon, on, onto, stacked on, stacked on top of"),
+    "in front of": phrases("in front of"),
+    "behind": phrases("behind, in back of"),
+    "into": phrases("into, against"),
+    "towards": phrases("towards, toward, in the direction of, at"),
+    "beside": phrases("next to, beside, alongside, near, close to, by"),
 }
-LINKS["right of"] += ("on the right hand side of",)
-WAYS = {
-    "right": (
-        *("right", "to the right", "rightward", "rightwards", "towards the right", "toward the right"),
-        *("from left to right", "left to right", "from the left to the right", "to the right side"),
-        *("to right", "towards right", "toward right", "to its right", "right side", "rightward motion", "off to the right"),
-        *("towards the right edge", "toward the right edge", "to the right edge", "in a rightward direction"),
-        *("from the left edge to the right edge", "from left side to right side", "from left towards right"),
-        *("from the left", "to the right hand side", "from the left side to the right side", "rightbound"),
-        *("towards the right side", "over to the right", "in the right direction"),
-    ),
-    "left": (
-        *("left", "to the left", "leftward", "leftwards", "towards the left", "toward the left"),
-        *("from right to left", "right to left", "from the right to the left", "to the left side"),
-        *("to left", "towards left", "toward left", "to its left", "left side", "leftward motion", "off to the left"),
-        *("towards the left edge", "toward the left edge", "to the left edge", "in a leftward direction"),
-        *("from the right edge to the left edge", "from right side to left side", "from right towards left"),
-        *("in the left direction", "from the right", "to the left hand side", "from the right side to the left side", "leftbound"),
-        *("towards the left side", "over to the left"),
-    ),
+WAYS: dict[str, tuple[str, ...]] = {
+    "right": phrases("""
+        right, to the right, rightward, rightwards, towards the right, toward the right, from left to right,
+        left to right, from the left to the right, to the right side, to right, towards right, toward right,
+        to its right, right side, rightward motion, off to the right, towards the right edge, toward the right
+        edge, to the right edge, in a rightward direction, from the left edge to the right edge, from left
+        side to right side, from left towards right, from the left, to the right hand side, from the left side
+        to the right side, rightbound, towards the right side, over to the right, in the right direction
+    """),
+    "left": phrases("""
+        left, to the left, leftward, leftwards, towards the left, toward the left, from right to left, right
+        to left, from the right to the left, to the left side, to left, towards left, toward left, to its
+        left, left side, leftward motion, off to the left, towards the left edge, toward the left edge, to the
+        left edge, in a leftward direction, from the right edge to the left edge, from right side to left
+        side, from right towards left, in the left direction, from the right, to the left hand side, from the
+        right side to the left side, leftbound, towards the left side, over to the left
+    """),
 }
-STACKED = (
-    *("stacked", "in a stack", "stacked up", "stacked on top of each other", "on top of each other", "piled up"),
-    *("on top of one another", "stacked on top of one another", "stay stacked", "in a pile", "stands in a stack"),
-    *("stand in a stack", "standing in a stack", "stays stacked", "piled on top of each other", "one on top of the other"),
+STACKED = phrases("""
+    stacked, in a stack, stacked up, stacked on top of each other, on top of each other, piled up, on top of
+    one another, stacked on top of one another, stay stacked, in a pile, stands in a stack, stand in a stack,
+    standing in a stack, stays stacked, piled on top of each other, one on top of the other
+""")
+STACK = phrases("""
+    stack, pile, tower, the stack, stack of, pile of, tower of
+""")
+STACK_STANDS = tuple(
+    f"{the}stack {verb}" for the in ("", "the ") for verb in ("stands", "holds", "stays up")
 )
-STACK = ("stack", "pile", "tower", "the stack", "stack of", "pile of", "tower of")
-STACK_STANDS = tuple(f"{the}stack {verb}" for the in ("", "the ") for verb in ("stands", "holds", "stays up"))
-FLOWS = ("flow", "run", "stream", "gush", "come")
+FLOWS = phrases("""
+    flow, run, stream, gush, come
+""")
 """What water does."""
-GROUNDS = {
-    "wood": ("wooden boards", "wooden planks", "table of wood", "table of wooden boards"),
-    "tiles": ("tiles", "tiled", "square tiles"),
-    "cloth": ("cloth", "tablecloth", "table cloth", "fabric", "table with a cloth", "table with a tablecloth"),
-    "stone": ("stone", "table of stone"),
-    "checker": ("checked", "checkered", "chequered", "checkerboard", "chessboard"),
+GROUNDS: dict[str, tuple[str, ...]] = {
+    "wood": phrases("wooden boards, wooden planks, table of wood, table of wooden boards"),
+    "tiles": phrases("tiles, tiled, square tiles"),
+    "cloth": phrases("""
+        cloth, tablecloth, table cloth, fabric, table with a cloth, table with a tablecloth
+    """),
+    "stone": phrases("stone, table of stone"),
+    "checker": phrases("checked, checkered, chequered, checkerboard, chessboard"),
 }
-SKIES = {
-    "day": ("pale sky", "pale daytime sky", "daylight", "daytime sky"),
-    "dusk": ("sky at dusk", "dim evening sky", "dusky sky", "evening sky", "dusk"),
-    "studio": ("grey studio light", "even studio light", "studio light"),
-    "mint": ("mint sky", "mint coloured sky"),
+SKIES: dict[str, tuple[str, ...]] = {
+    "day": phrases("pale sky, pale daytime sky, daylight, daytime sky"),
+    "dusk": phrases("sky at dusk, dim evening sky, dusky sky, evening sky, dusk"),
+    "studio": phrases("grey studio light, even studio light, studio light"),
+    "mint": phrases("mint sky, mint coloured sky"),
 }
-FLOORS = ("table", "tabletop", "table top", "surface", "floor", "ground", "desk")
-CAMERA = {
-    ("orbit", "left"): ("circles to the left", "orbits left", "moves around to the left", "orbits to the left"),
-    ("orbit", "right"): ("circles to the right", "orbits right", "moves around to the right", "orbits to the right"),
-    ("orbit", None): ("circles around", "moves around the scene", "circles", "orbits", "circles the scene"),
-    ("dolly", "in"): ("moves in", "moves closer", "comes nearer", "comes closer", "zooms in", "moves nearer"),
-    ("dolly", "out"): ("moves back", "moves away", "pulls back", "zooms out", "backs away"),
-    ("dolly", "left"): ("slides to the left", "moves sideways to the left", "moves to the left", "moves left"),
-    ("dolly", "right"): ("slides to the right", "moves sideways to the right", "moves to the right", "moves right"),
-    ("dolly", None): ("moves along", "travels along"),
-    ("fixed", None): ("does not move", "stays fixed", "stands still", "is fixed", "is still", "stays still", "is static"),
+FLOORS = phrases("""
+    table, tabletop, table top, surface, floor, ground, desk
+""")
+CAMERA: dict[tuple[str, str | None], tuple[str, ...]] = {
+    ("orbit", "left"): phrases(
+        "circles to the left, orbits left, moves around to the left, orbits to the left"
+    ),
+    ("orbit", "right"): phrases("""
+        circles to the right, orbits right, moves around to the right, orbits to the right
+    """),
+    ("orbit", None): phrases(
+        "circles around, moves around the scene, circles, orbits, circles the scene"
+    ),
+    ("dolly", "in"): phrases(
+        "moves in, moves closer, comes nearer, comes closer, zooms in, moves nearer"
+    ),
+    ("dolly", "out"): phrases("moves back, moves away, pulls back, zooms out, backs away"),
+    ("dolly", "left"): phrases(
+        "slides to the left, moves sideways to the left, moves to the left, moves left"
+    ),
+    ("dolly", "right"): phrases("""
+        slides to the right, moves sideways to the right, moves to the right, moves right
+    """),
+    ("dolly", None): phrases("moves along, travels along"),
+    ("fixed", None): phrases("""
+        does not move, stays fixed, stands still, is fixed, is still, stays still, is static
+    """),
 }
-OPENINGS = (
-    *("a video of", "a clip of", "footage of", "a shot of", "a scene with", "a video in which", "a clip where"),
-    *("in this clip", "in this video", "we see", "you can see", "the clip shows", "the video shows", "show me"),
-    *("can be seen", "there is", "there are", "there's", "i want", "i would like", "i'd like", "make", "create"),
-    *("generate", "show", "please", "let", "imagine", "picture", "video", "clip", "film", "a scene", "scene"),
-    *("a video showing", "a clip showing", "a short clip of", "a short video of", "have", "give me", "watch as"),
-    *("watch", "see", "here is", "here are", "in this", "all of this is", "the scene is", "everything is"),
-    *("nothing else is in view", "there is nothing else in the scene", "no other object is in view"),
-    *("a group of", "a set of", "a row of", "a total of", "group of", "set of", "row of", "a number of", "total of"),
-    *("a video with", "a clip with", "a short film of", "short clip", "short video", "could you", "can you", "can i see"),
-    *("i want to see", "i would like to see", "i'd like to see", "i need", "we want", "let us see", "let me see", "let's see"),
-    *("what i want is", "how about", "try", "render", "draw", "animate", "simulate", "produce", "a view of", "view of"),
-    *("shows", "showing", "featuring", "contains", "containing", "with", "on display", "you see", "one sees", "one can see"),
-    *("that is all", "that's all", "that is it", "nothing more", "no other objects", "and nothing else", "a simple scene"),
-    *("look at", "behold", "notice", "observe", "pictured", "depict", "depicting", "depicts", "please show", "please make"),
-    *("nothing else", "a picture of", "an animation of", "animation", "seen by a", "in the scene", "in view"),
-)
-FILLERS = (
-    *("is", "are", "be", "being", "was", "were", "been", "gets", "get", "got", "there", "also", "has", "its", "their"),
-    *("just", "simply", "too", "so", "as", "this", "these", "those", "some", "of", "to", "quietly", "each", "have"),
-    *("coloured", "colored", "colour", "color", "in color", "in colour", "shaped", "object", "objects", "kind"),
-    *("of them", "will", "should", "starts", "starting", "begins", "itself", "themselves", "by itself", "on its own"),
-    *("side by side", "through the air", "in the air", "through the scene", "here", "number", "seen", "having"),
-    *("only", "exactly", "precisely", "namely", "kinds", "items", "item", "thing", "things", "piece", "pieces", "shape"),
-    *("shapes", "in total", "altogether", "in all", "now", "all the time", "the whole time", "throughout", "whole"),
-    *("gradually", "steadily", "smoothly", "continuously", "directly", "together", "at once", "simultaneously"),
-    *("on screen", "in frame", "in the frame", "in shot", "in the picture", "visible", "present", "appears", "appear"),
-    *("very", "quite", "rather", "really", "perfectly", "completely", "totally", "entirely", "absolutely", "fully"),
-    *("subject", "subjects", "action", "count", "size", "type", "quantity", "set", "group", "row", "can", "which is"),
-    *("across the scene", "across the screen", "across the frame", "across the picture", "the same way", "way", "over there"),
-    *("does", "do", "did", "straight", "neatly", "there too", "the clip", "the video", "ends", "up", "in place of rest"),
-    *("identical", "matching", "equal", "whose", "it's", "they're", "that's", "all alone", "alone", "on its side"),
-)
-MANNERS = ("motion", "movement", "direction", "in the direction", "moving direction", "direction of motion", "same way")
-WHICH = ("that", "which", "who")
-PLACES = ("under", "below", "above", "above it", "across", "along", "over", "in front", "beneath")
+OPENINGS = phrases("""
+    a video of, a clip of, footage of, a shot of, a scene with, a video in which, a clip where, in this clip,
+    in this video, we see, you can see, the clip shows, the video shows, show me, can be seen, there is, there
+    are, there's, i want, i would like, i'd like, make, create, generate, show, please, let, imagine, picture,
+    video, clip, film, a scene, scene, a video showing, a clip showing, a short clip of, a short video of,
+    have, give me, watch as, watch, see, here is, here are, in this, all of this is, the scene is, everything
+    is, nothing else is in view, there is nothing else in the scene, no other object is in view, a group of, a
+    set of, a row of, a total of, group of, set of, row of, a number of, total of, a video with, a clip with,
+    a short film of, short clip, short video, could you, can you, can i see, i want to see, i would like to
+    see, i'd like to see, i need, we want, let us see, let me see, let's see, what i want is, how about, try,
+    render, draw, animate, simulate, produce, a view of, view of, shows, showing, featuring, contains,
+    containing, with, on display, you see, one sees, one can see, that is all, that's all, that is it, nothing
+    more, no other objects, and nothing else, a simple scene, look at, behold, notice, observe, pictured,
+    depict, depicting, depicts, please show, please make, nothing else, a picture of, an animation of,
+    animation, seen by a, in the scene, in view
+""")
+"""How people begin, and what says nothing of what is to be seen."""
+FILLERS = phrases("""
+    is, are, be, being, was, were, been, gets, get, got, there, also, has, its, their, just, simply, too, so,
+    as, this, these, those, some, of, to, quietly, each, have, coloured, colored, colour, color, in color, in
+    colour, shaped, object, objects, kind, of them, will, should, starts, starting, begins, itself,
+    themselves, by itself, on its own, side by side, through the air, in the air, through the scene, here,
+    number, seen, having, only, exactly, precisely, namely, kinds, items, item, thing, things, piece, pieces,
+    shape, shapes, in total, altogether, in all, now, all the time, the whole time, throughout, whole,
+    gradually, steadily, smoothly, continuously, directly, together, at once, simultaneously, on screen, in
+    frame, in the frame, in shot, in the picture, visible, present, appears, appear, very, quite, rather,
+    really, perfectly, completely, totally, entirely, absolutely, fully, subject, subjects, action, count,
+    size, type, quantity, set, group, row, can, which is, across the scene, across the screen, across the
+    frame, across the picture, the same way, way, over there, does, do, did, straight, neatly, there too, the
+    clip, the video, ends, up, in place of rest, identical, matching, equal, whose, it's, they're, that's, all
+    alone, alone, on its side
+""")
+MANNERS = phrases("""
+    motion, movement, direction, in the direction, moving direction, direction of motion, same way
+""")
+WHICH = phrases("""
+    that, which, who
+""")
+PLACES = phrases("""
+    under, below, above, above it, across, along, over, in front, beneath
+""")
 """May only lead to the ground or the sky: no caption says what lies below a thing."""
-JOINS = ("and", "while", "then", "and then", "after that", "next", "first", "plus", "but", "before", "afterwards")
-JOINS += ("whereas", "as well as", "together with", "along with", "finally", "at the same time")
-NEGATIONS = frozenset(("no", "not", "without", "never", "none", "nor", "neither", "except", "instead", "unlike", "nothing",
-    "isn't", "aren't", "doesn't", "don't", "cannot", "can't", "won't", "nobody", "hardly", "other", "than", "or", "either"))
+JOINS = phrases("""
+    and, while, then, and then, after that, next, first, plus, but, before, afterwards, whereas, as well as,
+    together with, along with, finally, at the same time
+""")
+NEGATIONS = frozenset(
+    phrases("""
+    aren't, can't, cannot, doesn't, don't, either, except, hardly, instead, isn't, neither, never, no, nobody,
+    none, nor, not, nothing, or, other, than, unlike, without, won't
+""")
+)
 """Words that turn round what others say."""
-THEY = ("they", "them", "both", "all", "both of them", "all of them", "they both", "each of them")
-IT = ("it", "this one", "that one")
+THEY = phrases("""
+    they, them, both, all, both of them, all of them, they both, each of them
+""")
+IT = phrases("""
+    it, this one, that one
+""")
+DOUBLED = frozenset(phrases("drop, flip, hit, ram, run, sit, skid, slip, spin, tip, travel, zip"))
+"""Verbs that double their last letter."""
+PAST = {
+    "fall": "fell",
+    "fly": "flew",
+    "throw": "thrown",
+    "fling": "flung",
+    "come": "came",
+    "go": "went",
+    "run": "ran",
+    "slide": "slid",
+    "shoot": "shot",
+    "stand": "stood",
+    "sit": "sat",
+    "hit": "hit",
+    "strike": "struck",
+    "send": "sent",
+    "lie": "lay",
+    "upset": "upset",
+    "spill": "spilt",
+}
 
 
 def forms(stem: str) -> set[str]:
@@ -235,15 +330,14 @@ def forms(stem: str) -> set[str]:
         ends = verb.endswith(("s", "sh", "ch", "x", "z", "o"))
         short = verb[:-1] if verb.endswith("e") else verb
         short += verb[-1] if verb in DOUBLED else ""
-        third = verb[:-1] + "ies" if verb.endswith("ly") and verb != "ly" else verb + "es" * ends + "s" * (not ends)
+        third = (
+            verb[:-1] + "ies"
+            if verb.endswith("ly") and verb != "ly"
+            else verb + "es" * ends + "s" * (not ends)
+        )
         ing = {"lie": "lying"}.get(verb, short + "ing")
         out |= {third, ing, short + "ed", PAST.get(verb, short + "ed")}
     return {f"{one} {rest}".strip() for one in out}
-
-
-PAST = {"fall": "fell", "fly": "flew", "throw": "thrown", "fling": "flung", "come": "came", "go": "went"}
-PAST |= {"run": "ran", "slide": "slid", "shoot": "shot", "stand": "stood", "sit": "sat", "hit": "hit"}
-PAST |= {"strike": "struck", "send": "sent", "lie": "lay", "upset": "upset", "spill": "spilt"}
 
 
 def plural(noun: str) -> str:
@@ -277,9 +371,21 @@ def _table() -> dict[tuple[str, ...], tuple[str, object]]:
         put("size", size, (size, *words))
     for number, words in NUMBERS.items():
         put("count", number, (*words, str(number)))
-        put("times", number, (f"x{number}", f"{number}x", f"x {number}", f"{number} x", f"quantity {number}"))
-        put("times", number, (f"times {number}", f"{number} times", f"count {number}", f"qty {number}"))
-        put("times", number, (f"{number} pcs", f"{number} units", f"{words[0]} pieces", f"{number} in all"))
+        put(
+            "times",
+            number,
+            (f"x{number}", f"{number}x", f"x {number}", f"{number} x", f"quantity {number}"),
+        )
+        put(
+            "times",
+            number,
+            (f"times {number}", f"{number} times", f"count {number}", f"qty {number}"),
+        )
+        put(
+            "times",
+            number,
+            (f"{number} pcs", f"{number} units", f"{words[0]} pieces", f"{number} in all"),
+        )
         if number > 1:
             put("times", number, (f"{words[0]} of them", f"{number} of them", f"all {words[0]}"))
             put("times", number, (f"{words[0]} in total", f"{number} in total", f"number {number}"))
@@ -287,9 +393,28 @@ def _table() -> dict[tuple[str, ...], tuple[str, object]]:
     for material, words in MATERIALS.items():
         put("material", material, (material, *words))
     put("shape", ("glass", True), ("glasses",))
-    put("water", None, ("of water", "with water in it", "full of water", "filled with water", "water in it"))
-    put("liquid", None, ("water", "the water", "all the water", "most of the water", "a lot of water", "some water"))
-    put("liquid", None, ("much of the water", "about half of the water", "some of the water", "a little water"))
+    put(
+        "water",
+        None,
+        ("of water", "with water in it", "full of water", "filled with water", "water in it"),
+    )
+    put(
+        "liquid",
+        None,
+        (
+            "water",
+            "the water",
+            "all the water",
+            "most of the water",
+            "a lot of water",
+            "some water",
+        ),
+    )
+    put(
+        "liquid",
+        None,
+        ("much of the water", "about half of the water", "some of the water", "a little water"),
+    )
     put("liquid", None, ("only a little water", "out water", "contents", "its contents"))
     for verb, stems in GOES.items():
         for stem in stems:
@@ -309,7 +434,11 @@ def _table() -> dict[tuple[str, ...], tuple[str, object]]:
             put("event", kind, forms(stem))
     for stem in OFF:
         put("event", "fell_off", forms(stem))
-    put("event", "fell_off", ("off the edge", "over the edge", "off the table", "over the edge of the table"))
+    put(
+        "event",
+        "fell_off",
+        ("off the edge", "over the edge", "off the table", "over the edge of the table"),
+    )
     for stem in FLOWS:
         put("flow", "into", (f"{form} into" for form in forms(stem)))
         put("flow", "from", (f"{form} from" for form in forms(stem)))
@@ -333,5 +462,7 @@ def _table() -> dict[tuple[str, ...], tuple[str, object]]:
 
 
 TABLE = _table()
-CAMERA_TABLE = {tuple(phrase.split()): move for move, phrases in CAMERA.items() for phrase in phrases}
+CAMERA_TABLE = {
+    tuple(phrase.split()): move for move, phrases in CAMERA.items() for phrase in phrases
+}
 LONGEST = max(map(len, TABLE))

@@ -65,7 +65,7 @@ class Item:
 
 def items(text: str) -> list[Item]:
     """The words of a text as phrases that are known, the longest first; others have the kind "unknown"."""
-    text = re.sub(r"[\u2018\u2019]", "'", text.lower()).replace("×", "x").replace("-", " ")
+    text = re.sub(r"[\u2018\u2019]", "'", text.lower()).replace("\u00d7", "x").replace("-", " ")
     tokens = re.findall(r"[a-z0-9']+|[.,;:!?&+/()]", text)
     out, at = [], 0
     while at < len(tokens):
@@ -87,7 +87,9 @@ def items(text: str) -> list[Item]:
 
 def _camera(tokens: Sequence[str], out: list[Item]) -> int:
     """Read what the camera does, as the value of the last item; returns how many tokens that took."""
-    start = 1 if tokens and tokens[0] in ("that", "is") and tuple(tokens[:2]) not in CAMERA_TABLE else 0
+    start = (
+        1 if tokens and tokens[0] in ("that", "is") and tuple(tokens[:2]) not in CAMERA_TABLE else 0
+    )
     for length in range(len(tokens), start, -1):
         move = CAMERA_TABLE.get(tuple(tokens[start:length]))
         if move:
@@ -177,7 +179,11 @@ class _Reading:
                         self.halves.append(self.noun)
                         self.noun, self.article = Thing(), None
                     return None
-        if kind in ("fill", "water", "open") and not self.empty() and self.next() in (*ADJECTIVES, "shape"):
+        if (
+            kind in ("fill", "water", "open")
+            and not self.empty()
+            and self.next() in (*ADJECTIVES, "shape")
+        ):
             return None  # "a blue coloured box"
         if kind == "stack" and self.noun in (Thing(), Thing(count=1)):
             self.noun, self.article = Thing(), None
@@ -193,7 +199,12 @@ class _Reading:
 
     def loose(self) -> bool:
         """Whether the adjectives so far say more of a thing that was named."""
-        return self.article is None and not self.halves and self.last is not None and self.noun.count is None
+        return (
+            self.article is None
+            and not self.halves
+            and self.last is not None
+            and self.noun.count is None
+        )
 
     def adjective(self, item: Item) -> None:
         noun, word = self.noun, " ".join(item.words)
@@ -212,7 +223,11 @@ class _Reading:
                 if word in NEGATIONS or not self.leads_to_noun():
                     raise Unread(word)
                 noun.others += (word,)
-        elif item.kind == "material" and item.value == "glass" and self.next() not in ("shape", "colour"):
+        elif (
+            item.kind == "material"
+            and item.value == "glass"
+            and self.next() not in ("shape", "colour")
+        ):
             if word == "glass":
                 self.named(Item("shape", ("cup", False), item.words))
                 self.scene.things[self.last or 0].material = "glass"
@@ -283,7 +298,9 @@ class _Reading:
         return self.thing(noun, new=True)
 
     def words_before(self, number: int) -> list[str]:
-        return [word for one in self.items[max(0, self.at - number - 1) : self.at] for word in one.words]
+        return [
+            word for one in self.items[max(0, self.at - number - 1) : self.at] for word in one.words
+        ]
 
     def earlier(self, noun: Thing, many: bool, article: str | None) -> int | None:
         """The thing that "the ball" means, or "ball" without any article where one was named."""
@@ -385,7 +402,10 @@ class _Reading:
         elif act == "hit" and self.subjects and self.scene.things[self.subjects[0]].count != 1:
             self.happen("hit", tuple(self.subjects), self.subjects[0])
         elif act == "poured":
-            if not any(one.kind == "poured" and one.a == tuple(self.subjects) for one in self.scene.happenings):
+            if not any(
+                one.kind == "poured" and one.a == tuple(self.subjects)
+                for one in self.scene.happenings
+            ):
                 self.happen("poured", tuple(self.subjects))
         elif act == "missed":  # "passes to the right"
             self.do(Item("go", "move", ("passes",)), self.subjects)
@@ -418,7 +438,10 @@ class _Reading:
 
     def could_be_place(self, item: Item) -> bool:
         """Whether "right" may say where it is and not where it goes to."""
-        if item.words[-1].endswith(("ward", "wards", "bound", "motion", "direction")) or item.words[0] == "from":
+        if (
+            item.words[-1].endswith(("ward", "wards", "bound", "motion", "direction"))
+            or item.words[0] == "from"
+        ):
             return False
         return not any(one.kind in ("go", "event", "manner") for one in self.items[: self.at])
 
@@ -479,7 +502,12 @@ class _Reading:
         if kind == "hit":
             self.act = kind
             return self.settle()
-        if kind == "toppled" and self.last is not None and self.link is None and len(self.subjects) > 1:
+        if (
+            kind == "toppled"
+            and self.last is not None
+            and self.link is None
+            and len(self.subjects) > 1
+        ):
             kind = "toppled"
         return self.happen(kind, tuple(self.subjects))
 
@@ -494,7 +522,9 @@ class _Reading:
                 return self._event(Item("event", "hit", item.words))
             raise Unread(" ".join(item.words))
         kinds = [one.kind for one in self.scene.happenings]
-        if item.value == "out" and ("poured" in kinds or not any(t.tilted for t in self.scene.things)):
+        if item.value == "out" and (
+            "poured" in kinds or not any(t.tilted for t in self.scene.things)
+        ):
             return self._event(Item("event", "spilled", item.words))
         self._event(Item("event", "poured", item.words))
         self.link = "into" if item.value == "into" else None

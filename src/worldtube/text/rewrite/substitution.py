@@ -21,7 +21,9 @@ def _words() -> dict[str, str]:
 
 WORDS = _words()
 _PATTERN = re.compile(
-    r"\b(" + "|".join(sorted((re.escape(w).replace(r"\ ", "[ -]") for w in WORDS), key=len, reverse=True)) + r")\b",
+    r"\b("
+    + "|".join(sorted((re.escape(w).replace(r"\ ", "[ -]") for w in WORDS), key=len, reverse=True))
+    + r")\b",
     re.IGNORECASE,
 )
 

@@ -6,7 +6,13 @@ Owns plain wording: of the captions' many ways to say a thing, one. Adds nothing
 from worldtube.text.rewrite.reading import Happening, Scene, Thing, Unread
 
 NUMBERS = ("", "one", "two", "three", "four", "five", "six", "seven", "eight")
-PLURALS = {"ball": "balls", "box": "boxes", "cylinder": "cylinders", "cup": "cups", "glass": "glasses"}
+PLURALS = {
+    "ball": "balls",
+    "box": "boxes",
+    "cylinder": "cylinders",
+    "cup": "cups",
+    "glass": "glasses",
+}
 GROUNDS = {
     "wood": "a wooden table",
     "tiles": "a tiled table",
@@ -14,8 +20,13 @@ GROUNDS = {
     "stone": "a stone surface",
     "checker": "a checked surface",
 }
-SKIES = {"day": "a pale sky", "dusk": "a sky at dusk", "studio": "even studio light", "mint": "a mint sky"}
-CAMERA = {
+SKIES = {
+    "day": "a pale sky",
+    "dusk": "a sky at dusk",
+    "studio": "even studio light",
+    "mint": "a mint sky",
+}
+CAMERA: dict[tuple[str, str | None], str] = {
     ("orbit", "left"): "circles to the left",
     ("orbit", "right"): "circles to the right",
     ("orbit", None): "circles around",
@@ -54,14 +65,21 @@ class _Telling:
     def __init__(self, scene: Scene):
         self.scene, self.things = scene, scene.things
         over = {(one.a, one.b) for one in scene.happenings if one.kind == "over"}
-        self.told = {one for one in scene.happenings if one.kind == "hit" and (one.a, one.b) in over}
+        self.told = {
+            one for one in scene.happenings if one.kind == "hit" and (one.a, one.b) in over
+        }
         self._named: set[int] = set()
 
     def tell(self) -> str:
         sentences = []
         if self.things:
             clauses = self.clauses()
-            after = [text for one in self.scene.happenings if one not in self.told for text in [self.event(one)]]
+            after = [
+                text
+                for one in self.scene.happenings
+                if one not in self.told
+                for text in [self.event(one)]
+            ]
             sentences.append(", then ".join([clauses, *after]))
         place = []
         if self.scene.ground:
@@ -79,7 +97,11 @@ class _Telling:
     def clauses(self) -> str:
         """Every thing with what it does; those that do the same share a verb."""
         out, done = [], set()
-        passive = {one.b for one in self.scene.happenings if one.kind != "poured" and one.b not in (None, *one.a)}
+        passive = {
+            one.b
+            for one in self.scene.happenings
+            if one.kind != "poured" and one.b not in (None, *one.a)
+        }
         order = sorted(range(len(self.things)), key=lambda i: i in passive and not self.says(i))
         for index in order:
             if index in done:
@@ -99,8 +121,10 @@ class _Telling:
     def objects(self, index: int) -> set[int]:
         """Things of which nothing is said but what this one does to them, or that it is beside them."""
         found = {b for a, _, b in self.scene.links if a == index and b > index}
-        found |= {one.b for one in self.scene.happenings if index in one.a and one.b not in (None, *one.a)}
-        return {b for b in found if b is not None and not self.says(b)}
+        for one in self.scene.happenings:
+            if index in one.a and one.b is not None and one.b not in one.a:
+                found.add(one.b)
+        return {b for b in found if not self.says(b)}
 
     def says(self, index: int) -> bool:
         thing = self.things[index]
@@ -110,9 +134,14 @@ class _Telling:
         if a == b:
             return True
         busy = {i for x, _, y in self.scene.links for i in (x, y)}
-        busy |= {i for one in self.scene.happenings for i in (*one.a, one.b)}
+        busy |= {i for one in self.scene.happenings for i in (*one.a, one.b) if i is not None}
         one, two = self.things[a], self.things[b]
-        same = (one.motion, one.verb, one.speed, one.tilted) == (two.motion, two.verb, two.speed, two.tilted)
+        same = (one.motion, one.verb, one.speed, one.tilted) == (
+            two.motion,
+            two.verb,
+            two.speed,
+            two.tilted,
+        )
         return same and not {a, b} & busy
 
     def clause(self, who: list[int]) -> str:
@@ -122,29 +151,48 @@ class _Telling:
         poured = [one for one in self.scene.happenings if one.kind == "poured" and who[0] in one.a]
         if poured:
             self.told.add(poured[0])
-            into = "" if poured[0].b is None else f" into {self.name(poured[0].b)}"
-            return f"{names} {'pour' if many else 'pours'} water{into}"
+            goal = poured[0].b
+            beside = [
+                f"{'next to' if link == 'beside' else link} {self.mention(b)}"
+                for link, b in self.links_of(who[0])
+            ]
+            into = [] if goal is None else [f"into {self.mention(goal)}"]
+            return " ".join([names, *beside, f"{'pour' if many else 'pours'} water", *into])
         action = self.action(first, many, who)
         if not action and not self.links_of(who[0]):
             alone = [one for one in self.scene.happenings if one.a == tuple(who) and one.b is None]
-            if alone and alone[0] == next(one for one in self.scene.happenings if set(one.a) & set(who)):
+            if alone and alone[0] == next(
+                one for one in self.scene.happenings if set(one.a) & set(who)
+            ):
                 self.told.add(alone[0])
                 action = ACTS[alone[0].kind][many] if alone[0].kind in ACTS else ""
         words = [names, action]
         links = self.links_of(who[0])
         for link, b in links:
-            words.append(f"{'next to' if link == 'beside' else link} {self.mention(b)}")
+            words.append(f"{'next to' if link == 'beside' else link} {self.other(first, b)}")
         for one in self.scene.happenings:
-            if one.kind in ("hit", "over", "missed") and one.a == tuple(who) and one not in self.told and not links:
-                if one.b in (None, *one.a):
+            if (
+                one.kind in ("hit", "over", "missed")
+                and one.a == tuple(who)
+                and one not in self.told
+                and not links
+            ):
+                if one.b is None or one.b in one.a:
                     continue
                 self.told.add(one)
                 verb = ACTS[one.kind][many]
-                over = " over" * (one.kind == "over")
+                over = "over " * (one.kind == "over")
                 says = bool(words[-1])
-                words.append(f"{'and ' * says}{verb} {self.mention(one.b)}{over}")
+                words.append(f"{'and ' * says}{verb} {over}{self.other(first, one.b)}")
                 break
         return " ".join(word for word in words if word)
+
+    def other(self, first: Thing, index: int) -> str:
+        """The thing that another comes to, and that it is still if that was said and is not plain."""
+        thing = self.things[index]
+        still = thing.motion == "rest" and first.motion != "rest" and index not in self._named
+        which = f" that {'is' if thing.count == 1 else 'are'} still" * still
+        return self.mention(index) + which
 
     def links_of(self, index: int) -> list[tuple[str, int]]:
         return [(link, b) for a, link, b in self.scene.links if a == index]
@@ -154,7 +202,11 @@ class _Telling:
         if thing.tilted:
             return f"{be} tilted"
         if thing.motion == "rest":
-            stacked = [one for one in self.scene.happenings if one.kind == "stacked" and one.a == tuple(who)]
+            stacked = [
+                one
+                for one in self.scene.happenings
+                if one.kind == "stacked" and one.a == tuple(who)
+            ]
             self.told |= set(stacked)
             if stacked and thing.count != 1:
                 return f"{be} stacked on top of each other"
@@ -163,7 +215,9 @@ class _Telling:
             return f"{'fall' if many else 'falls'}{' ' + thing.speed if thing.speed else ''}"
         if thing.motion is None and thing.verb is None:
             return ""
-        verb = thing.verb or ("roll" if thing.shape == "ball" else "slide" if thing.shape != "cylinder" else "move")
+        verb = thing.verb or (
+            "roll" if thing.shape == "ball" else "slide" if thing.shape != "cylinder" else "move"
+        )
         way = f"to the {thing.motion}" if thing.motion else ""
         return " ".join(word for word in (VERBS[verb][many], thing.speed, way) if word)
 
@@ -181,7 +235,7 @@ class _Telling:
         if one.kind == "hit" and one.b in one.a:
             return f"{names} bump into each other"
         other = "" if one.b is None else f" {self.mention(one.b)}"
-        return f"{names} {ACTS[one.kind][many]}{other}{' over' * (one.kind == 'over')}"
+        return f"{names} {ACTS[one.kind][many]}{' over' * (one.kind == 'over')}{other}"
 
     def mention(self, index: int) -> str:
         """Named in full the first time, "the blue box" after that."""
