@@ -164,3 +164,74 @@ def test_a_local_model_without_its_package_names_the_install(data, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(MissingExtra, match=r"worldtube\[transformers\]"):
         caption.fill(data, caption.captioner("transformers", model="somewhere"))
+
+
+def tiny_vlm(folder):
+    """A random image-text-to-text model with a chat template, as `save_pretrained` leaves one."""
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    words = ["<unk>", "<s>", "</s>", "<pad>", "<image>", "a", "red", "ball", "describe"]
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        extra_special_tokens={"image_token": "<image>"},
+    )
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    torch.manual_seed(0)
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(**sizes, image_size=16, patch_size=8),
+        text_config=transformers.LlamaConfig(
+            **sizes, num_key_value_heads=2, vocab_size=len(words), pad_token_id=3
+        ),
+        image_token_index=4,
+        vision_feature_layer=-1,
+    )
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(folder)
+    transformers.LlavaProcessor(
+        image_processor=transformers.CLIPImageProcessorPil(
+            size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
+        ),
+        tokenizer=fast,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template="{% for m in messages %}{% for c in m['content'] %}"
+        "{% if c['type'] == 'image' %}<image> {% else %}{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}",
+    ).save_pretrained(folder)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_local_model_is_asked_about_the_frames(data, tmp_path, monkeypatch):
+    """Random weights say nothing of use: its answers are replaced, what it was given is its own."""
+    tiny_vlm(tmp_path / "vlm")
+    answers = []
+
+    def parsed(answer):
+        answers.append(answer)
+        return FACTS
+
+    monkeypatch.setattr(caption, "parsed", parsed)
+    who = caption.captioner(
+        "transformers", model=str(tmp_path / "vlm"), prompt="describe", num_tokens=4
+    )
+    assert caption.fill(data, who) == {"told": 4, "failed": 0}
+    assert len(answers) == 4 and all(isinstance(answer, str) for answer in answers)
+    assert told(data, "transformers")[0] == FACTS
+
+
+def test_a_local_model_that_is_not_there(data, tmp_path):
+    pytest.importorskip("transformers")
+    with pytest.raises(NotFound, match="nowhere"):
+        caption.fill(data, caption.captioner("transformers", model=str(tmp_path / "nowhere")))

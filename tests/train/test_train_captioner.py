@@ -1,0 +1,92 @@
+"""The re-captioner learns from engine-made clips."""
+
+import json
+
+import pytest
+
+from worldtube.cli import main
+from worldtube.data import caption
+from worldtube.data.catalog import Catalog
+from worldtube.data.ingest import record_world
+from worldtube.errors import DataError, RequestError
+from worldtube.reader import captioner
+from worldtube.reader.captioner import CaptionerConfig
+from worldtube.train.captioner import CaptionerTraining, lessons, train_captioner
+from worldtube.video import Size
+
+SMALL = CaptionerTraining(
+    network=CaptionerConfig(width=48, heads=2, hidden=64, seeing=1, writing=1),
+    steps=60,
+    batch=8,
+    rate=4e-3,
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("captions") / "data"
+    record_world(
+        "tabletop", seeds=range(4), size=Size(64, 64), out=folder, num_frames=9, processes=1
+    )
+    return folder
+
+
+def test_it_learns_what_the_clips_show(data):
+    """In a minute's training the words of four clips are told apart: the loss is that of words, and colours are right."""
+    known = lessons([data])
+    assert len(known) == 8
+    told = train_captioner(known, config=SMALL).tell(
+        [one.evidence for one in known], ("background",)
+    )
+    right = sum(
+        any(
+            word in one["background"]
+            for word in {"wood": ("wood",), "cloth": ("cloth",)}.get(lesson.truth["ground"], ("",))
+        )
+        for one, lesson in zip(told, known, strict=True)
+    )
+    assert all(one["background"] for one in told)
+    assert right >= 4
+
+
+def test_the_same_seed_learns_the_same(data):
+    known = lessons([data])
+    few = CaptionerTraining(network=SMALL.network, steps=3, batch=2)
+    a, b = (train_captioner(known, config=few).network.state_dict() for _ in range(2))
+    assert all(bool((a[name] == b[name]).all()) for name in a)
+
+
+def test_from_the_command_line_to_a_column(data, tmp_path, capsys):
+    out = tmp_path / "own.safetensors"
+    sizes = ["--network.width", "32", "--network.heads", "2", "--network.hidden", "32", "--network.seeing", "1", "--network.writing", "1"]
+    words = [
+        "train",
+        "captioner",
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+    ]
+    assert main([*words, *sizes, "--seeds", "8000000:8000002"]) == 0
+    assert captioner.load(out).accuracy["clips"] == 2
+    assert main(["caption", str(data), "--by", "own", "--model", str(out)]) == 0
+    assert main(["caption", str(data), "--by", "own", "--model", str(out)]) == 0
+    assert "0 clips captioned by own" in capsys.readouterr().out
+    with Catalog(data) as catalog:
+        rows = catalog.take(catalog.ids(), ["captions_own"])
+        assert all(
+            json.loads(row["captions_own"])["model"].startswith("captioner-") for row in rows
+        )
+        assert len(caption.captions(catalog, "own", catalog.ids())) == 4
+
+
+def test_bad_settings_are_refused(tmp_path):
+    with pytest.raises(RequestError, match="steps 0"):
+        CaptionerTraining(steps=0)
+    Catalog(tmp_path / "empty", mode="a").close()
+    with pytest.raises(DataError, match="no clips with facts"):
+        lessons([tmp_path / "empty"])
