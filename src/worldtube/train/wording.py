@@ -154,3 +154,14 @@ class Wording:
         clips = adherence.make(model, [line.prompt for line in lines], seeds=range(len(lines)))
         eyes = reader.load()
         return adherence.compare(lines, [eyes.read(clip) for clip in clips], eyes)
+
+
+def rows(result: dict[str, Any]) -> dict[str, Any]:
+    """The result as tables: for each kind of prompt a row per arm."""
+    kinds = next(iter(result["arms"].values()))
+    tables = {kind: {name: arm[kind] for name, arm in result["arms"].items()} for kind in kinds}
+    shares = {
+        kind: {name: {key: one[key] for key in adherence.KEYS} for name, one in arms.items()}
+        for kind, arms in tables.items()
+    }
+    return {"measure": "wording", "clips": result["clips"], "prompts": result["prompts"]} | shares
