@@ -9,6 +9,7 @@ from worldtube.data import caption
 from worldtube.data.catalog import Catalog
 from worldtube.data.ingest import record_world
 from worldtube.errors import DataError, RequestError
+from worldtube.evaluate.captions import score
 from worldtube.reader import captioner
 from worldtube.reader.captioner import CaptionerConfig
 from worldtube.train.captioner import CaptionerTraining, lessons, train_captioner
@@ -35,18 +36,15 @@ def test_it_learns_what_the_clips_show(data):
     """A few steps are enough to write grounds, and to tell those of four clips apart better than by luck."""
     known = lessons([data])
     assert len(known) == 8
-    told = train_captioner(known, config=SMALL).tell(
-        [one.evidence for one in known], ("background",)
-    )
-    right = sum(
-        any(
-            word in one["background"]
-            for word in {"wood": ("wood",), "cloth": ("cloth",)}.get(lesson.truth["ground"], ("",))
-        )
+    own = train_captioner(known, config=SMALL)
+    told = own.tell([one.evidence for one in known], ("background",))
+    right = [
+        score(one["background"], lesson.truth)["background"]
         for one, lesson in zip(told, known, strict=True)
-    )
-    assert all(one["background"] for one in told)
-    assert right >= 4
+    ]
+    assert sum(sum(one) for one in right) >= 0.6 * 2 * len(
+        known
+    )  # ground and sky, where luck gets a quarter
 
 
 def test_the_same_seed_learns_the_same(data):
@@ -61,17 +59,6 @@ def test_from_the_command_line_to_a_column(data, tmp_path, capsys):
     sizes = {"width": 32, "heads": 2, "hidden": 32, "seeing": 1, "writing": 1}
     small = [word for name, size in sizes.items() for word in (f"--network.{name}", str(size))]
     few = ["--steps", "2", "--batch", "2", "--seeds", "8000000:8000002"]
-        "train",
-        "captioner",
-        "--data",
-        str(data),
-        "--out",
-        str(out),
-        "--steps",
-        "2",
-        "--batch",
-        "2",
-    ]
     assert main(["train", "captioner", "--data", str(data), "--out", str(out), *few, *small]) == 0
     assert captioner.load(out).accuracy["clips"] == 2
     assert main(["caption", str(data), "--by", "own", "--model", str(out)]) == 0
