@@ -11,7 +11,8 @@ from typing import Protocol
 
 from worldtube.errors import unknown
 from worldtube.text.rewrite.endpoint import Endpoint
-from worldtube.text.rewrite.reading import Scene, Unread, read
+from worldtube.text.rewrite.reading import read
+from worldtube.text.rewrite.scene import Scene, Unread
 from worldtube.text.rewrite.substitution import substituted
 from worldtube.text.rewrite.telling import tell
 

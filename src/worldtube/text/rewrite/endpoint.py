@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from worldtube.errors import DataError, RequestError
 from worldtube.text.chat import Chat
-from worldtube.text.rewrite.reading import Unread, items
+from worldtube.text.rewrite.items import items
+from worldtube.text.rewrite.scene import Unread
 
 logger = logging.getLogger(__name__)
 

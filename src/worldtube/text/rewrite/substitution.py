@@ -5,7 +5,8 @@ Owns that replacing. Knows nothing of grammar.
 
 import re
 
-from worldtube.text.rewrite.lexicon import COLOURS, SHAPES, SIZES, plural
+from worldtube.text.rewrite.lexicon import COLOURS, SHAPES, SIZES
+from worldtube.text.rewrite.table import plural
 
 
 def _words() -> dict[str, str]:

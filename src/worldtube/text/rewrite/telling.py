@@ -3,7 +3,7 @@
 Owns plain wording: of the captions' many ways to say a thing, one. Adds nothing and leaves nothing out.
 """
 
-from worldtube.text.rewrite.reading import Happening, Scene, Thing, Unread
+from worldtube.text.rewrite.scene import Happening, Scene, Thing, Unread
 
 NUMBERS = ("", "one", "two", "three", "four", "five", "six", "seven", "eight")
 PLURALS = {
