@@ -52,6 +52,8 @@ def test_a_prompt_is_told_in_plain_words(prompt):
         "either a red ball or a blue ball falls",
         "a red ball falls and rolls to the right",  # no caption tells both
         "no red ball falls",
+        "a red ball",
+        "a red ball rolls to the right",  # a caption already
         "ein roter Ball rollt nach rechts",
         "",
     ],

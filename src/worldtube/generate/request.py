@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 
 from worldtube.diffusion.samplers import SAMPLERS
 from worldtube.errors import RequestError, unknown
-from worldtube.text.rewrite import rewrite
 from worldtube.video import Clip, Size
 
 if TYPE_CHECKING:
@@ -147,6 +146,10 @@ class Request:
 
 def reworded(request: Request, by: str = "grammar") -> Request:
     """The request with its words as a rewriter puts them (`text.rewrite`), what was asked kept in `asked`."""
+    from worldtube.text.rewrite import (
+        rewrite,
+    )  # with the text encoder beside it, which a mere request does not need
+
     prompt = rewrite(request.prompt, by)
     shots = tuple(replace(shot, prompt=rewrite(shot.prompt, by)) for shot in request.shots)
     if prompt == request.prompt and shots == request.shots:

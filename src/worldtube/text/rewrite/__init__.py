@@ -44,10 +44,16 @@ class Grammar:
             try:
                 scene = read(prompt, whole=whole)
                 if whole or complete(scene):
-                    return tell(scene)
+                    return _other_words(prompt, tell(scene))
             except Unread:
                 continue
         return substituted(prompt)
+
+
+def _other_words(prompt: str, text: str) -> str:
+    """The text, or the prompt where nothing but capitals and full stops would change."""
+    same = [one.lower().replace(".", "").split() for one in (prompt, text)]
+    return prompt if same[0] == same[1] else text
 
 
 def complete(scene: Scene) -> bool:
