@@ -12,7 +12,7 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,6 +43,8 @@ that it does not; "chronology": what happens, in order, in one sentence; "style"
 Say only what can be seen. Answer with the JSON object alone."""
 
 Progress = Callable[[int, int], None]
+Rows = Sequence[Mapping[str, Any]]
+Clips = Sequence[Clip | None]
 
 
 class Captioner(Protocol):
@@ -73,13 +75,28 @@ class Captioner(Protocol):
         """What it is asked; "" where nobody is asked."""
         ...
 
-    def __call__(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
-        """Some of FIELDS of one clip. Raises DataError where this clip cannot be told."""
+    def __call__(self, rows: Rows, clips: Clips) -> Iterable[dict[str, str] | DataError]:
+        """Some of FIELDS of each clip, or why it cannot be told."""
         ...
 
 
+class _EachAlone:
+    """A captioner that tells one clip after the other."""
+
+    def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
+        """Some of FIELDS. Raises DataError where this clip cannot be told."""
+        raise NotImplementedError
+
+    def __call__(self, rows: Rows, clips: Clips) -> Iterator[dict[str, str] | DataError]:
+        for row, clip in zip(rows, clips, strict=True):
+            try:
+                yield self.tell(row, clip)
+            except DataError as error:
+                yield error
+
+
 @dataclass(frozen=True, kw_only=True)
-class Truth:
+class Truth(_EachAlone):
     """The engine's facts in the grammar's words."""
 
     name = "truth"
@@ -88,14 +105,14 @@ class Truth:
     model: str = "grammar-1"
     prompt: str = ""
 
-    def __call__(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
+    def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
         if not row["truth"]:
             raise DataError("no facts are known of it (an engine-made clip has some)")
         return language.fields(row["truth"], np.random.default_rng(zlib.crc32(row["id"].encode())))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sidecar:
+class Sidecar(_EachAlone):
     """Text that came with the clips: a column of the catalog, or files named after the source or the id."""
 
     name = "sidecar"
@@ -121,7 +138,7 @@ class Sidecar:
     def columns(self) -> tuple[str, ...]:
         return (self.column,) if self.column else ("source",)
 
-    def __call__(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
+    def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
         if self.column:
             return {"medium": str(row[self.column] or "")}
         names = [Path(row["source"]).stem] if row.get("source") else []
@@ -141,7 +158,7 @@ class Sidecar:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Endpoint:
+class Endpoint(_EachAlone):
     """A vision model behind an OpenAI-compatible address, shown frames as data: URLs."""
 
     name = "endpoint"
@@ -160,7 +177,7 @@ class Endpoint:
     def chat(self) -> Chat:
         return Chat(url=self.url, model=self.model)
 
-    def __call__(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
+    def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
         assert clip is not None
         pictures = [
             {"type": "image_url", "image_url": {"url": data_url(one, self.side)}}
@@ -171,7 +188,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transformers:
+class Transformers(_EachAlone):
     """A vision-language model of the `transformers` package, on this machine."""
 
     name = "transformers"
@@ -199,7 +216,7 @@ class Transformers:
                 raise NotFound(f"no vision-language model {self.model!r}: {error}") from error
         return self._loaded[0], self._loaded[1]
 
-    def __call__(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
+    def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
         assert clip is not None
         import torch
 
@@ -242,16 +259,15 @@ class Own:
             f"captioner-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}-t{self.temperature:g}"
         )
 
-    def __call__(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
+    def __call__(self, rows: Rows, clips: Clips) -> list[dict[str, str] | DataError]:
         from worldtube.reader import captioner
 
-        assert clip is not None
         if not self._loaded:
             self._loaded.append(captioner.load(self.path))
         own = self._loaded[0]
-        seed = zlib.crc32(row["id"].encode())
-        (told,) = own.tell([own.read(clip)], temperature=self.temperature, seeds=[seed])
-        return told
+        seen = [own.read(clip) for clip in clips]
+        seeds = [zlib.crc32(row["id"].encode()) for row in rows]
+        return own.tell(seen, temperature=self.temperature, seeds=seeds)
 
 
 CAPTIONERS: dict[str, Callable[..., Captioner]] = {
@@ -304,16 +320,20 @@ def fill(
     todo, failed = catalog.missing(name), 0
     about = {"by": who.name, "model": who.model, "prompt": who.prompt}
     for start in range(0, len(todo), batch):
+        ids = todo[start : start + batch]
+        rows = catalog.take(ids, ["id", *needed])
+        clips = [catalog.clip(one) if who.watches else None for one in ids]
         told: dict[str, str] = {}
-        for one in todo[start : start + batch]:
-            (row,) = catalog.take([one], ["id", *needed])
+        for one, answer in zip(ids, who(rows, clips), strict=True):
             try:
-                fields = whole(who(row, catalog.clip(one) if who.watches else None))
+                fields = whole(answer) if isinstance(answer, dict) else answer
             except DataError as error:
-                logger.warning("%s: %s", one, error)
+                fields = error
+            if isinstance(fields, DataError):
+                logger.warning("%s: %s", one, fields)
                 failed += 1
-                continue
-            told[one] = json.dumps({**about, "fields": fields}, ensure_ascii=False)
+            else:
+                told[one] = json.dumps({**about, "fields": fields}, ensure_ascii=False)
         catalog.set(name, told)
         if progress is not None:
             progress(min(start + batch, len(todo)), len(todo))
