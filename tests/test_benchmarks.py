@@ -29,6 +29,9 @@ def at_home(monkeypatch):
         "plan",
         "serve",
         "watermark",
+        "captions",
+        "rewriting",
+        "wording",
     ):
         sys.modules.pop(name, None)
 
@@ -309,3 +312,13 @@ def test_watermark_records_fill_their_tables(tmp_path):
     )
     filled = table.filled(page, tmp_path)
     assert "| H.264 again, CRF 28 | **100 %**" in filled and "| all | 5 | **0** |" in filled
+
+
+def test_rewriting_is_recorded_for_all_prompts_and_those_changed(tmp_path):
+    import rewriting
+    import table
+
+    record = check(rewriting.main(["--count", "2", "--out", str(tmp_path / "r.json")]))
+    assert [one["clips"] for one in record["results"][::2]] == [2, 2]
+    lines = table.rewriting(record)
+    assert len(lines) == 6 and "as they are" in lines[2] and "%" in lines[2]

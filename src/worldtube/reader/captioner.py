@@ -57,7 +57,7 @@ class CaptionerConfig:
     """Of the layers between."""
     seeing: int = 2
     """Blocks over the evidence."""
-    writing: int = 3
+    writing: int = 2
     """Blocks over the words."""
 
 

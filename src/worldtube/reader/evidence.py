@@ -29,6 +29,8 @@ WIDTHS = {
     "scene": len(EVENTS) + 6 + 1,
 }
 """Kind of vector -> how many numbers."""
+COLOURS_AT = 3 * _WITNESS
+"""Where a track's vector tells its colours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +97,8 @@ def evidence(reader: Reader, seen: Sight) -> dict[str, Tensor]:
     if not len(camera):  # a picture
         camera = torch.zeros(1, 6)
     moments = [over.amax(0), over.mean(0)]
-    moments += [F.adaptive_avg_pool1d(x.T, MOMENTS) for x in (camera, wet)]
-    scene = torch.cat([events, camera.sum(0) / 8, torch.tensor([count / 4])])
+    moments += [F.adaptive_avg_pool1d(x.T, MOMENTS) for x in (4 * camera, wet)]
+    scene = torch.cat([events.softmax(0), camera.sum(0) / 8, torch.tensor([count / 4])])
     return {
         "tracks": things,
         "moments": torch.cat(moments).T.contiguous(),
