@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 
 from worldtube.cli import main
 from worldtube.data import caption
@@ -12,8 +14,10 @@ from worldtube.errors import DataError, RequestError
 from worldtube.evaluate.captions import score
 from worldtube.reader import captioner
 from worldtube.reader.captioner import CaptionerConfig
-from worldtube.train.captioner import CaptionerTraining, lessons, train_captioner
+from worldtube.reader.evidence import COLOURS_AT
+from worldtube.train.captioner import CaptionerTraining, lessons, recoloured, train_captioner
 from worldtube.video import Size
+from worldtube.worlds.world import COLOURS
 
 SMALL = CaptionerTraining(
     network=CaptionerConfig(width=48, heads=2, hidden=64, seeing=1, writing=1),
@@ -45,6 +49,24 @@ def test_it_learns_what_the_clips_show(data):
     assert sum(sum(one) for one in right) >= 0.6 * 2 * len(
         known
     )  # ground and sky, where luck gets a quarter
+
+
+def test_exchanged_colours_are_exchanged_in_facts_and_evidence(data):
+    lesson = lessons([data])[0]
+    order = np.roll(np.arange(len(COLOURS)), 1)
+    other = recoloured(lesson, order)
+    for mine, theirs in zip(lesson.truth["groups"], other.truth["groups"], strict=True):
+        assert theirs["colour"] == COLOURS[order[COLOURS.index(mine["colour"])]]
+        assert {**theirs, "colour": mine["colour"]} == mine
+    where = slice(COLOURS_AT, COLOURS_AT + len(COLOURS))
+    before, after = lesson.evidence["tracks"][:, where], other.evidence["tracks"][:, where]
+    assert before.shape == after.shape and torch.equal(before, after[:, torch.from_numpy(order)])
+    named = {COLOURS[i] for i in after.argmax(1).tolist()}
+    assert {
+        group["colour"] for group in other.truth["groups"]
+    } <= named  # the reader is right about these clips
+    back = recoloured(other, np.argsort(order))
+    assert back.truth == {**lesson.truth, "objects": back.truth["objects"]}
 
 
 def test_the_same_seed_learns_the_same(data):

@@ -130,6 +130,7 @@ def captioner(rest: list[str]) -> int:
         *,
         data: list[Path],
         out: Path,
+        start: Path | None = None,
         seeds: str = f"{TEST_SEEDS.start}:{TEST_SEEDS.stop}",
         threads: int | None = None,
         config: Annotated[CaptionerTraining, tyro.conf.arg(name="")] = usual,
@@ -139,12 +140,13 @@ def captioner(rest: list[str]) -> int:
         Args:
             data: folders of catalogs of engine-made clips
             out: weight file to write, which holds what was measured too
+            start: begin from this weight file's network
             seeds: A:B, seeds A to B - 1 of the true clips that it is measured on; not those of `data`
             threads: torch threads; torch's own choice when not said
         """
-        return data, out, seeds, threads, config
+        return data, out, start, seeds, threads, config
 
-    data, out, seeds, threads, config = parse(command, "train captioner", rest)
+    data, out, start, seeds, threads, config = parse(command, "train captioner", rest)
     folder_exists(out)
     chosen = seeds_of(seeds)
     if threads:
@@ -152,7 +154,7 @@ def captioner(rest: list[str]) -> int:
 
         torch.set_num_threads(threads)
     with Bar("training captioner") as bar:
-        train_file(data, out, config=config, seeds=chosen, progress=bar)
+        train_file(data, out, config=config, start=start, seeds=chosen, progress=bar)
     print(out)
     return 0
 

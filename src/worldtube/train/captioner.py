@@ -22,6 +22,7 @@ from worldtube.data.catalog import Catalog
 from worldtube.errors import DataError, RequestError
 from worldtube.evaluate.accuracy import true_clips
 from worldtube.evaluate.captions import accuracy
+from worldtube.reader import captioner
 from worldtube.reader.captioner import PAD, Captioner, CaptionerConfig, Network, split
 from worldtube.reader.evidence import COLOURS_AT, evidence, sight
 from worldtube.worlds.language import FIELDS, LENGTHS, caption, fields, invent
@@ -104,11 +105,14 @@ def train_file(
     out: Path,
     *,
     config: CaptionerTraining | None = None,
+    start: Path | None = None,
     seeds: range = TEST_SEEDS,
     progress: Progress | None = None,
 ) -> Captioner:
     """Train on the clips of catalogs, measure on true clips of `seeds`, write the weights with what was measured."""
-    own = train_captioner(lessons(data, progress=progress), config=config, progress=progress)
+    begun = None if start is None else captioner.load(start)
+    known = lessons(data, progress=progress)
+    own = train_captioner(known, config=config, start=begun, progress=progress)
     measured = accuracy(own, true_clips(seeds))
     own.accuracy = measured | {"clips": len(seeds), "seeds": [seeds.start, seeds.stop]}
     own.save(out)
@@ -191,13 +195,15 @@ def train_captioner(
     known: Sequence[Lesson],
     *,
     config: CaptionerTraining | None = None,
+    start: Captioner | None = None,
     progress: Progress | None = None,
 ) -> Captioner:
-    """Learn to write what the grammar tells. Raises DataError for facts without words."""
+    """Learn to write what the grammar tells, from nothing or from `start`. Raises DataError for facts without words."""
     config = config or CaptionerTraining()
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
-    network = Network(config.network, words()).train()
+    network = Network(config.network, words()) if start is None else start.network
+    network.train()
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.rate, weight_decay=0.02, betas=(0.9, 0.98)
     )
