@@ -225,8 +225,8 @@ def train_captioner(
             key=lambda row: len(row[1])
         )  # texts of about one length go together: little padding
         loss = torch.zeros(())
-        for start in range(0, len(rows), config.batch // 2 or 1):
-            part = rows[start : start + (config.batch // 2 or 1)]
+        for first in range(0, len(rows), config.batch // 2 or 1):
+            part = rows[first : first + (config.batch // 2 or 1)]
             which = torch.tensor([clip for clip, _ in part])
             tokens = pad_sequence([torch.tensor(row) for _, row in part], True, PAD)
             logits = network((states[which], none[which]), tokens[:, :-1])
