@@ -286,6 +286,32 @@ def wording(record: Record) -> list[str]:
     return _adherence(record, ["arm", "prompts"], ["captions", "measured on"])
 
 
+def loader(record: Record) -> list[str]:
+    rows = [
+        [
+            f"{one['clips']} random clips read, {one['state']}",
+            f"{one['store']}: {one['p50_ms']:.0f} ms, one in twenty over {one['p95_ms']:.0f} ms; "
+            f"{one['cpu_ms']:.0f} ms of CPU time",
+        ]
+        for one in record["results"]
+        if one["what"] == "take"
+    ]
+    rows += [
+        [
+            f"rows of recipe `{one['recipe']}`",
+            f"{one['loaded_clips_per_second']:.0f} clips/s packed, {one['trained_clips_per_second']:.1f} "
+            f"trained: **{one['times']:.0f} times** as many",
+        ]
+        for one in record["results"]
+        if one["what"] == "feed"
+    ]
+    written = record["config"]["written_clips_per_second"]
+    rows.append(
+        ["written", ", ".join(f"{name}: {speed:.0f} clips/s" for name, speed in written.items())]
+    )
+    return table(["what", "how fast"], rows)
+
+
 TABLES: dict[str, Callable[[Record], list[str]]] = {
     "packing": packing,
     "cached_rollout": cached_rollout,
@@ -302,6 +328,7 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "captions": captions,
     "rewriting": rewriting,
     "wording": wording,
+    "loader": loader,
 }
 
 

@@ -57,7 +57,7 @@ def read_task(
         """Args:
         out: file to write; its ending chooses the format (mp4, webm, gif, webp, png)
         strip: also write a PNG of frames side by side
-        model: weight file; the embedded model when not said
+        model: weight file or diffusers folder; the embedded model when not said
         fast: a few steps by the model's student, where it has one
         rewrite: put the prompt in the wording that the model learned; what is not understood stays as it is
         rewriter: grammar, or endpoint:MODEL@URL for a language model behind an OpenAI-compatible address
@@ -141,13 +141,15 @@ def prepared(
     from worldtube.generate.layout import outline
     from worldtube.generate.request import reworded
     from worldtube.generate.session import load
+    from worldtube.models.local import LocalModel
 
     session = load(model, fast=fast)
     if fast:  # what was not asked for otherwise is as the student learned it
         asked = {name: default for name, (_, default, _) in OPTIONS.items()}
         values = {k: v for k, v in values.items() if k not in asked or v != asked[k]}
     request = session.request(task, *args, **values)
-    if rewrite:
+    ours = isinstance(session.model, LocalModel)
+    if rewrite and (ours or rewriter != "grammar"):  # another model's captions had other words
         request = reworded(request, rewriter)
     if request.asked:
         said = " | ".join(

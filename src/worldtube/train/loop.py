@@ -189,7 +189,7 @@ def setup(config: TrainConfig, *, codec: Path, start: Path | None, name: str = "
             "a student was asked for without a teacher (accepted: --start, a model file)"
         )
     if start is not None:
-        other = models.load(start, dtype=torch.float32)
+        other = models.local.load(start, dtype=torch.float32)
         teacher = other.transformer
         if config.student is not None and other.card.patch != card.patch:
             raise RequestError(
