@@ -82,7 +82,7 @@ class Wording:
         kinds = self.prompts()
         arms = {}
         for name in self.config.arms:
-            model = models.load(self.trained(name, progress))
+            model = models.local.load(self.trained(name, progress))
             arms[name] = {kind: self.scored(model, lines) for kind, lines in kinds.items()}
         result = {
             "clips": self.config.steps * self.config.rows,
@@ -96,7 +96,7 @@ class Wording:
         """The model file that all arms begin from."""
         path = self.out / "start.safetensors"
         if not path.is_file():
-            other = models.load(self.start, dtype=torch.float32)
+            other = models.local.load(self.start, dtype=torch.float32)
             torch.manual_seed(self.config.seed)
             fresh = Transformer(other.transformer.config)
             fresh.load_state_dict(wordless(other.transformer.state_dict(), fresh.state_dict()))
@@ -117,7 +117,7 @@ class Wording:
                 (self.out / "data.partial").replace(folder)
             with Catalog(folder, mode="a") as catalog:
                 cache_text(catalog, TextEncoder(), captions=by)
-        card, sizes = (one := models.load(start)).card, one.transformer.config
+        card, sizes = (one := models.local.load(start)).card, one.transformer.config
         config = TrainConfig(
             model=sizes,
             size=card.width,
