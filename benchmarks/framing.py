@@ -15,8 +15,7 @@ import timing
 import torch
 from rich.progress import track
 
-from worldtube import models
-from worldtube.evaluate import reader
+from worldtube import models, reader
 from worldtube.evaluate.adherence import embedded_prompts, read_prompts, score, summary
 from worldtube.evaluate.sizes import square
 from worldtube.generate import engine

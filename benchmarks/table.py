@@ -245,6 +245,47 @@ def serve(record: Record) -> list[str]:
     return table(["request", "median", "least", "most", "CPU time of the server"], rows)
 
 
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
+
+
+def captions(record: Record) -> list[str]:
+    keys = ("colour", "shape", "count", "size", "motion", "order", "background", "camera")
+    rows = [
+        [
+            one["field"],
+            *(_share(one["captions"][key]) for key in keys),
+            *(_share(one["captions"][key]) for key in ("things", "events")),
+        ]
+        for one in record["results"]
+    ]
+    others = record["results"][-1]["others"]
+    rows.append(
+        [
+            "*against other clips' facts*",
+            *(_share(others[key]) for key in (*keys, "things", "events")),
+        ]
+    )
+    return table(["field", *keys, "things told", "events told"], rows)
+
+
+def _adherence(record: Record, first: list[str], head: list[str]) -> list[str]:
+    keys = ("colour", "shape", "colour_shape", "count", "motion", "size", "event")
+    rows = [
+        [*(one[name] for name in first), *(_share(one[key]) for key in keys)]
+        for one in record["results"]
+    ]
+    return table([*head, *(key.replace("_", " and ") for key in keys)], rows)
+
+
+def rewriting(record: Record) -> list[str]:
+    return _adherence(record, ["prompts", "of", "clips"], ["prompts", "of", "clips"])
+
+
+def wording(record: Record) -> list[str]:
+    return _adherence(record, ["arm", "prompts"], ["captions", "measured on"])
+
+
 def loader(record: Record) -> list[str]:
     rows = [
         [
@@ -284,6 +325,9 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "framing": framing,
     "plan": plan,
     "serve": serve,
+    "captions": captions,
+    "rewriting": rewriting,
+    "wording": wording,
     "loader": loader,
 }
 

@@ -1,6 +1,9 @@
 """What all tests share: an installation of their own, so that none signs in the name of who runs them."""
 
+import json
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -14,3 +17,37 @@ def own_home(tmp_path_factory):
     os.environ.pop("WORLDTUBE_HOME")
     if before is not None:
         os.environ["WORLDTUBE_HOME"] = before
+
+
+@pytest.fixture
+def chat_server():
+    """A local OpenAI-compatible endpoint: `chat_server(answers)`, texts or HTTP codes in order; it notes what came."""
+    servers = []
+
+    def start(answers):
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.server.asked.append(json.loads(body))
+                self.server.headers.append(dict(self.headers))
+                answer = self.server.answers.pop(0)
+                code, text = (answer, "") if isinstance(answer, int) else (200, answer)
+                message = {"choices": [{"message": {"role": "assistant", "content": text}}]}
+                self.send_response(code)
+                self.end_headers()
+                self.wfile.write(json.dumps(message).encode())
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.answers, server.asked, server.headers = list(answers), [], []
+        server.url = f"http://127.0.0.1:{server.server_port}/v1"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

@@ -29,6 +29,9 @@ def at_home(monkeypatch):
         "plan",
         "serve",
         "watermark",
+        "captions",
+        "rewriting",
+        "wording",
         "loader",
     ):
         sys.modules.pop(name, None)
@@ -328,3 +331,13 @@ def test_the_loader_reads_the_same_from_both_stores(tmp_path):
     assert fed["times"] == pytest.approx(
         fed["loaded_clips_per_second"] / fed["trained_clips_per_second"], rel=0.02
     )
+
+
+def test_rewriting_is_recorded_for_all_prompts_and_those_changed(tmp_path):
+    import rewriting
+    import table
+
+    record = check(rewriting.main(["--count", "2", "--out", str(tmp_path / "r.json")]))
+    assert [one["clips"] for one in record["results"][::2]] == [2, 2]
+    lines = table.rewriting(record)
+    assert len(lines) == 6 and "as they are" in lines[2] and "%" in lines[2]

@@ -337,3 +337,31 @@ def test_the_public_face():
         assert callable(getattr(worldtube, name))
     with pytest.raises(AttributeError, match="no attribute 'Pipeline'"):
         _ = worldtube.Pipeline
+
+
+def test_generate_says_how_it_puts_the_prompt_and_keeps_what_was_asked(weights, tmp_path, capsys):
+    few = [
+        "--steps",
+        1,
+        "--seconds",
+        0.5,
+        "--model",
+        weights,
+        "--json",
+        "--out",
+        tmp_path / "clip.mp4",
+    ]
+    code, out, err = run("generate", "a tiny crimson orb rolls leftwards", *few, capsys=capsys)
+    told = json.loads(out)
+    assert code == 0 and "A small red ball rolls to the left." in err and "--no-rewrite" in err
+    assert told["prompt"] == "A small red ball rolls to the left."
+    assert told["asked"] == "a tiny crimson orb rolls leftwards"
+    code, out, err = run(
+        "generate", "a tiny crimson orb rolls leftwards", "--no-rewrite", *few, capsys=capsys
+    )
+    assert (
+        json.loads(out)["prompt"] == "a tiny crimson orb rolls leftwards" and "is put as" not in err
+    )
+    assert json.loads(out)["asked"] == ""
+    code, _, err = run("generate", "a ball", "--rewriter", "parrot", *few, capsys=capsys)
+    assert code == 2 and "parrot" in err

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from replay import Replay
 
+from worldtube import reader
 from worldtube.errors import DataError, NotFound, RequestError
-from worldtube.evaluate import adherence, reader
+from worldtube.evaluate import adherence
 from worldtube.evaluate.adherence import Line, of_truth, read_prompts, score, summary, wilson
-from worldtube.evaluate.reader import Reading, Thing
-from worldtube.evaluate.reader.tracks import Track
+from worldtube.reader import Reading, Thing
+from worldtube.reader.tracks import Track
 from worldtube.video import Clip, Size
 
 

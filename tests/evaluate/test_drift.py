@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from replay import Replay
 
+from worldtube import reader
 from worldtube.errors import RequestError
-from worldtube.evaluate import drift, reader
+from worldtube.evaluate import drift
 from worldtube.evaluate.adherence import of_truth
 from worldtube.evaluate.drift import gone, lines_at_rest, looks, rows, summary
 from worldtube.video import Size

@@ -7,8 +7,8 @@ import pytest
 
 from worldtube.evaluate import motion, report
 from worldtube.evaluate.motion import acceleration, drift, heights, permanent
-from worldtube.evaluate.reader import Reading
-from worldtube.evaluate.reader.tracks import Instance, Track
+from worldtube.reader import Reading
+from worldtube.reader.tracks import Instance, Track
 
 
 def _instance(x: float, y: float, side: int = 8) -> Instance:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from replay import Replay
 
+from worldtube import reader
 from worldtube.errors import RequestError
-from worldtube.evaluate import reader, seam
+from worldtube.evaluate import seam
 from worldtube.evaluate.seam import Crossing, crossing, follow, loop_point, requests, seams
 from worldtube.generate import engine
 from worldtube.generate.tasks import TASKS

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from replay import Replay
 
+from worldtube import reader
 from worldtube.errors import RequestError
-from worldtube.evaluate import reader, sizes
+from worldtube.evaluate import sizes
 from worldtube.evaluate.adherence import of_truth, score, summary
 from worldtube.evaluate.sizes import DURATIONS, SIZES, square
 from worldtube.video import Clip, Size

@@ -8,10 +8,10 @@ from replay import Replay
 
 from worldtube.errors import DataError, NotFound, RequestError
 from worldtube.evaluate import storyboard
-from worldtube.evaluate.reader import Reading, Thing
-from worldtube.evaluate.reader.tracks import Track
 from worldtube.evaluate.storyboard import Script, agree, cut, read_scripts, shares
 from worldtube.generate.tasks import TASKS
+from worldtube.reader import Reading, Thing
+from worldtube.reader.tracks import Track
 from worldtube.video import Size
 from worldtube.worlds.world import HELD_OUT
 

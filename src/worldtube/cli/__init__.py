@@ -12,7 +12,7 @@ import select
 import sys
 from collections.abc import Callable, Sequence
 
-from worldtube.cli.data import cache, data, ingest, record
+from worldtube.cli.data import cache, caption, data, ingest, record
 from worldtube.cli.make import MAKE
 from worldtube.cli.plan import plan
 from worldtube.cli.serve import keys, serve, worker
@@ -30,6 +30,10 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "record": ("simulate a world and record clips", record),
     "ingest": ("cut films of your own into clips, with scores", ingest),
     "data": ("what a dataset holds: a page, views, columns", data),
+    "caption": (
+        "words for a catalog's clips: from facts, files, a vision model or our own",
+        caption,
+    ),
     "cache": ("latents and words of recorded clips, once", cache),
     "train": ("train the transformer (tiny, laptop, gpu), the codec or the reader", train),
     "evaluate": ("measure a model on held-out seeds and prompts", evaluate),

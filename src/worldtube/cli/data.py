@@ -1,4 +1,4 @@
-"""`record` and `cache`: clips of worlds, and what training needs of them. `data`: what a dataset holds."""
+"""`record`, `caption` and `cache`: clips of worlds, words for clips, what training needs. `ingest`, `data`: datasets."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -61,16 +61,17 @@ def record(rest: list[str]) -> int:
 
 
 def cache(rest: list[str]) -> int:
-    def command(data: Path, *, codec: Path | None = None) -> Any:
+    def command(data: Path, *, codec: Path | None = None, captions: str | None = None) -> Any:
         """Compute the latents and text states of a catalog's clips, once.
 
         Args:
             data: folder of a catalog
             codec: model file whose codec to use; the embedded model when not said
+            captions: whose (truth, sidecar, endpoint, transformers, own); the recorded ones when not said
         """
-        return data, codec
+        return data, codec, captions
 
-    data, codec = parse(positional(command, "data"), "cache", rest)
+    data, codec, captions = parse(positional(command, "data"), "cache", rest)
     from worldtube.data.catalog import Catalog
     from worldtube.data.latents import cache_latents, cache_tails, cache_text, cache_truth
     from worldtube.models.local import embedded_path, load_codec
@@ -86,12 +87,59 @@ def cache(rest: list[str]) -> int:
         with Bar("truth") as bar:
             cache_truth(catalog, network.stride, progress=bar)
         with Bar("words") as bar:
-            texts = cache_text(catalog, TextEncoder(), progress=bar)
+            texts = cache_text(catalog, TextEncoder(), captions=captions, progress=bar)
         catalog.compact()
     print(
         f"{data}: latents of {clips} clips and words of {texts} clips were missing and are there now"
     )
     return 0
+
+
+def caption(rest: list[str]) -> int:
+    def command(
+        data: Path,
+        *,
+        by: str = "own",
+        model: str | None = None,
+        url: str | None = None,
+        prompt: Path | None = None,
+        column: str | None = None,
+        folder: Path | None = None,
+        temperature: float | None = None,
+    ) -> Any:
+        """Write captions for the clips of a catalog that this captioner has not told yet; goes on where it stopped.
+
+        Args:
+            data: folder of a catalog
+            by: truth (engine-made clips), sidecar (--column or --folder), endpoint (--url and --model),
+                transformers (--model) or own
+            model: what the endpoint or transformers is to use; a weight file for own
+            url: of an OpenAI-compatible endpoint, such as http://localhost:8000/v1; a key, where it needs one,
+                is read from WORLDTUBE_ENDPOINT_KEY or OPENAI_API_KEY
+            prompt: file with another instruction for endpoint or transformers
+            column: the catalog's column that holds the text
+            folder: folder of NAME.txt or NAME.json beside the clips
+            temperature: of own: 0 writes the likeliest words, 1 varies them most; 0.6 when not said
+        """
+        options = {"url": url, "column": column, "folder": folder, "temperature": temperature}
+        options["path" if by == "own" else "model"] = (
+            Path(model) if model and by == "own" else model
+        )
+        options["prompt"] = prompt and prompt.read_text(encoding="utf-8")
+        return data, by, {name: value for name, value in options.items() if value is not None}
+
+    data, by, options = parse(positional(command, "data"), "caption", rest)
+    from worldtube.data import caption as captions
+    from worldtube.data.catalog import Catalog
+
+    who = captions.captioner(by, **options)
+    with Catalog(data, mode="r"):
+        pass  # a folder that is no dataset is not made one
+    with Catalog(data, mode="a") as catalog, Bar(f"captions by {by}") as bar:
+        count = captions.fill(catalog, who, progress=bar)
+    told = f"{data}: {count['told']} clips captioned by {by}"
+    print(told + (f", {count['failed']} could not be (see above)" if count["failed"] else ""))
+    return 1 if count["failed"] and not count["told"] else 0
 
 
 def data(rest: list[str]) -> int:

@@ -49,6 +49,8 @@ def read_task(
         strip: Path | None = None,
         model: Path | None = None,
         fast: bool = False,
+        rewrite: bool = True,
+        rewriter: str = "grammar",
         sign_prompt: bool = False,
         json: bool = False,
     ) -> None:
@@ -57,6 +59,8 @@ def read_task(
         strip: also write a PNG of frames side by side
         model: weight file or diffusers folder; the embedded model when not said
         fast: a few steps by the model's student, where it has one
+        rewrite: put the prompt in the wording that the model learned; what is not understood stays as it is
+        rewriter: grammar, or endpoint:MODEL@URL for a language model behind an OpenAI-compatible address
         sign_prompt: the signed credentials hold the prompt too
         json: print one JSON object about the clip
         """
@@ -120,6 +124,8 @@ def prepared(
     strip: Path | None,
     model: Path | None,
     fast: bool,
+    rewrite: bool,
+    rewriter: str,
     **_: Any,
 ) -> tuple["Session", "Request", bool]:
     """A loaded model, the request, and whether its frames go to their file while they are made; what is wrong
@@ -133,18 +139,31 @@ def prepared(
 
     TASKS[task](*args, **values)  # what is wrong in itself is told before anything is loaded
     from worldtube.generate.layout import outline
+    from worldtube.generate.request import reworded
     from worldtube.generate.session import load
+    from worldtube.models.local import LocalModel
 
     session = load(model, fast=fast)
     if fast:  # what was not asked for otherwise is as the student learned it
         asked = {name: default for name, (_, default, _) in OPTIONS.items()}
         values = {k: v for k, v in values.items() if k not in asked or v != asked[k]}
     request = session.request(task, *args, **values)
+    ours = isinstance(session.model, LocalModel)
+    if rewrite and (ours or rewriter != "grammar"):  # another model's captions had other words
+        request = reworded(request, rewriter)
+    if request.asked:
+        said = " | ".join(
+            text for text in (request.prompt, *(shot.prompt for shot in request.shots)) if text
+        )
+        print(
+            f"worldtube: the prompt is put as: {said} (--no-rewrite keeps it as it is)",
+            file=sys.stderr,
+        )
     one = outline(session.model, request)  # and what does not fit, before anything is made
     video.check_format(out, still=one.num_frames == 1)
     if strip is not None:
         video.check_format(strip, still=True)
-    words = " ".join(dict.fromkeys(piece.prompt for piece in one.pieces)).strip()
+    words = request.asked or " ".join(dict.fromkeys(piece.prompt for piece in one.pieces)).strip()
     if words and not session.model.familiar(words):
         print(
             "worldtube: this prompt is outside the model's domain (it knows balls, boxes, cylinders and cups on a"

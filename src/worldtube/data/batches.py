@@ -60,6 +60,8 @@ class Mix:
     """Rows without words, for guidance."""
     window: int = 9
     """Latent frames of a longer clip that are shown at once."""
+    captions: tuple[str, ...] = CAPTIONS
+    """Lengths of captions, each as often as the others."""
     square: bool = False
     """Cut a square from clips that are wide or tall, anywhere along them, as most trainers do: for comparison."""
 
@@ -176,7 +178,7 @@ class Batches:
         dropped = rng.random() < self.mix.drop_words
         pieces, start = [], 0.0
         for clip in shots:
-            caption = CAPTIONS[rng.integers(len(CAPTIONS))]
+            caption = self.mix.captions[rng.integers(len(self.mix.captions))]
             words = self.no_words if dropped else unpack_text(clip[f"text_{caption}"])
             latents = unpack_latents(clip["latents"])  # (C, t, h, w)
             known = self._truth(clip, latents)

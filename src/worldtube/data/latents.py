@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from worldtube.codec import Codec
+from worldtube.data import caption
 from worldtube.data.catalog import Catalog, unpack_ids
 from worldtube.text.encoder import TextEncoder
 from worldtube.worlds.world import COLOURS, SHAPES, STAIN_ID, WATER_ID
@@ -97,24 +98,42 @@ def _encoded(codec: Codec, frames: np.ndarray) -> Tensor:
 
 
 def cache_text(
-    catalog: Catalog, encoder: TextEncoder, *, group: int = 64, progress: Progress | None = None
+    catalog: Catalog,
+    encoder: TextEncoder,
+    *,
+    captions: str | None = None,
+    group: int = 64,
+    progress: Progress | None = None,
 ) -> int:
-    """Fill the text columns, (S, E) each, one for each caption length; returns how many clips were made."""
+    """Fill the text columns, (S, E) each, one for each caption length; returns how many clips were made.
+
+    captions: whose captions (`caption.CAPTIONERS`); those that the clips were recorded with when None. A clip without
+    any stays without text, so that no training sees it.
+    """
     most = 0
+    version = f"{encoder.name}:{encoder.version}"
+    if captions is not None:
+        caption.captions(catalog, captions, [])  # whether there are any is said first
+        version += f":{catalog.columns()[caption.column(captions)]}"
     for length in CAPTIONS:
         column = f"text_{length}"
-        catalog.add_column(column, f"{encoder.name}:{encoder.version}")
+        catalog.add_column(column, version)
         todo, made = catalog.missing(column), 0
         for start in range(0, len(todo), group):
-            rows = catalog.take(todo[start : start + group], ["id", f"caption_{length}"])
-            rows = [row for row in rows if row[f"caption_{length}"]]  # films come without words
-            states = encoder.encode([row[f"caption_{length}"] for row in rows])
-            catalog.set(
-                column, {row["id"]: pack_text(s) for row, s in zip(rows, states, strict=True)}
-            )
+            ids = todo[start : start + group]
+            if captions is None:
+                rows = catalog.take(ids, [f"caption_{length}"])
+                texts = [row[f"caption_{length}"] for row in rows]
+            else:
+                told = caption.captions(catalog, captions, ids)
+                texts = [fields.get(length) for fields in told]
+            known = [(name, text) for name, text in zip(ids, texts, strict=True) if text]
+            states = encoder.encode([text for _, text in known])
+            packed = {name: pack_text(s) for (name, _), s in zip(known, states, strict=True)}
+            catalog.set(column, packed)
+            made += len(known)
             if progress is not None:
                 progress(min(start + group, len(todo)), len(todo))
-            made += len(rows)
         most = max(most, made)
     return most
 

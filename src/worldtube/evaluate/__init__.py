@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worldtube.errors import RequestError
-from worldtube.evaluate import adherence, drift, motion, seam, sizes, storyboard
+from worldtube.evaluate import adherence, captions, drift, motion, seam, sizes, storyboard
 from worldtube.models.model import VideoModel
 
 Progress = Callable[[int, int], None]
@@ -51,7 +51,8 @@ def _reader(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The reader's accuracy on true clips of both worlds, in turn by seed; the model does not matter."""
-    from worldtube.evaluate import accuracy, reader
+    from worldtube import reader
+    from worldtube.evaluate import accuracy
 
     _no_prompts("reader", prompts)
     seeds = _some(seeds, count, 200)
@@ -78,6 +79,7 @@ def _no_prompts(name: str, prompts: Path | None) -> None:
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "adherence": adherence.measure,
+    "captions": captions.measure,
     "drift": drift.measure,
     "motion": motion.measure,
     "reader": _reader,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from worldtube.evaluate.adherence import of_truth, score, summary
-from worldtube.evaluate.reader import Reader
-from worldtube.evaluate.reader.network import SIDE
+from worldtube.reader import Reader
+from worldtube.reader.network import SIDE
 from worldtube.video import Clip, Size
 
 NATIVE = Size(SIDE, SIDE)

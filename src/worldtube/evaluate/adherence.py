@@ -13,13 +13,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from worldtube import reader
 from worldtube.errors import DataError, NotFound, RequestError, unknown
-from worldtube.evaluate import reader
-from worldtube.evaluate.reader import Reading
-from worldtube.evaluate.reader.network import EVENTS
 from worldtube.generate import engine
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
+from worldtube.reader import Reading
+from worldtube.reader.network import EVENTS
 from worldtube.video import Clip
 from worldtube.worlds.world import COLOURS, MOTIONS, SHAPES, SIZES
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from worldtube import reader
 from worldtube.errors import RequestError
-from worldtube.evaluate import reader
 from worldtube.evaluate.adherence import Line, embedded_prompts, read_prompts, score
 from worldtube.generate import engine
 from worldtube.generate.tasks import TASKS

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from worldtube import reader
 from worldtube.errors import RequestError
-from worldtube.evaluate import reader
 from worldtube.evaluate.adherence import make, read_prompts, wilson
-from worldtube.evaluate.reader import FPS, Reading
-from worldtube.evaluate.reader.network import SIDE
-from worldtube.evaluate.reader.tracks import Track
 from worldtube.models.model import VideoModel
+from worldtube.reader import FPS, Reading
+from worldtube.reader.network import SIDE
+from worldtube.reader.tracks import Track
 from worldtube.video import Size
 
 G = 9.81

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from worldtube import reader
 from worldtube.errors import RequestError
-from worldtube.evaluate import reader
-from worldtube.evaluate.reader import resized
-from worldtube.evaluate.reader.tracks import Track
 from worldtube.generate import engine, layout
 from worldtube.generate.request import Request
 from worldtube.generate.tasks import TASKS
 from worldtube.models.model import VideoModel
+from worldtube.reader import resized
+from worldtube.reader.tracks import Track
 from worldtube.video import Clip
 
 Progress = Callable[[int, int], None]

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from worldtube import reader
 from worldtube.errors import RequestError
-from worldtube.evaluate import reader
 from worldtube.evaluate.accuracy import accuracy, true_clips
 from worldtube.evaluate.adherence import Line, embedded_prompts, read_prompts, score, summary
 from worldtube.generate import engine

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from worldtube import reader
 from worldtube.errors import DataError, NotFound, RequestError
-from worldtube.evaluate import reader
 from worldtube.evaluate.adherence import Line, read_facts, score, summary, wilson
-from worldtube.evaluate.reader import Group, Reading
-from worldtube.evaluate.reader.network import SIDE
 from worldtube.generate import engine, layout
 from worldtube.generate.request import Request
 from worldtube.generate.tasks import TASKS
 from worldtube.models.model import VideoModel
+from worldtube.reader import Group, Reading
+from worldtube.reader.network import SIDE
 from worldtube.video import Clip, Size
 from worldtube.worlds.world import HELD_OUT
 

@@ -28,7 +28,7 @@ TOLD = (
     *("steps", "sampler", "guidance", "num_given"),
 )
 """Details that go into the signed assertion; the prompts only when asked."""
-PROMPTS = ("prompt", "negative_prompt", "shots")
+PROMPTS = ("prompt", "asked", "negative_prompt", "shots")
 
 State = Literal["trusted", "valid", "invalid", "not_present"]
 

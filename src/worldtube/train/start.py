@@ -33,3 +33,15 @@ def repatched(state: Mapping[str, Tensor], patch: int, into: int) -> dict[str, T
             new[f"{name}.weight"] = reduce(weight, "(c n p m q) d -> (c n m) d", "mean", **sides)
             new[f"{name}.bias"] = reduce(bias, "(c n p m q) -> (c n m)", "mean", **sides)
     return new
+
+
+WORDS = ("text_in.", "text_blocks.", ".words.")
+"""What belongs to the words, in the names of a transformer's weights."""
+
+
+def wordless(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A transformer's weights with all that reads words as in `fresh`: it can make pictures and understands nothing."""
+    return {
+        name: fresh[name] if any(part in name for part in WORDS) else value
+        for name, value in state.items()
+    }

@@ -16,10 +16,11 @@ import numpy as np
 from worldtube.errors import DataError
 from worldtube.worlds.language.facts import read
 from worldtube.worlds.language.inventing import invent
+from worldtube.worlds.language.schema import FIELDS, part
 from worldtube.worlds.language.telling import Teller
 from worldtube.worlds.language.words import LENGTHS, STOP, TEMPLATES, Length
 
-__all__ = ["LENGTHS", "Length", "caption", "invent", "vocabulary"]
+__all__ = ["FIELDS", "LENGTHS", "Length", "caption", "fields", "invent", "vocabulary"]
 
 
 def caption(truth: Mapping[str, Any], length: str, rng: np.random.Generator) -> str:
@@ -52,6 +53,14 @@ def caption(truth: Mapping[str, Any], length: str, rng: np.random.Generator) -> 
     if length != "long" and rng.random() < (0.45 if length == "short" else 0.15):
         best = best.lower().rstrip(".")  # as many people type
     return best
+
+
+def fields(truth: Mapping[str, Any], rng: np.random.Generator) -> dict[str, str]:
+    """All of `FIELDS`; raises as `caption` does."""
+    return {
+        name: caption(truth, name, rng) if name in LENGTHS else part(truth, name, rng)
+        for name in FIELDS
+    }
 
 
 @lru_cache(maxsize=1)

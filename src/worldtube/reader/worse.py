@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldtube.evaluate.reader import to_input
-from worldtube.evaluate.reader.network import SIDE
+from worldtube.reader import to_input
+from worldtube.reader.network import SIDE
 
 
 def degraded(pixels: Tensor, rng: np.random.Generator) -> Tensor:

@@ -76,10 +76,14 @@ class Pixels(nn.Module):
         with torch.no_grad():  # centres are rare
             bias[4 * before : 4 * before + 4] = -4.0
 
-    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+    def trunk(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features at a half, a quarter and an eighth of the picture's side."""
         x = self.fine(F.relu(self.inward(F.pixel_unshuffle(pixels, 2))))  # (B, a, 32, 32)
         y = self.middle(self.down(x))  # (B, b, 16, 16)
-        z = self.bottom(self.deeper(y))  # (B, c, 8, 8)
+        return x, y, self.bottom(self.deeper(y))  # (B, c, 8, 8)
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        x, y, z = self.trunk(pixels)
         y = self.out_middle(y + self.up_middle(F.interpolate(z, scale_factor=2.0)))
         x = self.out_fine(x + self.up_fine(F.interpolate(y, scale_factor=2.0)))
         maps = F.pixel_shuffle(self.head(x), 2).float()  # (B, sum, 64, 64)
@@ -145,6 +149,10 @@ class Witness(nn.Module):
 
     def forward(self, tracks: Tensor, there: Tensor) -> dict[str, Tensor]:
         """tracks (B, K, T, features), there (B, K) 1 for a track that exists -> logits by name."""
+        return self.judge(self.states(tracks, there), there)
+
+    def states(self, tracks: Tensor, there: Tensor) -> Tensor:
+        """What each track is doing at each moment, (B, K, T, D); arguments as for `forward`."""
         mask = there[:, :, None, None]
         x = self.inward(tracks) * mask  # (B, K, T, D)
         for time, mix, norm in zip(self.time, self.mix, self.norms, strict=True):
@@ -153,8 +161,16 @@ class Witness(nn.Module):
             others = (x.sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)).expand_as(x)
             most = x.masked_fill(mask == 0, -1e4).amax(1, keepdim=True).clamp_min(-10).expand_as(x)
             x = norm(x + mix(F.relu(torch.cat([moved, others, most], -1)))) * mask
-        early = x[:, :, :13].mean(2)
-        pooled = torch.cat([x.mean(2), x.amax(2), early], -1)  # (B, K, 3 D)
+        return x
+
+    @staticmethod
+    def pool(x: Tensor) -> Tensor:
+        """States over time to one vector a track, (B, K, 3 D)."""
+        return torch.cat([x.mean(2), x.amax(2), x[:, :, :13].mean(2)], -1)
+
+    def judge(self, x: Tensor, there: Tensor) -> dict[str, Tensor]:
+        """States -> logits by name."""
+        pooled = self.pool(x)
         told = {name: head(pooled) for name, head in self.things.items()}
         whole = x.amax(2)
         scene = torch.cat(

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from worldtube import reader
 from worldtube.cli import main
 from worldtube.data.catalog import Catalog
 from worldtube.data.ingest import row
 from worldtube.errors import DataError, RequestError
-from worldtube.evaluate import reader
-from worldtube.evaluate.reader import training
+from worldtube.train import reader as training
 from worldtube.video import Clip
 from worldtube.worlds.world import COLOURS, MOTIONS, SHAPES, SIZES
 

@@ -7,8 +7,9 @@ ground, and the numbers that the witness gets of a track. Knows no network.
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
 
-from worldtube.evaluate.reader.network import OFFSET, SIDE
+from worldtube.reader.network import OFFSET, SIDE
 from worldtube.worlds.world import COLOURS, SHAPES
 
 PEAK = 0.25
@@ -308,6 +309,20 @@ def features(
 
 
 NUM_FEATURES = 54
+
+
+def mirrored(rows: Tensor) -> Tensor:
+    """Features of the clip seen in a mirror; motion labels must be swapped with them."""
+    out = rows.clone()
+    seen = rows[..., 0]
+    # The background's motion is x by (1, x, y) and y by (1, x, y): what changes sign has one x in it.
+    for index in (1, 14, 20, 22, 24, 26, 29, 33, 43, 45, 47):
+        out[..., index] = -rows[..., index]
+    # Boxes: left and right change places.
+    last = (SIDE - 1) / 32 - 2
+    out[..., 4], out[..., 6] = (last - rows[..., 6]) * seen, (last - rows[..., 4]) * seen
+    out[..., 8], out[..., 10] = rows[..., 10], rows[..., 8]
+    return out
 
 
 def _nearest(places: list[np.ndarray], tracks: list[Track], k: int, t: int) -> np.ndarray:

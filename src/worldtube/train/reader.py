@@ -18,9 +18,9 @@ from worldtube import video
 from worldtube.data.catalog import Catalog, unpack_ids
 from worldtube.errors import DataError, RequestError
 from worldtube.evaluate.accuracy import accuracy, true_clips
-from worldtube.evaluate.reader import Reader, crops, resized, to_input, tracks
-from worldtube.evaluate.reader.network import EVENTS, KINDS, OFFSET, SIDE, Pixels, Shapes, Witness
-from worldtube.evaluate.reader.worse import degraded, degraded_clip
+from worldtube.reader import Reader, crops, resized, to_input, tracks
+from worldtube.reader.network import EVENTS, KINDS, OFFSET, SIDE, Pixels, Shapes, Witness
+from worldtube.reader.worse import degraded, degraded_clip
 from worldtube.worlds.world import COLOURS, MOTIONS, SHAPES, SIZES
 
 logger = logging.getLogger(__name__)
@@ -376,20 +376,6 @@ def _owner(track: tracks.Track, ids: np.ndarray, num_objects: int) -> int | None
     return best - 1 if 1 <= best <= num_objects else None
 
 
-def mirrored(rows: Tensor) -> Tensor:
-    """Features of the clip seen in a mirror; motion labels must be swapped with them."""
-    out = rows.clone()
-    seen = rows[..., 0]
-    # The background's motion is x by (1, x, y) and y by (1, x, y): what changes sign has one x in it.
-    for index in (1, 14, 20, 22, 24, 26, 29, 33, 43, 45, 47):
-        out[..., index] = -rows[..., index]
-    # Boxes: left and right change places.
-    last = (SIDE - 1) / 32 - 2
-    out[..., 4], out[..., 6] = (last - rows[..., 6]) * seen, (last - rows[..., 4]) * seen
-    out[..., 8], out[..., 10] = rows[..., 10], rows[..., 8]
-    return out
-
-
 def train_witness(
     network: Witness,
     lessons: Sequence[Lesson | None],
@@ -430,7 +416,7 @@ def _witness_loss(network: Witness, batch: Sequence[Lesson], rng: np.random.Gene
         value = torch.from_numpy(one.rows)
         motion = one.motion
         if rng.random() < 0.5:
-            value = mirrored(value)
+            value = tracks.mirrored(value)
             motion = np.array([swap.get(int(m), int(m)) for m in motion])
         count = len(value)
         noise = torch.from_numpy(rng.normal(0, 0.02, value.shape).astype(np.float32))

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from worldtube.errors import DataError, NotFound
-from worldtube.evaluate.reader import tracks as tracking
-from worldtube.evaluate.reader.network import CROP, EVENTS, KINDS, SIDE, Pixels, Shapes, Witness
+from worldtube.reader import tracks as tracking
+from worldtube.reader.network import CROP, EVENTS, KINDS, SIDE, Pixels, Shapes, Witness
 from worldtube.video import Clip
 from worldtube.worlds.world import COLOURS, MOTIONS, SHAPES, SIZES
 
@@ -99,7 +99,7 @@ class Reader:
         """Measured on true clips of seeds that it was not trained on."""
 
     def read(self, clip: Clip) -> Reading:
-        frames = _at_rate(clip)
+        frames = at_rate(clip)
         found, water, stain, camera = self.look(frames)
         rows = tracking.features(found, len(frames), camera, water, stain)
         things, event = self._judge(found, rows)
@@ -242,7 +242,7 @@ def resized(frames: np.ndarray) -> np.ndarray:
     return small.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _at_rate(clip: Clip) -> np.ndarray:
+def at_rate(clip: Clip) -> np.ndarray:
     """The frames at 12 a second, 64 x 64."""
     frames = clip.frames
     if abs(clip.fps - FPS) > 0.01 and len(frames) > 1:

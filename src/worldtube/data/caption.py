@@ -1,0 +1,400 @@
+"""Captions for the clips of a catalog, from whoever can tell: `CAPTIONERS`.
+
+Owns the schema, the column and its versions. A captioner fills one column, `captions_NAME`: JSON of the fields and of
+who wrote them. Knows nothing of training; `latents.cache_text` reads the words of one captioner, and training mixes
+their lengths.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import logging
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from worldtube.data.catalog import Catalog
+from worldtube.errors import DataError, MissingExtra, NotFound, RequestError, unknown
+from worldtube.text.chat import Chat
+from worldtube.video import Clip
+from worldtube.worlds import language
+
+logger = logging.getLogger(__name__)
+
+LENGTHS = ("short", "medium", "long")
+FIELDS = (*language.FIELDS, "style")
+"""short, medium, long (the dense one), subject, background, camera, chronology, style."""
+FRAMES = 8
+"""Pictures of a clip that a vision model is shown."""
+INSTRUCTION = """You see frames of one video clip in order. Describe it as a JSON object with these keys:
+"short": one sentence of at most 12 words, subject and action;
+"medium": one or two sentences of at most 26 words;
+"long": a dense caption of 40 to 80 words: number, size, colour, material and place of every thing, then what happens
+in order, then background and camera;
+"subject": the things alone, as a noun phrase; "background": the surroundings alone; "camera": how the camera moves or
+that it does not; "chronology": what happens, in order, in one sentence; "style": the look (film, photo, drawing, ...).
+Say only what can be seen. Answer with the JSON object alone."""
+
+Progress = Callable[[int, int], None]
+Rows = Sequence[Mapping[str, Any]]
+Clips = Sequence[Clip | None]
+
+
+class Captioner(Protocol):
+    """Writes captions. Frozen, so that what it is called by in a catalog cannot change."""
+
+    @property
+    def name(self) -> str:
+        """The key in CAPTIONERS."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it needs of a row besides the id."""
+        ...
+
+    @property
+    def watches(self) -> bool:
+        """Whether it needs the clip itself."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """Who writes: the id of a model, or the version of a rule."""
+        ...
+
+    @property
+    def prompt(self) -> str:
+        """What it is asked; "" where nobody is asked."""
+        ...
+
+    def __call__(self, rows: Rows, clips: Clips) -> Iterable[dict[str, str] | DataError]:
+        """Some of FIELDS of each clip, or why it cannot be told."""
+        ...
+
+
+class _EachAlone:
+    """A captioner that tells one clip after the other."""
+
+    def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
+        """Some of FIELDS. Raises DataError where this clip cannot be told."""
+        raise NotImplementedError
+
+    def __call__(self, rows: Rows, clips: Clips) -> Iterator[dict[str, str] | DataError]:
+        for row, clip in zip(rows, clips, strict=True):
+            try:
+                yield self.tell(row, clip)
+            except DataError as error:
+                yield error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth(_EachAlone):
+    """The engine's facts in the grammar's words."""
+
+    name = "truth"
+    columns = ("truth",)
+    watches = False
+    model: str = "grammar-1"
+    prompt: str = ""
+
+    def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
+        if not row["truth"]:
+            raise DataError("no facts are known of it (an engine-made clip has some)")
+        return language.fields(row["truth"], np.random.default_rng(zlib.crc32(row["id"].encode())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar(_EachAlone):
+    """Text that came with the clips: a column of the catalog, or files named after the source or the id."""
+
+    name = "sidecar"
+    watches = False
+    column: str | None = None
+    """The catalog's column that holds the text."""
+    folder: Path | None = None
+    """Folder of NAME.txt, or NAME.json with some of the fields; NAME is the stem of the clip's source, or its id with
+    _ for :."""
+    prompt: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.column is None) == (self.folder is None):
+            raise RequestError("sidecar takes a column or a folder, one of the two")
+        if self.folder is not None and not self.folder.is_dir():
+            raise NotFound(f"no folder {self.folder} of captions")
+
+    @property
+    def model(self) -> str:
+        return f"column {self.column}" if self.column else f"files {self.folder}"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,) if self.column else ("source",)
+
+    def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
+        if self.column:
+            return {"medium": str(row[self.column] or "")}
+        names = [Path(row["source"]).stem] if row.get("source") else []
+        names.append(re.sub(r"[:/]", "_", row["id"]))
+        for name in names:
+            text, fields = (
+                Path(self.folder or ".", f"{name}.txt"),
+                Path(self.folder or ".", f"{name}.json"),
+            )
+            if text.is_file():
+                return {"medium": text.read_text(encoding="utf-8").strip()}
+            if fields.is_file():
+                return parsed(fields.read_text(encoding="utf-8"))
+        raise DataError(
+            f"no text in {self.folder} ({' or '.join(f'{one}.txt' for one in names)} is looked for)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint(_EachAlone):
+    """A vision model behind an OpenAI-compatible address, shown frames as data: URLs."""
+
+    name = "endpoint"
+    columns = ()
+    watches = True
+    url: str
+    model: str
+    prompt: str = INSTRUCTION
+    side: int = 512
+    """Pixels of a picture's longer side at most."""
+
+    def __post_init__(self) -> None:
+        _ = self.chat
+
+    @property
+    def chat(self) -> Chat:
+        return Chat(url=self.url, model=self.model)
+
+    def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
+        assert clip is not None
+        pictures = [
+            {"type": "image_url", "image_url": {"url": data_url(one, self.side)}}
+            for one in shown(clip)
+        ]
+        content = [{"type": "text", "text": self.prompt}, *pictures]
+        return parsed(self.chat.ask([{"role": "user", "content": content}], temperature=0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transformers(_EachAlone):
+    """A vision-language model of the `transformers` package, on this machine."""
+
+    name = "transformers"
+    columns = ()
+    watches = True
+    model: str
+    """Folder or hub name of an image-text-to-text model with a chat template."""
+    prompt: str = INSTRUCTION
+    num_tokens: int = 400
+    """Of an answer at most."""
+    _loaded: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    def load(self) -> tuple[Any, Any]:
+        """Processor and network. Raises MissingExtra, NotFound."""
+        if not self._loaded:
+            try:
+                from transformers import AutoModelForImageTextToText, AutoProcessor
+            except ImportError as error:
+                raise MissingExtra("captions by a local model", "transformers") from error
+            try:
+                self._loaded.append(AutoProcessor.from_pretrained(self.model))
+                network = AutoModelForImageTextToText.from_pretrained(self.model)
+                self._loaded.append(network.eval())
+            except (OSError, ValueError) as error:
+                raise NotFound(f"no vision-language model {self.model!r}: {error}") from error
+        return self._loaded[0], self._loaded[1]
+
+    def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
+        assert clip is not None
+        import torch
+
+        processor, network = self.load()
+        content = [{"type": "image", "image": Image.fromarray(one)} for one in shown(clip)]
+        chat = [{"role": "user", "content": [*content, {"type": "text", "text": self.prompt}]}]
+        asked = processor.apply_chat_template(
+            chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        ).to(network.device)
+        with torch.inference_mode():
+            tokens = network.generate(**asked, max_new_tokens=self.num_tokens, do_sample=False)
+        new = tokens[:, asked["input_ids"].shape[1] :]
+        return parsed(processor.batch_decode(new, skip_special_tokens=True)[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """Our re-captioner (`worldtube train captioner`): at home with balls, boxes, cylinders, cups and water."""
+
+    name = "own"
+    columns = ()
+    watches = True
+    path: Path | None = None
+    """Weight file; the one that ships when None."""
+    temperature: float = 0.6
+    """0 writes the likeliest words, 1 varies them as the grammar does."""
+    prompt: str = ""
+    _loaded: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def model(self) -> str:
+        from worldtube.reader.captioner import embedded_path
+
+        path = self.path or embedded_path()
+        if not path.is_file():
+            raise NotFound(
+                f"no captioner at {path} (a file of `worldtube train captioner` is accepted)"
+            )
+        return (
+            f"captioner-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}-t{self.temperature:g}"
+        )
+
+    def __call__(self, rows: Rows, clips: Clips) -> list[dict[str, str] | DataError]:
+        from worldtube.reader import captioner
+
+        if not self._loaded:
+            self._loaded.append(captioner.load(self.path))
+        own = self._loaded[0]
+        seen = [own.read(clip) for clip in clips]
+        seeds = [zlib.crc32(row["id"].encode()) for row in rows]
+        return own.tell(seen, temperature=self.temperature, seeds=seeds)
+
+
+CAPTIONERS: dict[str, Callable[..., Captioner]] = {
+    "truth": Truth,
+    "sidecar": Sidecar,
+    "endpoint": Endpoint,
+    "transformers": Transformers,
+    "own": Own,
+}
+"""Name -> what makes the captioner of its options."""
+
+
+def captioner(name: str, **options: Any) -> Captioner:
+    """An entry of CAPTIONERS with options. Raises RequestError for what it does not take or lacks."""
+    if name not in CAPTIONERS:
+        raise unknown("captioner", name, CAPTIONERS)
+    try:
+        return CAPTIONERS[name](**options)
+    except TypeError as error:
+        accepted = [f for f in CAPTIONERS[name].__dataclass_fields__ if f[0] != "_"]  # ty: ignore
+        given = ", ".join(options) or "none"
+        raise RequestError(
+            f"captioner {name} cannot be made of the options {given} (accepted: {', '.join(accepted)})"
+        ) from error
+
+
+def column(name: str) -> str:
+    """The column that a captioner fills."""
+    return f"captions_{name}"
+
+
+def version(who: Captioner) -> str:
+    """Of a captioner's column: another model or another prompt empties it."""
+    return hashlib.sha256(json.dumps([FIELDS, who.model, who.prompt]).encode()).hexdigest()[:12]
+
+
+def fill(
+    catalog: Catalog, who: Captioner, *, batch: int = 16, progress: Progress | None = None
+) -> dict[str, int]:
+    """Caption the clips that this captioner has not captioned yet, a batch at a time.
+
+    Returns how many were told and how many could not be; those are tried again by the next call. A kill costs one
+    batch at most. Raises RequestError where the captioner cannot be used at all.
+    """
+    name = column(who.name)
+    needed = [one for one in who.columns if one in catalog.columns() or one != "source"]
+    if who.name == "truth" or needed:
+        catalog.take([], needed)  # an unknown column is told before anything is made
+    catalog.add_column(name, version(who))
+    todo, failed = catalog.missing(name), 0
+    about = {"by": who.name, "model": who.model, "prompt": who.prompt}
+    for start in range(0, len(todo), batch):
+        ids = todo[start : start + batch]
+        rows = catalog.take(ids, ["id", *needed])
+        clips = [catalog.clip(one) if who.watches else None for one in ids]
+        told: dict[str, str] = {}
+        for one, answer in zip(ids, who(rows, clips), strict=True):
+            try:
+                fields = whole(answer) if isinstance(answer, dict) else answer
+            except DataError as error:
+                fields = error
+            if isinstance(fields, DataError):
+                logger.warning("%s: %s", one, fields)
+                failed += 1
+            else:
+                told[one] = json.dumps({**about, "fields": fields}, ensure_ascii=False)
+        catalog.set(name, told)
+        if progress is not None:
+            progress(min(start + batch, len(todo)), len(todo))
+    return {"told": len(todo) - failed, "failed": failed}
+
+
+def captions(catalog: Catalog, by: str, ids: Sequence[str]) -> list[dict[str, str]]:
+    """The fields that captioner `by` told of these clips; empty ones where it told nothing."""
+    if by not in CAPTIONERS:
+        raise unknown("captioner", by, CAPTIONERS)
+    if column(by) not in catalog.columns():
+        raise NotFound(
+            f"{catalog.path} has no captions by {by} (run `worldtube caption {catalog.path} --by {by}`)"
+        )
+    rows = catalog.take(ids, [column(by)])
+    return [json.loads(row[column(by)])["fields"] if row[column(by)] else {} for row in rows]
+
+
+def whole(fields: Mapping[str, str]) -> dict[str, str]:
+    """Fields without the empty ones, and with all three lengths: one that was not told is the nearest that was.
+
+    Raises DataError for a field that is not one of FIELDS, and where there is none of a whole caption.
+    """
+    for name in fields:
+        if name not in FIELDS:
+            raise unknown("caption field", name, FIELDS)
+    told = {name: " ".join(text.split()) for name, text in fields.items() if text.strip()}
+    nearest = {
+        "short": ("medium", "long"),
+        "medium": ("long", "short"),
+        "long": ("medium", "short"),
+    }
+    for name, others in nearest.items():
+        text = next((told[one] for one in (name, *others) if one in told), None)
+        if text is None:
+            raise DataError(f"the caption has none of {', '.join(LENGTHS)}")
+        told[name] = text
+    return told
+
+
+def parsed(answer: str) -> dict[str, str]:
+    """The fields in a model's answer: a JSON object, perhaps in a fence or between other words; others are left out."""
+    found = re.search(r"\{.*\}", answer, re.DOTALL)
+    try:
+        raw = json.loads(found[0]) if found else None
+    except json.JSONDecodeError:
+        raw = None
+    if not isinstance(raw, dict):
+        raise DataError(f"the answer holds no JSON object of fields but {answer[:120]!r}")
+    return {name: raw[name] for name in FIELDS if isinstance(raw.get(name), str)}
+
+
+def shown(clip: Clip) -> list[np.ndarray]:
+    """Up to FRAMES pictures of a clip, from first to last."""
+    count = min(FRAMES, clip.num_frames)
+    return [clip.frames[i] for i in np.linspace(0, clip.num_frames - 1, count).round().astype(int)]
+
+
+def data_url(frame: np.ndarray, side: int) -> str:
+    picture = Image.fromarray(frame)
+    picture.thumbnail((side, side))
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -1,0 +1,237 @@
+"""Captioners: every entry fills the same column in the same way, and goes on where it stopped."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from worldtube.data import caption
+from worldtube.data.catalog import Catalog, row
+from worldtube.data.latents import CAPTIONS, cache_text, unpack_text
+from worldtube.errors import DataError, MissingExtra, NotFound, RequestError
+from worldtube.text.encoder import TextEncoder
+from worldtube.video import Clip
+from worldtube.worlds.language import FIELDS, invent
+
+FACTS = {
+    "short": "A ball.",
+    "medium": "A red ball rolls.",
+    "long": "A red ball rolls to the right.",
+    "style": "a drawing",
+}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Four clips with facts."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for seed in range(4):
+        frames = rng.integers(0, 255, (5, 16, 16, 3), dtype=np.uint8)
+        truth = invent(rng, "roll")
+        captions = {length: f"{length} words {seed}" for length in ("short", "medium", "long")}
+        rows.append(row("tabletop", 1, seed, Clip(frames=frames, fps=12), captions, truth))
+    with Catalog(tmp_path / "data", mode="a") as catalog:
+        catalog.append(rows)
+        yield catalog
+
+
+def told(data, by):
+    return caption.captions(data, by, data.ids())
+
+
+def test_truth_tells_every_field_and_the_same_each_time(data):
+    assert caption.fill(data, caption.captioner("truth"), batch=3) == {"told": 4, "failed": 0}
+    first = told(data, "truth")
+    assert all(set(one) == set(FIELDS) for one in first)
+    truths = [r["truth"] for r in data.take(data.ids(), ["truth"])]
+    for one, truth in zip(first, truths, strict=True):
+        assert truth["groups"][0]["colour"] in one["subject"]
+    assert caption.fill(data, caption.captioner("truth")) == {"told": 0, "failed": 0}
+    data.add_column("captions_truth", "another")
+    caption.fill(data, caption.captioner("truth"))
+    assert told(data, "truth") == first
+
+
+def test_what_was_told_says_who_told_it(data, chat_server):
+    server = chat_server([json.dumps(FACTS)] * 4)
+    caption.fill(data, caption.captioner("endpoint", url=server.url, model="eyes"))
+    (one,) = data.take(data.ids()[:1], ["captions_endpoint"])
+    kept = json.loads(one["captions_endpoint"])
+    assert (kept["by"], kept["model"], kept["prompt"]) == ("endpoint", "eyes", caption.INSTRUCTION)
+    other = caption.captioner("endpoint", url=server.url, model="eyes", prompt="What is it?")
+    assert caption.version(other) != data.columns()["captions_endpoint"]
+
+
+def test_an_endpoint_is_shown_the_frames_and_asked_again_when_it_is_busy(
+    data, chat_server, monkeypatch
+):
+    monkeypatch.setenv("WORLDTUBE_ENDPOINT_KEY", "sesame")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    server = chat_server(
+        [503, "Here it is: ```json\n" + json.dumps(FACTS) + "\n```", *[json.dumps(FACTS)] * 3]
+    )
+    assert (
+        caption.fill(data, caption.captioner("endpoint", url=server.url, model="eyes"))["told"] == 4
+    )
+    assert len(server.asked) == 5
+    assert server.headers[0]["Authorization"] == "Bearer sesame"
+    parts = server.asked[0]["messages"][0]["content"]
+    pictures = [p["image_url"]["url"] for p in parts if p["type"] == "image_url"]
+    assert len(pictures) == 5 and all(p.startswith("data:image/jpeg;base64,") for p in pictures)
+    assert told(data, "endpoint")[0] == FACTS
+
+
+def test_a_clip_that_cannot_be_told_is_left_for_the_next_call(data, chat_server, caplog):
+    server = chat_server(["no JSON at all", *[json.dumps(FACTS)] * 3, json.dumps(FACTS)])
+    who = caption.captioner("endpoint", url=server.url, model="eyes")
+    with caplog.at_level(logging.WARNING):
+        assert caption.fill(data, who) == {"told": 3, "failed": 1}
+    assert data.ids()[0] in caplog.text
+    assert caption.fill(data, who) == {"told": 1, "failed": 0}
+
+
+def test_an_endpoint_that_refuses_ends_the_run_and_keeps_what_was_told(data, chat_server):
+    server = chat_server([json.dumps(FACTS), 401])
+    with pytest.raises(RequestError, match="401"):
+        caption.fill(data, caption.captioner("endpoint", url=server.url, model="eyes"), batch=1)
+    assert [bool(one) for one in told(data, "endpoint")] == [True, False, False, False]
+
+
+def test_nobody_at_the_address(data, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(RequestError, match="could not be used, 4 times"):
+        caption.fill(data, caption.captioner("endpoint", url="http://127.0.0.1:9/v1", model="eyes"))
+
+
+def test_text_beside_the_clips(data, tmp_path, caplog):
+    names = [name.replace(":", "_") for name in data.ids()]
+    (tmp_path / f"{names[0]}.txt").write_text("A cat sleeps.\n")
+    (tmp_path / f"{names[1]}.json").write_text(json.dumps(FACTS | {"rating": 5}))
+    counts = caption.fill(data, caption.captioner("sidecar", folder=tmp_path))
+    assert counts == {"told": 2, "failed": 2}
+    first, second = told(data, "sidecar")[:2]
+    assert first == dict.fromkeys(("short", "medium", "long"), "A cat sleeps.")
+    assert second == FACTS
+    caption.fill(data, caption.captioner("sidecar", column="caption_long"))
+    assert told(data, "sidecar")[3]["medium"] == "long words 3"
+
+
+def test_training_reads_the_words_of_one_captioner(data):
+    caption.fill(data, caption.captioner("sidecar", column="caption_long"))
+    encoder = TextEncoder()
+    cache_text(data, encoder)
+    cache_text(data, encoder, captions="sidecar")
+    rows = data.take(data.ids()[:1], [f"text_{length}" for length in CAPTIONS])
+    (expected,) = encoder.encode(["long words 0"])
+    for length in CAPTIONS:
+        assert torch.allclose(unpack_text(rows[0][f"text_{length}"]), expected, atol=1e-2)
+    with pytest.raises(NotFound, match="worldtube caption"):
+        cache_text(data, encoder, captions="own")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("trut", {}),
+        ("truth", {"url": "x"}),
+        ("endpoint", {}),
+        ("sidecar", {}),
+        ("endpoint", {"url": "x", "model": "y"}),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(name, options):
+    with pytest.raises(RequestError, match=r"accepted|one of the two"):
+        caption.captioner(name, **options)
+
+
+def test_lengths_that_were_not_told_are_the_nearest():
+    assert caption.whole({"long": "b", "subject": " "}) == {
+        "short": "b",
+        "medium": "b",
+        "long": "b",
+    }
+    assert caption.whole({"short": "a", "long": "b"})["medium"] == "b"
+    with pytest.raises(DataError, match="none of short"):
+        caption.whole({"subject": "a ball"})
+    with pytest.raises(RequestError, match="subjct"):
+        caption.whole({"subjct": "a ball"})
+
+
+def test_a_local_model_without_its_package_names_the_install(data, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(MissingExtra, match=r"worldtube\[transformers\]"):
+        caption.fill(data, caption.captioner("transformers", model="somewhere"))
+
+
+def tiny_vlm(folder):
+    """A random image-text-to-text model with a chat template, as `save_pretrained` leaves one."""
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    words = ["<unk>", "<s>", "</s>", "<pad>", "<image>", "a", "red", "ball", "describe"]
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        extra_special_tokens={"image_token": "<image>"},
+    )
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    torch.manual_seed(0)
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(**sizes, image_size=16, patch_size=8),
+        text_config=transformers.LlamaConfig(
+            **sizes, num_key_value_heads=2, vocab_size=len(words), pad_token_id=3
+        ),
+        image_token_index=4,
+        vision_feature_layer=-1,
+    )
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(folder)
+    transformers.LlavaProcessor(
+        image_processor=transformers.CLIPImageProcessorPil(
+            size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
+        ),
+        tokenizer=fast,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template="{% for m in messages %}{% for c in m['content'] %}"
+        "{% if c['type'] == 'image' %}<image> {% else %}{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}",
+    ).save_pretrained(folder)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_local_model_is_asked_about_the_frames(data, tmp_path, monkeypatch):
+    """Random weights say nothing of use: its answers are replaced, what it was given is its own."""
+    tiny_vlm(tmp_path / "vlm")
+    answers = []
+
+    def parsed(answer):
+        answers.append(answer)
+        return FACTS
+
+    monkeypatch.setattr(caption, "parsed", parsed)
+    who = caption.captioner(
+        "transformers", model=str(tmp_path / "vlm"), prompt="describe", num_tokens=4
+    )
+    assert caption.fill(data, who) == {"told": 4, "failed": 0}
+    assert len(answers) == 4 and all(isinstance(answer, str) for answer in answers)
+    assert told(data, "transformers")[0] == FACTS
+
+
+def test_a_local_model_that_is_not_there(data, tmp_path):
+    pytest.importorskip("transformers")
+    with pytest.raises(NotFound, match="nowhere"):
+        caption.fill(data, caption.captioner("transformers", model=str(tmp_path / "nowhere")))
