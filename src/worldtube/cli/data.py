@@ -1,4 +1,4 @@
-"""`record`, `caption` and `cache`: clips of worlds, words for clips, what training needs. `ingest`, `data`: datasets."""
+"""`record`, `ingest`, `caption`, `cache` and `data`: clips, words for them, what training needs of them."""
 
 from collections.abc import Callable
 from pathlib import Path
