@@ -1,7 +1,8 @@
 """Packed training batches from a counter.
 
-Owns which clip comes when: batch k is a pure function of (seed, k, the list of clips), so the whole
-state of the order is one integer. Knows nothing of noise, losses or optimizers.
+Owns which clip comes when: row r of batch k is a pure function of (seed, k, r, the list of clips), so the
+whole state of the order is one integer, and however many processes share a batch, it is the same one.
+Knows nothing of noise, losses or optimizers.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ class Batch:
     words: Words
     ids: tuple[str, ...]
     """Catalog ids, for the guard that names a bad sample."""
+    rows: tuple[int, ...] = ()
+    """Which row of the whole batch each row is; what is random of a row is keyed by it."""
     truth: Tensor | None = None
     """(N, truth width) what each token shows, in [0, 1]; NaN where nobody knows."""
 
@@ -134,28 +137,33 @@ class Batches:
             out.append((which, self.groups[which][self._order(which, epoch)[index]]))
         return out
 
-    def batch(self, step: int) -> Batch:
-        """Batch number `step`; rows of one length and kind of attention are neighbours."""
-        rng = draw(self.seed, 2, step)
-        picks = []
-        for which, group in self.picks(step):
+    def batch(self, step: int, share: tuple[int, int] = (0, 1)) -> Batch:
+        """Batch number `step`; rows of one length and kind of attention are neighbours.
+
+        share: (k, n) for the k-th of the n parts that n processes work on, rows k, k + n, ...
+        """
+        part, parts = share
+        picks, rngs = [], []
+        for index, (which, group) in list(enumerate(self.picks(step)))[part::parts]:
+            rng = draw(self.seed, 2, step, index)
             shots = min(len(group), 1 + int(rng.choice(3, p=(0.2, 0.3, 0.5))))
-            names = [group[i] for i in rng.permutation(len(group))[:shots]]
-            picks.append((which, names))
+            picks.append((which, [group[i] for i in rng.permutation(len(group))[:shots]]))
+            rngs.append((index, rng))
         clips = self._clips(picks)
         made = []
-        for which, names in picks:
+        for (which, names), (index, rng) in zip(picks, rngs, strict=True):
             causal = bool(rng.random() < self.mix.causal)
             pieces = self._pieces([clips[which, name] for name in names], rng, causal)
             row = join([piece.layout for piece in pieces]) if len(pieces) > 1 else pieces[0].layout
-            made.append((row, pieces, names))
+            made.append((row, pieces, names, index))
         made.sort(key=lambda row: (-row[0].bounds[-1], row[0].causal))
-        pieces = [piece for _, parts, _ in made for piece in parts]
+        pieces = [piece for _, parts, *_ in made for piece in parts]
         return Batch(
             tokens=torch.cat([piece.tokens for piece in pieces]),
-            layout=pack([row for row, _, _ in made]),
+            layout=pack([row for row, *_ in made]),
             words=Words.of([piece.words for piece in pieces]),
-            ids=tuple("+".join(names) for _, _, names in made),
+            ids=tuple("+".join(names) for *_, names, _ in made),
+            rows=tuple(index for *_, index in made),
             truth=torch.cat([piece.truth for piece in pieces]) if self.truth else None,
         )
 

@@ -3,6 +3,7 @@
 `network` holds its parts in the order of reading, `attention` the batched calls and their kernels.
 """
 
+from worldtube.transformer.attention import attend
 from worldtube.transformer.network import (
     Past,
     Reading,
@@ -19,6 +20,7 @@ __all__ = [
     "Reading",
     "Transformer",
     "TransformerConfig",
+    "attend",
     "level_features",
     "rms_norm",
     "rope_angles",

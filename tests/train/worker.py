@@ -1,0 +1,75 @@
+"""One process of a run, for tests: what to do and its arguments, as JSON. Started by python, torchrun or by hand."""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from worldtube.train.config import TrainConfig
+from worldtube.train.loop import setup, train
+from worldtube.train.parallel import joined, whole
+from worldtube.train.recipes import RECIPES
+
+
+def config_of(changes):
+    config = replace(RECIPES["tiny"][1], sample_every=0, log_every=1, log_samples=True)
+    return replace(config, **changes)
+
+
+def run(folder, out, changes, die_at=None):
+    """Train; process 1 (or the only one) dies after step `die_at`, once."""
+    died = Path(out) / "died"
+
+    def kept(step, numbers):
+        rank, world = (int(os.environ.get(name, d)) for name, d in (("RANK", 0), ("WORLD_SIZE", 1)))
+        if die_at is not None and step >= die_at and rank == world - 1 and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(
+        config_of(changes),
+        data=[Path(folder) / "data"],
+        codec=Path(folder) / "codec.safetensors",
+        out=Path(out),
+        kept=kept,
+    )
+
+
+def one_step(folder, out, changes):
+    """The loss, the gradients and the weights after one step, of the processes together."""
+    config: TrainConfig = config_of(changes)
+    with joined(config.parallel, sequence=config.sequence) as ranks:
+        made = setup(config, codec=Path(folder) / "codec.safetensors", start=None, ranks=ranks)
+        transformer, optimizer = made.model.transformer, made.optimizer
+        with torch.no_grad():  # what begins at zero would hide what comes before it
+            for number, p in enumerate(optimizer.masters):
+                generator = torch.Generator().manual_seed(number)
+                value = 0.2 * torch.randn(p.shape, generator=generator)
+                if isinstance(p, DTensor):
+                    value = distribute_tensor(value, p.device_mesh, p.placements)
+                p.add_(value)
+            optimizer._spread()
+        batch = made.batches(config, [Path(folder) / "data"]).batch(3, ranks.share)
+        loss, numbers = made.objective(transformer, batch, step=3)
+        loss.backward()
+        gradients = [
+            torch.zeros(p.shape) if p.grad is None else whole(p.grad.float().clone())
+            for p in optimizer.working
+        ]
+        ranks.add_up(gradients)
+        norm = optimizer.step(1e-2)
+        after = [whole(m.detach()).clone() for m in optimizer.masters]
+        if ranks.rank == 0:
+            named = dict(zip(optimizer.names, zip(gradients, after, strict=True), strict=True))
+            torch.save({"numbers": numbers, "norm": norm, "named": named}, out)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    what, arguments = sys.argv[1], json.loads(sys.argv[2])
+    {"run": run, "one_step": one_step}[what](*arguments)
