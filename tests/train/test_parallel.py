@@ -7,7 +7,6 @@ number it draws the same samples and its loss is the same to 1e-3.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,8 +35,8 @@ def start(what, arguments, *, processes=1, restarts=0):
     """By python, or by torchrun."""
     program = [str(WORKER), what, json.dumps([str(a) if isinstance(a, Path) else a for a in arguments])]
     if processes > 1:
-        where = ["--nproc-per-node", str(processes), "--max-restarts", str(restarts)]
-        where += ["--monitor-interval", "0.2", "--master-port", str(free_port())]
+        where = ["--standalone", "--nproc-per-node", str(processes)]
+        where += ["--max-restarts", str(restarts), "--monitor-interval", "0.2"]
         program = ["-m", "torch.distributed.run", *where, *program]
     return subprocess.run(
         [sys.executable, *program],
@@ -46,12 +45,6 @@ def start(what, arguments, *, processes=1, restarts=0):
         text=True,
         timeout=ENOUGH,
     )
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def done(result):
@@ -101,3 +94,66 @@ def test_a_step_of_two_processes_is_that_of_one(prepared, tmp_path, alone, way):
         # Muon's products are in bfloat16, Adam's first step is the gradient's sign
         assert (found_after - after).abs().mean() <= 2e-4, name
     assert learned > 0.9 * len(alone["named"])
+
+
+def equal(a, b):
+    """Two runs, to the bit: weights, averages, moments, the log of samples, the losses, the model's file."""
+    assert same(state_of(a), state_of(b))
+    assert samples(a) == samples(b) and losses(a) == losses(b)
+    assert (a / "model.safetensors").read_bytes()[8:] == (b / "model.safetensors").read_bytes()[8:]
+
+
+STEPS = 8
+
+
+@pytest.fixture(scope="module")
+def straight(prepared, tmp_path_factory):  # noqa: F811
+    """Runs that nobody killed, by way; each is made once."""
+    made = {}
+
+    def of(way):
+        if way not in made:
+            processes, changes = WAYS[way]
+            made[way] = tmp_path_factory.mktemp("straight") / "run"
+            done(start("run", [prepared, made[way], {"steps": STEPS, **changes}], processes=processes))
+        return made[way]
+
+    return of
+
+
+@pytest.mark.parametrize("way", ["python", "ddp", "fsdp", "fsdp, sequence"])
+def test_killed_and_resumed_is_uninterrupted(prepared, tmp_path, straight, way):  # noqa: F811
+    processes, changes = WAYS[way]
+    out = tmp_path / "run"
+    changes = {"steps": STEPS, "checkpoint_minutes": 0.0, **changes}
+    arguments = [prepared, out, changes, STEPS // 2]
+    first = start("run", arguments, processes=processes, restarts=1)
+    if processes == 1:  # torchrun starts the others again by itself
+        assert first.returncode == -9
+        reached = Checkpoints(out).facts()["step"]
+        assert 0 < reached <= STEPS // 2
+        first = start("run", arguments)
+    done(first)
+    assert (out / "died").exists()
+    equal(out, straight(way))
+
+
+@pytest.mark.parametrize(("way", "then"), [("fsdp", "python"), ("python", "fsdp"), ("ddp", "fsdp")])
+def test_another_number_of_processes_goes_on(prepared, tmp_path, straight, way, then):  # noqa: F811
+    out = tmp_path / "run"
+    for steps, (processes, changes) in ((STEPS // 2, WAYS[way]), (STEPS, WAYS[then])):
+        changes = {"decay": 0.0, "steps": steps, **changes}
+        done(start("run", [prepared, out, changes], processes=processes))
+    assert samples(out) == samples(straight("python"))
+    whole = tmp_path / "whole"
+    done(start("run", [prepared, whole, {"decay": 0.0, "steps": STEPS}]))
+    assert losses(out) == pytest.approx(losses(whole), rel=1e-3)
+
+
+def test_what_cannot_be_shared_is_said(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(RequestError, match="4 processes were started and parallel is none"), joined("none"):
+        pass
+    with pytest.raises(RequestError, match="sequence 3 is not accepted for 4 processes"):
+        with joined("ddp", sequence=3):
+            pass

@@ -168,8 +168,9 @@ def share_weights(transformer: Transformer, mesh: DeviceMesh, dtype: torch.dtype
         fully_shard(unit, mesh=mesh, mp_policy=policy)
     for unit in [*readers, transformer]:
         register_fsdp_forward_method(unit, "read")
-    for unit in units:
-        cast(FSDPModule, unit).set_gradient_divide_factor(1.0)  # each has its part of the mean
+    for unit in units:  # sums, not means: the loss of each is its part of the mean
+        cast(FSDPModule, unit).set_gradient_divide_factor(1.0)
+        cast(FSDPModule, unit).set_force_sum_reduction_for_comms(True)
 
 
 def share_tokens(transformer: Transformer, mesh: DeviceMesh) -> None:
