@@ -11,6 +11,7 @@ Three ways, which may be mixed:
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,7 +121,12 @@ def joined(kind: Kind, *, sequence: int = 1, device: str = "cpu") -> Iterator[Ra
         torch.cuda.set_device(device)
     if begun:
         backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE)
+        # After a restart torchrun's store still holds the addresses of the processes that died.
+        store, rank, world = next(dist.rendezvous("env://", timeout=PATIENCE))
+        store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=world, timeout=PATIENCE
+        )
     try:
         mesh = init_device_mesh(
             device.partition(":")[0],
@@ -162,6 +168,7 @@ def share_weights(transformer: Transformer, mesh: DeviceMesh, dtype: torch.dtype
         param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
     # What a block reads of the words is asked for before the block is called, so it is a unit of its own.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
     readers = [block.words for block in transformer.blocks]
     units = [*transformer.text_blocks, *readers, *transformer.blocks, transformer]
     for unit in units:
