@@ -245,6 +245,31 @@ def serve(record: Record) -> list[str]:
     return table(["request", "median", "least", "most", "CPU time of the server"], rows)
 
 
+def loader(record: Record) -> list[str]:
+    rows = [
+        [
+            f"{one['clips']} random clips read, {one['state']}",
+            f"{one['store']}: {one['p50_ms']:.0f} ms, one in twenty over {one['p95_ms']:.0f} ms",
+        ]
+        for one in record["results"]
+        if one["what"] == "take"
+    ]
+    rows += [
+        [
+            f"rows of recipe `{one['recipe']}`",
+            f"{one['loaded_clips_per_second']:.0f} clips/s packed, {one['trained_clips_per_second']:.1f} "
+            f"trained: **{one['times']:.0f} times** as many",
+        ]
+        for one in record["results"]
+        if one["what"] == "feed"
+    ]
+    written = record["config"]["written_clips_per_second"]
+    rows.append(
+        ["written", ", ".join(f"{name}: {speed:.0f} clips/s" for name, speed in written.items())]
+    )
+    return table(["what", "how fast"], rows)
+
+
 TABLES: dict[str, Callable[[Record], list[str]]] = {
     "packing": packing,
     "cached_rollout": cached_rollout,
@@ -258,6 +283,7 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "framing": framing,
     "plan": plan,
     "serve": serve,
+    "loader": loader,
 }
 
 

@@ -29,6 +29,7 @@ def at_home(monkeypatch):
         "plan",
         "serve",
         "watermark",
+        "loader",
     ):
         sys.modules.pop(name, None)
 
@@ -309,3 +310,21 @@ def test_watermark_records_fill_their_tables(tmp_path):
     )
     filled = table.filled(page, tmp_path)
     assert "| H.264 again, CRF 28 | **100 %**" in filled and "| all | 5 | **0** |" in filled
+
+
+def test_the_loader_reads_the_same_from_both_stores(tmp_path):
+    import loader
+
+    arguments = ["--clips", "20", "--batch", "4", "--repeats", "2", "--steps", "1"]
+    path = loader.main([*arguments, "--recipes", "laptop", "--out", str(tmp_path / "r.json")])
+    *taken, fed = check(path)["results"]
+    assert [(one["store"], one["state"]) for one in taken] == [
+        ("lance", "cold"),
+        ("sqlite", "cold"),
+        ("lance", "warm"),
+        ("sqlite", "warm"),
+    ]
+    assert all(0 < one["p50_ms"] <= one["p95_ms"] for one in taken)
+    assert fed["times"] == pytest.approx(
+        fed["loaded_clips_per_second"] / fed["trained_clips_per_second"], rel=0.02
+    )

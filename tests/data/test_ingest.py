@@ -39,7 +39,7 @@ def test_a_killed_recording_is_completed(tmp_path: Path):
     try:
         for _ in range(6000):
             time.sleep(0.05)
-            if (out / "catalog.sqlite").exists():
+            if (out / "clips.lance" / "_versions").exists():
                 with Catalog(out, mode="a") as catalog:
                     if len(catalog) >= 2:
                         break

@@ -85,6 +85,7 @@ def cache(rest: list[str]) -> int:
             cache_truth(catalog, network.stride, progress=bar)
         with Bar("words") as bar:
             texts = cache_text(catalog, TextEncoder(), progress=bar)
+        catalog.compact()
     print(
         f"{data}: latents of {clips} clips and words of {texts} clips were missing and are there now"
     )

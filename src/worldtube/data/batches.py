@@ -196,7 +196,7 @@ class Batches:
                 continue
             if kind < self.mix.images:
                 return [self._piece(latents[:, :1], known, words, clip["fps"], 0.0, False)]
-            if split < self.mix.splits and clip.get("tail"):
+            if split < self.mix.splits and clip.get("tail") is not None:
                 return self._split(clip, latents, known, words, rng, causal)
             pieces.append(self._piece(latents, known, words, clip["fps"], 0.0, causal))
         longest = self.mix.window
@@ -237,7 +237,7 @@ class Batches:
         known = clip.get("truth_map")
         return (
             unpack_truth(known)
-            if known
+            if known is not None
             else torch.full((TRUTH_CHANNELS, *latents.shape[1:]), torch.nan)
         )
 

@@ -1,14 +1,17 @@
 """The catalog: a row per clip, a column per stage.
 
-Owns the SQLite file of a dataset; does not know how clips are made or used. A dataset is a folder with
-`catalog.sqlite`. A clip's id, `world:version:seed:size` and, but for an episode's first camera, `:shot`, is
-the same in every dataset, so several can be opened side by side. A clip that failed has a row with `problem`
-and no video, so that it is not tried again.
+Owns what a dataset is; does not know how its tables are kept (`table`) nor how clips are made or used. A dataset is
+a folder with the table `clips.lance` (facts, captions, the clip's file) and `stages/NAME@VERSION.lance` for what each
+stage computed: an id and a value, so that a stage commits as it goes, and one of another version begins a table of its
+own. A row or value that was written stays as it is. A clip's id, `world:version:seed:size` and, but for an episode's
+first camera, `:shot`, or `film:1:HASH:START-STOP` for a piece of somebody's file, is the same in every dataset, so
+several can be opened side by side. A clip that failed has a row with `problem` and no video, so that it is not tried
+again.
 """
 
+import hashlib
 import json
 import re
-import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,29 +20,40 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from worldtube import video
+from worldtube.data.table import Table, matching, schema
 from worldtube.errors import DataError, NotFound, RequestError
 from worldtube.video import Clip, Size
 
-FILE = "catalog.sqlite"
+FORMAT = "2"
+"""Of a dataset's tables and columns; 1 was a `catalog.sqlite`."""
+FILE = "clips.lance"
 COLUMNS = {
-    "id": "TEXT PRIMARY KEY",
-    "world": "TEXT NOT NULL",
-    "version": "INTEGER NOT NULL",
-    "seed": "INTEGER NOT NULL",
-    "width": "INTEGER NOT NULL",
-    "height": "INTEGER NOT NULL",
-    "num_frames": "INTEGER",
-    "fps": "REAL",
-    "caption_short": "TEXT",
-    "caption_medium": "TEXT",
-    "caption_long": "TEXT",
-    "truth": "TEXT",
-    "problem": "TEXT",
-    "video": "BLOB",
-    "ids": "BLOB",
+    "id": "text",
+    "world": "text",
+    "version": "int",
+    "seed": "int",
+    "source": "text",
+    "source_hash": "text",
+    "start": "float",
+    "stop": "float",
+    "width": "int",
+    "height": "int",
+    "num_frames": "int",
+    "fps": "float",
+    "caption_short": "text",
+    "caption_medium": "text",
+    "caption_long": "text",
+    "truth": "text",
+    "problem": "text",
+    "video": "blob",
+    "ids": "blob",
 }
-ORDER = "world, version, seed, width, height"
-AT_A_TIME = 500  # ids in one question
+"""Name -> kind. source: path of the file that a filmed clip is a piece of, from second `start` to `stop`; source_hash:
+the sha256 of that file. Engine-made clips have a world, its version and a seed instead."""
+NEEDED = ("width", "height", "num_frames", "fps", "video")
+"""Of a clip without a problem."""
+ORDER = ("world", "version", "seed", "source_hash", "start", "width", "height", "id")
+Value = bytes | float | str | np.ndarray | None
 
 
 def clip_id(world: str, version: int, seed: int, size: Size, shot: int = 0) -> str:
@@ -52,117 +66,141 @@ def episode(name: str) -> str:
 
 
 class Catalog:
-    """An open dataset; a context. mode "r" reads an existing one, "a" makes it when it is not there."""
+    """An open dataset; a context. mode "r" reads an existing one, "a" makes it when it is not there.
+
+    Several processes may write at once. What another one wrote is seen at the next call. Places of all ids
+    are held in memory, about 150 bytes each.
+    """
 
     def __init__(self, path: str | Path, mode: Literal["r", "a"] = "r"):
         self.path = Path(path)
+        if mode not in ("r", "a"):
+            raise RequestError(f"catalog mode {mode!r} is unknown (accepted: r, a)")
+        self._writable = mode == "a"
         file = self.path / FILE
-        if mode == "a":
+        if not file.exists() and (self.path / "catalog.sqlite").exists():
+            raise DataError(
+                f"{self.path} is a dataset of format 1 (catalog.sqlite) and this version reads format {FORMAT}: "
+                "record or ingest its clips into a new folder"
+            )
+        if self._writable:
             if not self.path.absolute().parent.is_dir():
                 raise RequestError(f"no folder {self.path.parent} to make {self.path.name} in")
             self.path.mkdir(exist_ok=True)
-        elif mode != "r":
-            raise RequestError(f"catalog mode {mode!r} is unknown (accepted: r, a)")
-        elif not file.is_file():
-            raise NotFound(f"no catalog in {self.path} (it would hold {FILE})")
-        try:
-            self._db = sqlite3.connect(
-                f"{file.absolute().as_uri()}?mode={'rwc' if mode == 'a' else 'ro'}",
-                uri=True,
-                timeout=60,
-                isolation_level=None,
-                check_same_thread=False,
+            self._clips = Table.create(file, schema(COLUMNS, {"worldtube.format": FORMAT}))
+        else:
+            try:
+                self._clips = Table(file)
+            except NotFound as error:
+                raise NotFound(f"no catalog in {self.path} (it would hold {FILE})") from error
+        found = self._clips.notes.get("worldtube.format")
+        if found != FORMAT:
+            raise DataError(
+                f"{self.path} is a dataset of format {found} and this version reads format {FORMAT}: "
+                "open it with the worldtube that wrote it, or make it again in a new folder"
             )
-            if mode == "a":
-                self._create()
-            self._stages()
-        except sqlite3.DatabaseError as error:
-            raise DataError(f"{file} cannot be used as a catalog: {error}") from error
-
-    def _create(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-        with self._transaction():
-            self._db.execute(f"CREATE TABLE IF NOT EXISTS clips ({columns})")
-            self._db.execute(f"CREATE INDEX IF NOT EXISTS in_order ON clips ({ORDER}, id)")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS stages (name TEXT PRIMARY KEY, version TEXT NOT NULL)"
-            )
+        self._open: dict[Path, Table] = {}
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Add rows (see `row`) in one transaction: all or, after a kill, none. Returns how many were new."""
+        """Add rows (see `row`) in one commit: all or, after a kill, none; a row whose id is there stays as it was.
+
+        Returns how many were new. Raises RequestError for a row that lacks what a clip must have, and DataError
+        when it cannot be written.
+        """
+        self._check_writable()
         rows = list(rows)
-        before = self._db.total_changes
-        names = list(COLUMNS)
-        question = (
-            f"INSERT INTO clips ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-            " ON CONFLICT (id) DO NOTHING"
-        )
-        with self._transaction():
-            self._db.executemany(question, [[row.get(name) for name in names] for row in rows])
-        return self._db.total_changes - before
+        for row in rows:
+            lacking = [
+                name for name in NEEDED if row.get("problem") is None and row.get(name) is None
+            ]
+            if not isinstance(row.get("id"), str) or lacking or row.keys() - COLUMNS.keys():
+                raise RequestError(
+                    f"row {row.get('id')!r} lacks {', '.join(lacking) or 'nothing'} and has "
+                    f"{', '.join(sorted(row.keys() - COLUMNS.keys())) or 'nothing'} unknown (accepted: an id with "
+                    f"a problem, or with {', '.join(NEEDED)}; columns: {', '.join(COLUMNS)})"
+                )
+        return self._clips.append({name: [row.get(name) for row in rows] for name in COLUMNS})
 
     def add_column(self, name: str, version: str) -> None:
-        """Add the column of a stage. A column made by another version of the stage is emptied, to be made again."""
+        """Add the column of a stage, or go over to another version of it, whose values are to be made; those of the
+        version before are kept, and seen again when it is asked for."""
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in COLUMNS:
             raise RequestError(
                 f"column name {name!r} cannot be added (accepted: a new lower_case name)"
             )
-        known = self._stages()
-        if known.get(name) == version:
-            return
-        with self._transaction():
-            if name in known:
-                self._db.execute(f"UPDATE clips SET {name} = NULL")
-            else:
-                self._db.execute(f"ALTER TABLE clips ADD COLUMN {name}")
-            self._db.execute("INSERT OR REPLACE INTO stages VALUES (?, ?)", (name, version))
+        self._check_writable()
+        if self._stages().get(name) != version:
+            self._clips.set({f"worldtube.stage.{name}": version})
 
     def columns(self) -> dict[str, str | None]:
         """The columns by name: a stage's column with its version, the others with None."""
         return dict.fromkeys(COLUMNS) | self._stages()
 
-    def set(self, name: str, values: Mapping[str, bytes | float | str]) -> None:
-        """Fill a stage's column for some ids, in one transaction."""
-        if name not in self._stages():
+    def set(self, name: str, values: Mapping[str, Value]) -> None:
+        """Fill a stage's column for some ids, in one commit: text, bytes, numbers (kept as float) or numpy arrays,
+        one kind in a column. A value that is there stays as it is; None is left out."""
+        version = self._stages().get(name)
+        if version is None:
             raise RequestError(f"column {name!r} is not a stage's (call add_column first)")
-        with self._transaction():
-            self._db.executemany(
-                f"UPDATE clips SET {name} = ? WHERE id = ?",
-                [(value, clip) for clip, value in values.items()],
-            )
+        self._check_writable()
+        places = self._clips.places()
+        for clip in values:
+            if clip not in places:
+                raise NotFound(f"no clip {clip} in {self.path} to set {name} of")
+        given = {clip: value for clip, value in values.items() if value is not None}
+        if not given:
+            return
+        table = self._stage(name)
+        if table is None:
+            file = self._file(name, version)
+            file.parent.mkdir(exist_ok=True)
+            notes = {"worldtube.stage": name, "worldtube.version": version}
+            columns = {"id": "text", name: _kind(name, next(iter(given.values())))}
+            table = self._open[file] = Table.create(file, schema(columns, notes))
+        table.append({"id": list(given), name: list(given.values())})
 
     def missing(self, name: str) -> list[str]:
         """Ids of whole clips without a value in this column."""
         return self.ids(f"problem IS NULL AND {self._known(name)} IS NULL")
 
     def ids(self, where: str = "1", values: Sequence[Any] = ()) -> list[str]:
-        """Ids in the order of world, version, seed and size. where: an SQL condition on the columns, `?` for values."""
+        """Ids in the order of world, version, seed and size, filmed clips after them by file and time.
+
+        where: an SQL condition on the columns, `?` for values. Of clips, masks and other bytes and arrays it
+        can ask only whether they are NULL. Raises RequestError for a condition that cannot be understood.
+        """
+        named = set(re.findall(r"\w+", where.lower()))
+        columns = self._clips.columns([n for n in COLUMNS if n in named or n in ORDER])
+        clips = columns["id"]
+        for name in self._stages().keys() & named:
+            table = self._stage(name)
+            columns[name] = (
+                [None] * len(clips) if table is None else table.columns([name], clips)[name]
+            )
         try:
-            found = self._db.execute(f"SELECT id FROM clips WHERE {where} ORDER BY {ORDER}", values)
-        except sqlite3.OperationalError as error:
-            raise RequestError(
-                f"condition {where!r}: {error} (columns: {', '.join(self.columns())})"
-            ) from error
-        return [row[0] for row in found]
+            return matching(columns, where, values, ORDER)
+        except RequestError as error:
+            raise RequestError(f"{error} (columns: {', '.join(self.columns())})") from error
 
     def take(self, ids: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]]:
         """Rows of these ids, in their order, with these columns; `truth` comes as a dictionary."""
-        names = [self._known(name) for name in columns]
-        found: dict[str, dict[str, Any]] = {}
-        for start in range(0, len(ids), AT_A_TIME):
-            part = ids[start : start + AT_A_TIME]
-            question = f"SELECT id, {', '.join(names)} FROM clips WHERE id IN ({', '.join('?' * len(part))})"
-            for first, *values in self._db.execute(question, part):
-                row = dict(zip(names, values, strict=True))
-                if row.get("truth") is not None:
-                    row["truth"] = json.loads(row["truth"])
-                found[first] = row
+        places = self._clips.places()
         for name in ids:
-            if name not in found:
+            if name not in places:
                 raise NotFound(f"no clip {name} in {self.path}")
-        return [found[name] for name in ids]
+        stages = self._stages()
+        facts = [self._known(name) for name in columns if name not in stages]
+        found = self._clips.take(ids, facts)
+        for name in columns:
+            if name in stages:
+                table = self._stage(name)
+                found[name] = [None] * len(ids) if table is None else table.take(ids, [name])[name]
+        if "truth" in found:
+            found["truth"] = [None if text is None else json.loads(text) for text in found["truth"]]
+        return [
+            dict(zip(columns, row, strict=True))
+            for row in zip(*(found[name] for name in columns), strict=True)
+        ]
 
     def clip(self, id: str) -> Clip:
         """The clip of an id, with its medium caption and its `ids` track."""
@@ -175,17 +213,32 @@ class Catalog:
             frames=clip.frames, fps=clip.fps, caption=row["caption_medium"] or "", tracks=tracks
         )
 
+    def tables(self) -> dict[str, int]:
+        """The number of the newest commit of the clips and of each stage's column."""
+        found = {"clips": self._clips.version()}
+        for name in self._stages():
+            table = self._stage(name)
+            found[name] = 0 if table is None else table.version()
+        return found
+
+    def compact(self) -> None:
+        """Merge the small pieces that many writes leave, so that reading is fast: call it after a long write."""
+        self._check_writable()
+        for table in (self._clips, *map(self._stage, self._stages())):
+            if table is not None:
+                table.compact()
+
     def __len__(self) -> int:
-        return self._db.execute("SELECT count(*) FROM clips").fetchone()[0]
+        return len(self._clips.places())
 
     def __contains__(self, id: str) -> bool:
-        return self._db.execute("SELECT 1 FROM clips WHERE id = ?", (id,)).fetchone() is not None
+        return id in self._clips.places()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids())
 
     def close(self) -> None:
-        self._db.close()
+        """Nothing is held that must be given back; every write was whole when it returned."""
 
     def __enter__(self) -> Self:
         return self
@@ -193,29 +246,47 @@ class Catalog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _check_writable(self) -> None:
+        if not self._writable:
+            raise RequestError(f"{self.path} is open for reading only (accepted: mode 'a')")
+
     def _stages(self) -> dict[str, str]:
-        return dict(self._db.execute("SELECT name, version FROM stages"))
+        prefix = "worldtube.stage."
+        settings = sorted(self._clips.settings().items())
+        return {key.removeprefix(prefix): v for key, v in settings if key.startswith(prefix)}
 
     def _known(self, name: str) -> str:
         if name not in self.columns():
             raise RequestError(f"no column {name!r} (columns: {', '.join(self.columns())})")
         return name
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._db)
+    def _file(self, name: str, version: str) -> Path:
+        """Where a stage's values lie: its version in letters that every file system takes."""
+        plain = re.sub(r"[^A-Za-z0-9.-]", "-", version)[:60]
+        if plain != version:
+            plain += "-" + hashlib.sha256(version.encode()).hexdigest()[:8]
+        return self.path / "stages" / f"{name}@{plain}.lance"
+
+    def _stage(self, name: str) -> Table | None:
+        """The table of a stage's values; None before the first."""
+        file = self._file(name, self._stages()[name])
+        if file not in self._open and file.is_dir():
+            try:
+                self._open[file] = Table(file)
+            except NotFound:
+                return None  # another writer is just making it, or was killed there
+        return self._open.get(file)
 
 
-class _Transaction:
-    """All or nothing; takes the write lock at once, so that two writers wait for each other instead of failing."""
-
-    def __init__(self, db: sqlite3.Connection):
-        self.db = db
-
-    def __enter__(self) -> None:
-        self.db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.db.execute("COMMIT" if kind is None else "ROLLBACK")
+def _kind(name: str, value: Value) -> str:
+    if isinstance(value, np.ndarray):
+        return f"arrays {value.dtype}"
+    for types, kind in ((str, "text"), (bytes, "blob"), ((int, float, np.number), "float")):
+        if isinstance(value, types):
+            return kind
+    raise RequestError(
+        f"column {name!r} cannot hold a {type(value).__name__} (accepted: text, bytes, numbers, numpy arrays)"
+    )
 
 
 def row(

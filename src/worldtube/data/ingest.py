@@ -16,7 +16,7 @@ from worldtube.errors import MissingExtra, NotFound, RequestError, unknown
 from worldtube.video import Size
 
 BATCH = 32
-"""Clips in one transaction: what a kill can cost at most, together with what is being recorded."""
+"""Clips in one commit: what a kill can cost at most, together with what is being recorded."""
 SECONDS = 20.0
 """A smaller batch is written when this much time has passed."""
 
@@ -108,4 +108,5 @@ def record_world(
                     progress(done, len(wanted))
         finally:
             catalog.append(waiting)  # also after Ctrl-C
+        catalog.compact()
     return len(todo)

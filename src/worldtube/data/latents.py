@@ -1,6 +1,6 @@
 """The cache of what is dear to compute: codec latents, text states and truth maps, as columns of a catalog.
 
-Owns their byte format. Knows nothing of batches or training.
+Owns what is computed and in which shapes. Knows nothing of batches or training.
 """
 
 import zlib
@@ -21,17 +21,13 @@ TRUTH_CHANNELS = len(COLOURS) + len(SHAPES) + 2
 Progress = Callable[[int, int], None]
 
 
-def _pack(values: Tensor) -> bytes:
-    """Float16 bytes behind the number of axes and their lengths, little-endian."""
-    shape = np.array([values.ndim, *values.shape], "<i4").tobytes()
-    return shape + values.to(torch.float16).contiguous().numpy().tobytes()
+def _pack(values: Tensor) -> np.ndarray:
+    """A tensor as the catalog keeps it, in float16."""
+    return values.to(torch.float16).numpy()
 
 
-def _unpack(blob: bytes) -> Tensor:
-    axes = int(np.frombuffer(blob, "<i4", 1)[0])
-    shape = tuple(np.frombuffer(blob, "<i4", axes, offset=4))
-    values = np.frombuffer(blob, "<f2", offset=4 + 4 * axes)
-    return torch.from_numpy(values.astype(np.float32).reshape(shape))
+def _unpack(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))
 
 
 pack_latents = pack_text = _pack
