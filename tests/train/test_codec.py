@@ -126,7 +126,9 @@ def test_after_a_kill_it_goes_on_to_the_bit(tmp_path: Path) -> None:
     with start_run(tmp_path / "killed") as killed:
         assert killed.stdout is not None
         for line in killed.stdout:
-            if line.strip() == "7":  # a checkpoint is begun after every step, when the last one is whole
+            if (
+                line.strip() == "7"
+            ):  # a checkpoint is begun after every step, when the last one is whole
                 killed.send_signal(signal.SIGKILL)
                 break
     stopped = Checkpoints(tmp_path / "killed").facts()

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from states import same, state_of
@@ -33,7 +32,11 @@ def environment(**more):
 
 def start(what, arguments, *, processes=1, restarts=0):
     """By python, or by torchrun."""
-    program = [str(WORKER), what, json.dumps([str(a) if isinstance(a, Path) else a for a in arguments])]
+    program = [
+        str(WORKER),
+        what,
+        json.dumps([str(a) if isinstance(a, Path) else a for a in arguments]),
+    ]
     if processes > 1:
         where = ["--standalone", "--nproc-per-node", str(processes)]
         where += ["--max-restarts", str(restarts), "--monitor-interval", "0.2"]
@@ -115,7 +118,11 @@ def straight(prepared, tmp_path_factory):  # noqa: F811
         if way not in made:
             processes, changes = WAYS[way]
             made[way] = tmp_path_factory.mktemp("straight") / "run"
-            done(start("run", [prepared, made[way], {"steps": STEPS, **changes}], processes=processes))
+            done(
+                start(
+                    "run", [prepared, made[way], {"steps": STEPS, **changes}], processes=processes
+                )
+            )
         return made[way]
 
     return of
@@ -152,8 +159,13 @@ def test_another_number_of_processes_goes_on(prepared, tmp_path, straight, way, 
 
 def test_what_cannot_be_shared_is_said(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(RequestError, match="4 processes were started and parallel is none"), joined("none"):
+    with (
+        pytest.raises(RequestError, match="4 processes were started and parallel is none"),
+        joined("none"),
+    ):
         pass
-    with pytest.raises(RequestError, match="sequence 3 is not accepted for 4 processes"):
-        with joined("ddp", sequence=3):
-            pass
+    with (
+        pytest.raises(RequestError, match="sequence 3 is not accepted for 4 processes"),
+        joined("ddp", sequence=3),
+    ):
+        pass

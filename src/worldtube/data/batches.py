@@ -26,6 +26,10 @@ from worldtube.errors import DataError
 from worldtube.tokens import CUT, Grid, Layout, Words, join, layout, pack, patchify, select
 
 GOLDEN = 0.6180339887498949
+READY = "latents IS NOT NULL AND " + " AND ".join(f"text_{c} IS NOT NULL" for c in CAPTIONS)
+"""Of the clips that can be learned from."""
+STAGES = ("latents", "tail", "truth_map", *(f"text_{c}" for c in CAPTIONS))
+"""What is read of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,8 @@ class Batches:
 
     A catalog with several shots of an episode gives rows of one to three shots, with a cut between them.
     `weights`: how often each catalog is drawn, relative to the others (None: by size); its clips come
-    in a fresh permutation each pass. `version`: of the latents; a catalog with others is refused.
+    in a fresh permutation each pass. `version`: of the latents; a catalog with others is refused. `ids`: the
+    clips of each catalog (None: all that are ready); the order depends on these alone.
     """
 
     def __init__(
@@ -88,10 +93,10 @@ class Batches:
         version: str | None = None,
         mix: Mix | None = None,
         truth: bool = False,
+        ids: Sequence[Sequence[str]] | None = None,
     ):
         self.catalogs = [Catalog(folder) for folder in folders]
         self.mix = mix or Mix()
-        ready = "latents IS NOT NULL AND " + " AND ".join(f"text_{c} IS NOT NULL" for c in CAPTIONS)
         for folder, catalog in zip(folders, self.catalogs, strict=True):
             columns = catalog.columns()
             for column in ("latents", *["tail"] * (self.mix.splits > 0)):
@@ -100,7 +105,9 @@ class Batches:
                         f"{folder} has {column} of codec {columns[column]}, this one makes {version} "
                         "(run `worldtube cache`)"
                     )
-        self.groups = [_episodes(catalog.ids(ready)) for catalog in self.catalogs]
+        if ids is None:
+            ids = ready(self.catalogs)
+        self.groups = [_episodes(each) for each in ids]
         for folder, groups in zip(folders, self.groups, strict=True):
             if not groups:
                 raise DataError(
@@ -170,12 +177,12 @@ class Batches:
     def _clips(self, picks: list[tuple[int, list[str]]]) -> dict[tuple[int, str], dict]:
         """The rows of the catalogs that are needed, by (catalog, id)."""
         columns = ["id", "latents", "fps", "num_frames", *(f"text_{c}" for c in CAPTIONS)]
-        columns += ["truth_map"] * self.truth
+        further = ["truth_map"] * self.truth + ["tail"] * (self.mix.splits > 0)
         found = {}
         for which, catalog in enumerate(self.catalogs):
             wanted = sorted({name for w, names in picks if w == which for name in names})
-            tails = ["tail"] * (self.mix.splits > 0 and "tail" in catalog.columns())
-            found |= {(which, row["id"]): row for row in catalog.take(wanted, columns + tails)}
+            there = [column for column in further if column in catalog.columns()]
+            found |= {(which, row["id"]): row for row in catalog.take(wanted, columns + there)}
         return found
 
     def _pieces(self, shots: list[dict], rng: np.random.Generator, causal: bool) -> list["_Piece"]:
@@ -277,6 +284,15 @@ class _Piece:
             words=self.words,
             truth=self.truth[keep],
         )
+
+
+def ready(catalogs: Sequence[Catalog]) -> list[list[str]]:
+    """Sorted ids of each catalog's clips that can be learned from; none where a stage was never run."""
+    able = [set(STAGES) - {"tail", "truth_map"} <= catalog.columns().keys() for catalog in catalogs]
+    return [
+        sorted(catalog.ids(READY)) if yes else []
+        for catalog, yes in zip(catalogs, able, strict=True)
+    ]
 
 
 def _square(rng: np.random.Generator, *maps: Tensor) -> list[Tensor]:

@@ -107,6 +107,9 @@ def cache_text(
         todo = catalog.missing(column)
         for start in range(0, len(todo), group):
             rows = catalog.take(todo[start : start + group], ["id", f"caption_{length}"])
+            rows = [
+                row for row in rows if row[f"caption_{length}"]
+            ]  # the others are not learned from
             states = encoder.encode([row[f"caption_{length}"] for row in rows])
             catalog.set(
                 column, {row["id"]: pack_text(s) for row, s in zip(rows, states, strict=True)}

@@ -7,19 +7,22 @@ Knows nothing of what is in the state.
 """
 
 import json
+import logging
 import os
 import shutil
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 
 from worldtube.errors import DataError, WorldtubeError
 from worldtube.train.parallel import ALONE, Ranks
+
+logger = logging.getLogger(__name__)
 
 FOLDER, LATEST, FACTS = "checkpoints", "latest", "facts.json"
 
@@ -117,6 +120,18 @@ class Checkpoints:
         whole = sorted(one for one in self.folder.iterdir() if one.name.isdigit())
         for old in [one for one in whole if one.name < partial.stem][: -self.keep + 1 or None]:
             shutil.rmtree(old)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """What was begun is finished; where something else went wrong, that is what is told."""
+        try:
+            self.wait()
+        except WorldtubeError as error:
+            if kind is None:
+                raise
+            logger.warning("%s", error)
 
     def wait(self) -> None:
         """Until what was begun is on the disk. Raises WorldtubeError where it could not be written."""

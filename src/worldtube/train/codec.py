@@ -30,6 +30,7 @@ from worldtube.codec.losses import reconstruction_loss, variance_bound
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.evaluate import reconstruction
 from worldtube.models.local import load_codec, save_codec
+from worldtube.train import report
 from worldtube.train.checkpoint import Checkpoints, differences
 from worldtube.train.optimizer import Optimizer, learning_rate
 from worldtube.train.pools import Pool, draw_batch, draw_patches, read_pools, to_pixels
@@ -189,10 +190,11 @@ def train_codec(
 
     def keep() -> None:
         save_codec(averaged(), folder / WEIGHTS)
+        report.write(folder)
         checkpoints.save(optimizer.state_dict(), step=step, bad=guard.bad, model=sizes)
 
     with ExitStack() as stack:
-        stack.callback(checkpoints.wait)
+        stack.enter_context(checkpoints)
         run = stack.enter_context(record_from(folder / RECORD, asdict(config), step))
         stop = stack.enter_context(stoppable())
         saved = time.monotonic()
@@ -215,7 +217,7 @@ def train_codec(
             )
             norm = optimizer.step(rate)
             try:
-                bad = guard(step, norm, lambda: [f"{len(pixels)} crops"])
+                bad = guard(step, norm, lambda count=len(pixels): [f"{count} crops"])
             except WorldtubeError:
                 keep()
                 raise

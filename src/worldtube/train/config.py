@@ -52,6 +52,15 @@ class TrainConfig:
     """What the network computes in; masters are float32."""
     device: str = "cpu"
     """Where it computes."""
+    sample_prompts: tuple[str, ...] = (
+        "a large red ball rolls to the right",
+        "a small blue box falls onto the table",
+        "two green cylinders stand side by side",
+        "a large yellow cup stands still",
+        "an orange ball hits a purple cylinder",
+        "a white ball knocks over a cup of water",
+    )
+    """What the sheets of samples show; the seed is the place."""
     sample_every: int = 1000
     """Steps between sheets of samples; 0 for none."""
     sample_steps: int = 16

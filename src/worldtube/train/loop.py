@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from worldtube import models
-from worldtube.data.batches import Batch, Batches
+from worldtube.data import manifest
+from worldtube.data.batches import READY, STAGES, Batch, Batches, ready
 from worldtube.data.catalog import Catalog
 from worldtube.data.latents import CAPTIONS, TRUTH_CHANNELS
 from worldtube.errors import DataError, RequestError, WorldtubeError
@@ -25,7 +26,7 @@ from worldtube.generate import engine
 from worldtube.generate.cost import resident
 from worldtube.generate.tasks import TASKS
 from worldtube.models.local import Card, LocalModel
-from worldtube.train import lora
+from worldtube.train import lora, report
 from worldtube.train.checkpoint import Checkpoints, differences
 from worldtube.train.config import TrainConfig
 from worldtube.train.loss import loss_of
@@ -34,6 +35,7 @@ from worldtube.train.parallel import ALONE, Ranks, Reporter, distribute, joined,
 from worldtube.train.start import repatched
 from worldtube.train.steps import Guard, Progress, record_from, stoppable
 from worldtube.train.student import Distillation
+from worldtube.train.tracking import tracked
 from worldtube.train.validation import Validation
 from worldtube.transformer import Transformer
 from worldtube.video import Size, save_image, sheet
@@ -41,15 +43,7 @@ from worldtube.video import Size, save_image, sheet
 HELD_OUT = 8_000_000
 """The seed of the validation rows."""
 RECORD, SAMPLES, MODEL = "record.jsonl", "samples.jsonl", "model.safetensors"
-
-SAMPLE_PROMPTS = (
-    "a large red ball rolls to the right",
-    "a small blue box falls onto the table",
-    "two green cylinders stand side by side",
-    "a large yellow cup stands still",
-    "an orange ball hits a purple cylinder",
-    "a white ball knocks over a cup of water",
-)
+ADAPTERS = "adapters.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +63,13 @@ class Setup:
     dtype: torch.dtype
     """What the network computes in."""
 
-    def batches(self, config: TrainConfig, data: list[Path]) -> Batches:
-        """Rows of catalogs with latents and words."""
+    def batches(
+        self,
+        config: TrainConfig,
+        data: list[Path],
+        ids: Sequence[Sequence[str]] | None = None,
+    ) -> Batches:
+        """Rows of catalogs with latents and words. ids: of the clips in each; all when None."""
         return Batches(
             data,
             weights=config.weights or None,
@@ -82,6 +81,7 @@ class Setup:
             version=self.version,
             truth=self.model.transformer.config.truth_width > 0,
             mix=config.mix,
+            ids=ids,
         )
 
     def averaged(self, **notes: Any) -> LocalModel:
@@ -109,7 +109,14 @@ def setup(
 ) -> Setup:
     """As before the first step; arguments as for `train`. Raises RequestError for a student without a teacher."""
     network, version = models.load_codec(codec)
-    card = Card(name=name, patch=config.patch, width=config.size, height=config.size)
+    other = None if start is None else models.load(start, dtype=torch.float32)
+    card = replace(  # what a token is, and a second, stays as the weights know it
+        Card(notes={}) if other is None else replace(other.card, notes={}, student_steps=0),
+        name=name,
+        patch=config.patch,
+        width=config.size,
+        height=config.size,
+    )
     area = card.patch**2
     sizes = replace(
         config.model,
@@ -125,8 +132,7 @@ def setup(
         )
     if config.student is not None and ranks.sequence > 1:
         raise RequestError(f"sequence {ranks.sequence} is not accepted for a student; 1 is")
-    if start is not None:
-        other = models.load(start, dtype=torch.float32)
+    if other is not None:
         teacher = other.transformer
         if config.student is not None and other.card.patch != card.patch:
             raise RequestError(
@@ -183,17 +189,21 @@ def train(
     progress: Progress | None = None,
     until: Callable[[], bool] = lambda: False,
     kept: Reporter | None = None,
+    track: Sequence[str] = (),
 ) -> LocalModel:
     """Train, or go on with what is in `out`; leaves `out/model.safetensors` (the averaged weights).
 
     Every process of a run calls this with the same arguments, under python, torchrun or Ray Train. data:
     catalogs with latents and text. codec: a model file whose codec made those latents. start: begin from the
     weights of this model file. validation: catalogs to measure on. until: asked after every step whether to
-    stop early, with a checkpoint written. Ctrl-C does the same. kept: told of every checkpoint. Raises
-    DataError for a folder with a run of another network, WorldtubeError after five bad steps in a row.
+    stop early, with a checkpoint written. Ctrl-C does the same. kept: told of every checkpoint. track: names
+    of `tracking.SINKS`, which get the numbers too. `out/report.html` shows the run so far. Raises DataError
+    for a folder with a run of another network, WorldtubeError after five bad steps in a row.
     """
     with joined(config.parallel, sequence=config.sequence, device=config.device) as ranks:
-        return _train(config, ranks, data, codec, out, start, validation, progress, until, kept)
+        return _train(
+            config, ranks, data, codec, out, start, validation, progress, until, kept, track
+        )
 
 
 def _train(
@@ -207,6 +217,7 @@ def _train(
     progress: Progress | None,
     until: Callable[[], bool],
     kept: Reporter | None,
+    track: Sequence[str],
 ) -> LocalModel:
     checkpoints = Checkpoints(out, ranks=ranks, keep=config.checkpoints)
     made = setup(config, codec=codec, start=start, name=out.name, ranks=ranks)
@@ -223,7 +234,7 @@ def _train(
         optimizer.load_state_dict(state)
         step, bad = facts["step"], facts["bad"]
     model.bank = caption_bank(model, data)
-    batches = made.batches(config, data)
+    batches = made.batches(config, data, frozen(out, data, ranks))
     if ranks.share[1] > config.rows:
         raise RequestError(f"{config.rows} rows cannot be shared by {ranks.share[1]} processes")
     measure = None
@@ -233,8 +244,12 @@ def _train(
     def keep() -> LocalModel:
         """The model's file before the checkpoint, so that a run that is done by its checkpoint has both."""
         averaged = made.averaged(clips_seen=step * config.rows)
+        adapters = optimizer.averaged() if config.lora else None
         if ranks.rank == 0:
             models.save(averaged, out / MODEL)
+            report.write(out)
+            if adapters is not None:
+                lora.save(adapters, out / ADAPTERS, base=str(start or ""))
         checkpoints.save(optimizer.state_dict(), step=step, bad=guard.bad, model=sizes)
         if kept is not None:
             kept(step, numbers)
@@ -244,11 +259,12 @@ def _train(
     began, first_step, tokens, numbers = time.monotonic(), step, 0.0, {}
     saved = began
     with ExitStack() as stack:
-        stack.callback(checkpoints.wait)
+        stack.enter_context(checkpoints)
         stop = stack.enter_context(stoppable())
-        log = sampled = _nowhere
+        log = sampled = tell = _nowhere
         if ranks.rank == 0:
             log = stack.enter_context(record_from(out / RECORD, config, step)).log
+            tell = stack.enter_context(tracked(track, out, asdict(config), step))
             if config.log_samples:
                 sampled = stack.enter_context(record_from(out / SAMPLES, config, step)).log
         while step < config.steps and not ranks.anyone(stop() or until()):
@@ -278,16 +294,12 @@ def _train(
                 measured = measure(made.averaged().transformer)
             if step % config.log_every == 0 or step == config.steps or measured:
                 seconds = time.monotonic() - began
-                log(
-                    step=step,
-                    **numbers,
-                    **measured,
-                    gradient=norm,
-                    rate=rate,
-                    clips_per_second=(step - first_step) * config.rows / seconds,
-                    tokens_per_second=tokens / seconds,
-                    memory_mb=memory(ranks),
-                )
+                line = numbers | measured | {"gradient": norm, "rate": rate}
+                line["clips_per_second"] = (step - first_step) * config.rows / seconds
+                line["tokens_per_second"] = tokens / seconds
+                line["memory_mb"] = memory(ranks)
+                for write in (log, tell):
+                    write(step=step, **line)
             if progress is not None and ranks.rank == 0:
                 progress(step, config.steps, numbers)
             if config.sample_every and step % config.sample_every == 0:
@@ -319,13 +331,30 @@ def suspects(batch: Batch) -> list[str]:
     return [name for name, one in zip(batch.ids, bad, strict=True) if one or not any(bad)]
 
 
+def frozen(out: Path, data: list[Path], ranks: Ranks) -> list[list[str]]:
+    """The clips that the run began with, the same in every process, also when the datasets grew since.
+
+    Raises DataError where they are no longer what they were.
+    """
+    catalogs = [Catalog(folder) for folder in data] if ranks.rank == 0 else []
+    ids = []
+    if catalogs:
+        missing = [f for f, each in zip(data, ready(catalogs), strict=True) if not each]
+        if missing:
+            raise DataError(
+                f"{missing[0]} has no clips with latents and text (run `worldtube cache`)"
+            )
+        ids = [list(each) for each in manifest.of_run(out, catalogs, READY, STAGES).ids]
+    return ranks.first_says(ids)
+
+
 def held_out(config: TrainConfig) -> TrainConfig:
     """The same rows for every run: one seed, whole clips, all with their words."""
     mix = replace(config.mix, drop_words=0.0, splits=0.0, causal=0.0)
     return replace(config, seed=HELD_OUT, weights=(), mix=mix)
 
 
-def caption_bank(model: LocalModel, data: list[Path], count: int = 1024) -> Tensor:
+def caption_bank(model: LocalModel, data: list[Path], count: int = 1024) -> Tensor | None:
     """(K, 512) sentence vectors of training captions of all lengths: what the model is at home with."""
     captions = []
     for folder in data:
@@ -333,7 +362,8 @@ def caption_bank(model: LocalModel, data: list[Path], count: int = 1024) -> Tens
         columns = [f"caption_{length}" for length in CAPTIONS]
         rows = catalog.take(catalog.ids("problem IS NULL")[: count // len(data)], columns)
         captions += [row[columns[i % len(columns)]] for i, row in enumerate(rows)]
-    return model.text.sentence(captions)
+    captions = [caption for caption in captions if caption]
+    return model.text.sentence(captions) if captions else None
 
 
 def sample_sheet(model: LocalModel, path: Path, config: TrainConfig) -> None:
@@ -345,6 +375,6 @@ def sample_sheet(model: LocalModel, path: Path, config: TrainConfig) -> None:
         how = {"steps": student.steps, "shift": student.shift, "guidance": 1.0, "sampler": "euler"}
     requests = [
         TASKS["generate"](prompt, size=size, seed=seed, **how)
-        for seed, prompt in enumerate(SAMPLE_PROMPTS)
+        for seed, prompt in enumerate(config.sample_prompts)
     ]
     save_image(sheet(engine.generate(model, requests), scale=2), path)

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from worldtube.errors import RequestError
+from worldtube.errors import DataError, NotFound, RequestError
 from worldtube.transformer import Transformer
 
 KEYS = (".down", ".up")
@@ -29,8 +30,9 @@ class Adapted(nn.Linear):
         self.down = nn.Parameter(down / math.sqrt(linear.in_features))
         self.up = nn.Parameter(torch.zeros(linear.out_features, rank))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x, torch.addmm(self.weight, self.up, self.down), self.bias)
+    def forward(self, input: Tensor) -> Tensor:
+        weight = torch.addmm(self.weight, self.up, self.down)
+        return nn.functional.linear(input, weight, self.bias)
 
 
 def adapt(transformer: Transformer, rank: int, *, seed: int) -> None:
@@ -58,6 +60,16 @@ def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             layer = name.removesuffix(".up")
             made[f"{layer}.weight"] = made[f"{layer}.weight"] + up @ state[f"{layer}.down"]
     return made
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    """Adapters that `save` wrote; `merged(weights | load(path))` has them in the weights. Raises DataError."""
+    if not path.is_file():
+        raise NotFound(f"no adapters at {path} (accepted: adapters.safetensors of a fine-tuning)")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DataError(f"{path} is not a whole file of adapters ({error})") from error
 
 
 def save(state: Mapping[str, Tensor], path: Path, *, base: str) -> None:

@@ -12,7 +12,7 @@ Three ways, which may be mixed:
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +21,7 @@ from typing import Any, Literal, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed._functional_collectives import all_to_all_single_autograd
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
@@ -33,7 +33,7 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor
 
 from worldtube.errors import RequestError
-from worldtube.transformer import Transformer, attend
+from worldtube.transformer import Block, Transformer, attend
 
 Kind = Literal["none", "ddp", "fsdp"]
 PATIENCE = timedelta(minutes=30)
@@ -98,7 +98,7 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(kind: Kind, *, sequence: int = 1, device: str = "cpu") -> Iterator[Ranks]:
+def joined(kind: Kind, *, sequence: int = 1, device: str = "cpu") -> Generator[Ranks]:
     """The processes that this one was started among, as long as the context lasts.
 
     Raises RequestError where their number does not go with what was asked for.
@@ -124,9 +124,7 @@ def joined(kind: Kind, *, sequence: int = 1, device: str = "cpu") -> Iterator[Ra
         # After a restart torchrun's store still holds the addresses of the processes that died.
         store, rank, world = next(dist.rendezvous("env://", timeout=PATIENCE))
         store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
-        dist.init_process_group(
-            backend, store=store, rank=rank, world_size=world, timeout=PATIENCE
-        )
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
     try:
         mesh = init_device_mesh(
             device.partition(":")[0],
@@ -169,8 +167,9 @@ def share_weights(transformer: Transformer, mesh: DeviceMesh, dtype: torch.dtype
     )
     # What a block reads of the words is asked for before the block is called, so it is a unit of its own.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
-    readers = [block.words for block in transformer.blocks]
-    units = [*transformer.text_blocks, *readers, *transformer.blocks, transformer]
+    blocks = [cast(Block, block) for block in transformer.blocks]
+    readers = [block.words for block in blocks]
+    units: list[nn.Module] = [*transformer.text_blocks, *readers, *blocks, transformer]
     for unit in units:
         fully_shard(unit, mesh=mesh, mp_policy=policy)
     for unit in [*readers, transformer]:
@@ -189,7 +188,7 @@ def share_tokens(transformer: Transformer, mesh: DeviceMesh) -> None:
         )
     exchange = Exchange(mesh)
     transformer.mine = exchange.mine
-    for block in transformer.blocks:
+    for block in cast(Iterable[Block], transformer.blocks):
         block.attention.attend = partial(exchange.attend, shared=True)
         block.words.attend = partial(exchange.attend, shared=False)
 

@@ -6,7 +6,7 @@ Knows nothing of what is trained.
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Guard:
 
 
 @contextmanager
-def stoppable() -> Iterator[Callable[[], bool]]:
+def stoppable() -> Generator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM (of torchrun, Slurm, Kubernetes) no longer break a step in two: the context tells whether
     one came, and raises KeyboardInterrupt at its end. A second Ctrl-C does so at once."""
     if (

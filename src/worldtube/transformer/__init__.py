@@ -5,6 +5,7 @@
 
 from worldtube.transformer.attention import attend
 from worldtube.transformer.network import (
+    Block,
     Past,
     Reading,
     Transformer,
@@ -16,6 +17,7 @@ from worldtube.transformer.network import (
 )
 
 __all__ = [
+    "Block",
     "Past",
     "Reading",
     "Transformer",

@@ -6,7 +6,7 @@ H heads, d = D / H, U distinct noise levels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self, cast
 
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from worldtube.tokens import TRACKS, Layout, Words
 from worldtube.transformer.attention import Run, attend, plan, plan_self
+
+Attend = Callable[[Tensor, Tensor, Tensor, Sequence[Run]], Tensor]
+"""As `attention.attend`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +121,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.q_norm = nn.Parameter(torch.ones(head_width))
         self.k_norm = nn.Parameter(torch.ones(head_width))
-        self.attend = attend  # a hook: where tokens of other processes come in
+        self.attend: Attend = attend  # a hook: where tokens of other processes come in
 
     def forward(
         self,
@@ -150,7 +153,7 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.q_norm = nn.Parameter(torch.ones(head_width))
         self.k_norm = nn.Parameter(torch.ones(head_width))
-        self.attend = attend
+        self.attend: Attend = attend
 
     def read(self, words: Tensor) -> tuple[Tensor, Tensor]:
         """(S, D) -> keys and values (S, H, d)."""
@@ -254,7 +257,9 @@ class Transformer(nn.Module):
         self.final_modulation = nn.Linear(width, 2 * width)
         self.token_out = nn.Linear(width, config.token_width)
         self.truth_out = nn.Linear(width, config.truth_width) if config.truth_width else None
-        self.mine = all_of  # a hook: which tokens of a pack are computed in this process
+        self.mine: Callable[[Tensor], Tensor] = (
+            all_of  # a hook: which tokens of a pack are computed in this process
+        )
         self._initialise()
 
     def _initialise(self) -> None:
