@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -217,7 +218,7 @@ def train_codec(
             )
             norm = optimizer.step(rate)
             try:
-                bad = guard(step, norm, lambda count=len(pixels): [f"{count} crops"])
+                bad = guard(step, norm, partial(list, [f"{len(pixels)} crops"]))
             except WorldtubeError:
                 keep()
                 raise

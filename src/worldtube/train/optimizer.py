@@ -151,7 +151,7 @@ class Muon(torch.optim.Optimizer):
                 self.state[p] = {"momentum": torch.zeros_like(p.detach())}
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # ty: ignore[incompatible-method-override]
         for group in self.param_groups:
             rate, keep = group["lr"], group["momentum"]
             for p in group["params"]:
