@@ -53,19 +53,18 @@ def test_python_blocks_of_the_readme(tmp_path, monkeypatch):
         exec(compile(block, "README.md", "exec"), {})
 
 
-def test_the_guide_to_provenance(tmp_path):
-    """Its commands run in order, end as it says, and print first what it says they print."""
-    page = (ROOT / "docs" / "guides" / "provenance.md").read_text()
+def follow(page, folder, least):
+    """Run the commands of a guide in order; each must end as it says and print first what it says."""
     shell = f'worldtube() {{ "{sys.executable}" -m worldtube "$@"; }}; python() {{ "{sys.executable}" "$@"; }}; '
     seen = 0
     for block in re.findall(r"```(?:console|python)\n(.*?)```", page, re.DOTALL):
         if not block.startswith("$ "):
-            (tmp_path / "block.py").write_text(block)
+            (folder / "block.py").write_text(block)
             block = "$ python block.py"
         for command, printed in re.findall(r"^\$ (.*)\n?((?:^(?!\$ ).+\n)*)", block, re.MULTILINE):
             done = subprocess.run(
                 ["bash", "-c", shell + command],
-                cwd=tmp_path,
+                cwd=folder,
                 capture_output=True,
                 text=True,
                 timeout=300,
@@ -73,8 +72,18 @@ def test_the_guide_to_provenance(tmp_path):
             assert done.returncode == int("exit code 1" in command), done.stderr
             assert not printed or done.stdout.startswith(printed), done.stdout
             seen += 1
-    assert seen >= 7
+    assert seen >= least
+
+
+def test_the_guide_to_provenance(tmp_path):
+    follow((ROOT / "docs" / "guides" / "provenance.md").read_text(), tmp_path, 7)
     assert json.loads((tmp_path / "longer.json").read_text())["verdict"] == "made_here"
+
+
+def test_the_guide_to_training(tmp_path):
+    follow((ROOT / "docs" / "guides" / "training.md").read_text(), tmp_path, 7)
+    assert (tmp_path / "own" / "before.png").is_file() and (tmp_path / "own.mp4").is_file()
+    assert "Validation loss" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_the_weights_ship_and_are_small():

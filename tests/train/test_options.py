@@ -2,26 +2,22 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from states import same, state_of
+from states import state_of
 from test_loop import CONFIG, prepared, run  # noqa: F401 - a fixture
 
 from worldtube.cli import main
-from worldtube.data.batches import draw
-from worldtube.errors import DataError, MissingExtra, NotFound, RequestError, WorldtubeError
+from worldtube.errors import DataError, MissingExtra, NotFound, RequestError
 from worldtube.models import load
 from worldtube.records import read
-from worldtube.train import finetune, lora, report, tracking
+from worldtube.train import lora, report, tracking
 from worldtube.train.checkpoint import Checkpoints
 from worldtube.train.loop import setup
-from worldtube.train.recipes import RECIPES
 
 
 def gradients(prepared, **changes):  # noqa: F811
@@ -188,9 +184,11 @@ def test_tensorboard_hears_every_line(prepared, tmp_path):  # noqa: F811
 def test_services_are_called_alike(tmp_path, monkeypatch, name):
     """A module of its own in place of one that is not installed; without any, the extra is named."""
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingExtra, match=rf"worldtube\[{name}\]"):
-        with tracking.tracked([name], tmp_path, {}, 0):
-            pass
+    with (
+        pytest.raises(MissingExtra, match=rf"worldtube\[{name}\]"),
+        tracking.tracked([name], tmp_path, {}, 0),
+    ):
+        pass
     calls = []
 
     class Module:
@@ -203,6 +201,8 @@ def test_services_are_called_alike(tmp_path, monkeypatch, name):
         log(step=1, loss=0.5)
     assert calls[0]["name"] == "run" and calls[0]["config"] == {"steps": 2}
     assert calls[1:] == [(1, {"loss": 0.5}), "finished"]
-    with pytest.raises(RequestError, match="did you mean 'wandb'"):
-        with tracking.tracked(["wandbb"], tmp_path, {}, 0):
-            pass
+    with (
+        pytest.raises(RequestError, match="did you mean 'wandb'"),
+        tracking.tracked(["wandbb"], tmp_path, {}, 0),
+    ):
+        pass

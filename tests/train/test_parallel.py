@@ -23,14 +23,14 @@ from worldtube.train.parallel import joined
 
 WORKER = Path(__file__).parent / "worker.py"
 SIZES = {"width": 64, "depth": 2, "head_width": 32, "hidden": 128, "text_depth": 1}
-ENOUGH = 240
+ENOUGH = 500
 
 
 def environment(**more):
     return os.environ | {"OMP_NUM_THREADS": "1"} | more
 
 
-def start(what, arguments, *, processes=1, restarts=0):
+def start(what, arguments, *, processes=1, restarts=0, more=None):
     """By python, or by torchrun."""
     program = [
         str(WORKER),
@@ -43,7 +43,7 @@ def start(what, arguments, *, processes=1, restarts=0):
         program = ["-m", "torch.distributed.run", *where, *program]
     return subprocess.run(
         [sys.executable, *program],
-        env=environment(),
+        env=environment(**(more or {})),
         capture_output=True,
         text=True,
         timeout=ENOUGH,
@@ -107,6 +107,7 @@ def equal(a, b):
 
 
 STEPS = 8
+SLOW_PAIRS = (("fsdp", "python"), ("ddp", "fsdp"))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,9 @@ def straight(prepared, tmp_path_factory):  # noqa: F811
     return of
 
 
-@pytest.mark.parametrize("way", ["python", "ddp", "fsdp", "fsdp, sequence"])
+@pytest.mark.parametrize(
+    "way", ["python", "ddp", "fsdp", pytest.param("fsdp, sequence", marks=pytest.mark.slow)]
+)
 def test_killed_and_resumed_is_uninterrupted(prepared, tmp_path, straight, way):  # noqa: F811
     processes, changes = WAYS[way]
     out = tmp_path / "run"
@@ -145,7 +148,23 @@ def test_killed_and_resumed_is_uninterrupted(prepared, tmp_path, straight, way):
     equal(out, straight(way))
 
 
-@pytest.mark.parametrize(("way", "then"), [("fsdp", "python"), ("python", "fsdp"), ("ddp", "fsdp")])
+@pytest.mark.slow
+def test_on_ray_a_killed_worker_is_replaced(prepared, tmp_path, straight):  # noqa: F811
+    pytest.importorskip("ray")
+    out = tmp_path / "run"
+    changes = {"steps": STEPS, "checkpoint_minutes": 0.0, "parallel": "ddp"}
+    path = os.pathsep.join([str(WORKER.parent), os.environ.get("PYTHONPATH", "")])
+    # Ray's workers are nice, so that on a machine with much else to do they would hardly start.
+    more = {"PYTHONPATH": path, "RAY_worker_niceness": "0"}
+    done(start("on_ray", [prepared, out, changes, 2, STEPS // 2], more=more))
+    assert (out / "died").exists()
+    equal(out, straight("ddp"))
+
+
+@pytest.mark.parametrize(
+    ("way", "then"),
+    [("python", "fsdp"), *(pytest.param(*p, marks=pytest.mark.slow) for p in SLOW_PAIRS)],
+)
 def test_another_number_of_processes_goes_on(prepared, tmp_path, straight, way, then):  # noqa: F811
     out = tmp_path / "run"
     for steps, (processes, changes) in ((STEPS // 2, WAYS[way]), (STEPS, WAYS[then])):

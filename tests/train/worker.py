@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,23 +22,40 @@ def config_of(changes):
     return replace(config, **changes)
 
 
-def run(folder, out, changes, die_at=None):
-    """Train; process 1 (or the only one) dies after step `die_at`, once."""
+def die_once(out, die_at, step, numbers):
+    """The last process (or the only one) does, at the first checkpoint from step `die_at` on."""
     died = Path(out) / "died"
+    rank, world = (int(os.environ.get(name, d)) for name, d in (("RANK", 0), ("WORLD_SIZE", 1)))
+    if die_at is not None and step >= die_at and rank == world - 1 and not died.exists():
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    def kept(step, numbers):
-        rank, world = (int(os.environ.get(name, d)) for name, d in (("RANK", 0), ("WORLD_SIZE", 1)))
-        if die_at is not None and step >= die_at and rank == world - 1 and not died.exists():
-            died.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
 
-    train(
-        config_of(changes),
-        data=[Path(folder) / "data"],
-        codec=Path(folder) / "codec.safetensors",
-        out=Path(out),
-        kept=kept,
-    )
+def given(folder, out):
+    folder, out = Path(folder), Path(out)
+    return {"data": [folder / "data"], "codec": folder / "codec.safetensors", "out": out}
+
+
+def run(folder, out, changes, die_at=None):
+    """Train, and maybe die."""
+    train(config_of(changes), **given(folder, out), kept=partial(die_once, out, die_at))
+
+
+def report_or_die(out, die_at, step, numbers):
+    import ray.train
+
+    die_once(out, die_at, step, numbers)
+    ray.train.report({"step": step, **numbers})
+
+
+def on_ray(folder, out, changes, workers, die_at=None):
+    """Train in workers of Ray, of which one may die."""
+    from worker import report_or_die  # by the name that the workers know
+
+    from worldtube.train.on_ray import launch
+
+    kept = partial(report_or_die, out, die_at)
+    launch(config_of(changes), workers=workers, **given(folder, out), kept=kept)
 
 
 def one_step(folder, out, changes):
@@ -72,4 +90,4 @@ def one_step(folder, out, changes):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     what, arguments = sys.argv[1], json.loads(sys.argv[2])
-    {"run": run, "one_step": one_step}[what](*arguments)
+    {"run": run, "one_step": one_step, "on_ray": on_ray}[what](*arguments)

@@ -65,7 +65,12 @@ def train(rest: list[str]) -> int:
     from worldtube.models.local import embedded_path
 
     folder_exists(out)
-    where: dict[str, Any] = {"data": data, "codec": codec or embedded_path(), "out": out, "start": start}
+    where: dict[str, Any] = {
+        "data": data,
+        "codec": codec or embedded_path(),
+        "out": out,
+        "start": start,
+    }
     where |= {"validation": validation or [], "track": track or []}
     if on == "ray":
         from dataclasses import replace
