@@ -3,8 +3,8 @@
 The dataset is made of random numbers in the shapes that clips of two seconds at 64x64 have: latents, words at three
 lengths, truth maps, a file of 32 kB. Reading 32 random clips is measured against the same values as blobs of an SQLite
 table, a row per clip, which is how datasets were kept before; cold after the system was told to forget the files. Then
-the rows that `Batches` packs, per second, against whole training steps of a recipe on such rows, in turn. All times
-are wall times of one thread.
+the rows that `Batches` packs, per second, against whole training steps of a recipe on such rows, in turn. Times are
+wall times on one core; beside those of reading, which a busy machine stretches, stands the CPU time of all threads.
 """
 
 import argparse
@@ -115,15 +115,17 @@ def reading(folder: Path, count: int, batch: int, repeats: int) -> list[dict[str
     rng = np.random.default_rng(1)
     for state in ("cold", "warm"):
         seconds: dict[str, list[float]] = {name: [] for name in arms}
+        cpu: dict[str, list[float]] = {name: [] for name in arms}
         for _ in range(repeats):
             ids = [names[i] for i in rng.choice(count, batch, replace=False)]
             read = {}
             for name, take in arms.items():
                 if state == "cold":
                     forget(folder)
-                began = time.perf_counter()
+                began, worked = time.perf_counter(), time.process_time()
                 read[name] = take(ids)
                 seconds[name].append(time.perf_counter() - began)
+                cpu[name].append(time.process_time() - worked)
             assert all(np.array_equal(a.ravel(), b) for a, b in zip(*read.values(), strict=True)), (
                 "both give the same numbers"
             )
@@ -137,6 +139,7 @@ def reading(folder: Path, count: int, batch: int, repeats: int) -> list[dict[str
                     "clips": batch,
                     "p50_ms": round(1000 * low, 2),
                     "p95_ms": round(1000 * high, 2),
+                    "cpu_ms": round(1000 * statistics.median(cpu[name]), 2),
                 }
             )
     return told

@@ -249,7 +249,8 @@ def loader(record: Record) -> list[str]:
     rows = [
         [
             f"{one['clips']} random clips read, {one['state']}",
-            f"{one['store']}: {one['p50_ms']:.0f} ms, one in twenty over {one['p95_ms']:.0f} ms",
+            f"{one['store']}: {one['p50_ms']:.0f} ms, one in twenty over {one['p95_ms']:.0f} ms; "
+            f"{one['cpu_ms']:.0f} ms of CPU time",
         ]
         for one in record["results"]
         if one["what"] == "take"

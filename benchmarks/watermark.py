@@ -95,6 +95,8 @@ ENCODERS: dict[str, Attack] = {
     "VP9": lambda clip: coded(clip, "webm", crf=24),
 }
 
+WHAT = ("watermark_cost", "watermark_foreign", "watermark")
+
 
 def simulated(count: int) -> Iterator[Clip]:
     """Seeds of validation; every sixth pours."""
@@ -184,6 +186,17 @@ def attacked(sets: dict[str, dict[int, list[Clip]]]) -> list[dict[str, Any]]:
     return results
 
 
+def unmarked(sets: dict[str, dict[int, list[Clip]]]) -> dict[str, list[Clip]]:
+    """Each clip, at the largest size of its kind, by one encoder, which are taken in turn."""
+    return {
+        f"{kind}, {side}x{side}, {encoder}": [encode(clip) for clip in clips[turn :: len(ENCODERS)]]
+        for kind, sizes in sets.items()
+        for turn, (encoder, encode) in enumerate(ENCODERS.items())
+        for side, clips in sizes.items()
+        if side == max(sizes) and len(clips) > turn
+    }
+
+
 def claimed(sets: dict[str, list[Clip]], secrets: int) -> list[dict[str, Any]]:
     """Clips without a mark: how many are claimed with our secret, and in how many trials with others'."""
     others = [f"another secret, number {k:06}, of 32".encode() for k in range(secrets)]
@@ -238,6 +251,7 @@ def main(arguments: list[str] | None = None) -> list[Path]:
     parser.add_argument("--each", type=int, default=6, help="cuts of each film")
     parser.add_argument("--secrets", type=int, default=100, help="other secrets to try")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--what", nargs="+", default=WHAT, choices=WHAT, help="records to make")
     parser.add_argument("--out", type=Path, default=timing.RESULTS, help="folder of the records")
     args = parser.parse_args(arguments)
     whole = list(simulated(args.count))
@@ -250,28 +264,21 @@ def main(arguments: list[str] | None = None) -> list[Path]:
     }
     if args.generated:
         sets["generated"] = {64: generated(args.generated, 64)}
-    unmarked = {
-        f"{kind}, {side}x{side}, {encoder}": [encode(clip) for clip in clips]
-        for kind, sizes in sets.items()
-        for encoder, encode in ENCODERS.items()
-        for side, clips in sizes.items()
-        if side == max(sizes)
-    }
     told = vars(args) | {
         "media": [name for name in dict.fromkeys(name for name, _ in films)],
         "claim": CLAIM,
     }
+    measures = {
+        "watermark_cost": lambda: cost(
+            {side: fit(whole[0], Size(side, side)) for side in args.sizes}, args.repeats
+        ),
+        "watermark_foreign": lambda: claimed(unmarked(sets), args.secrets),
+        "watermark": lambda: attacked(sets),
+    }
     name = f"cpu_{timing.datetime.now(timing.UTC):%Y-%m-%d}.json"
     return [
-        timing.write(what, told, results, args.out / f"{what}_{name}")
-        for what, results in (
-            (
-                "watermark_cost",
-                cost({s: fit(whole[0], Size(s, s)) for s in args.sizes}, args.repeats),
-            ),
-            ("watermark_foreign", claimed(unmarked, args.secrets)),
-            ("watermark", attacked(sets)),
-        )
+        timing.write(what, told, measures[what](), args.out / f"{what}_{name}")
+        for what in args.what
     ]
 
 

@@ -1,7 +1,10 @@
 """The official Node client against the same server: what Python's cannot send, a video by its id, it sends."""
 
-import shutil
+import json
+import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,26 +40,22 @@ console.log(JSON.stringify({ seed: made.seed, task: made.task, edited: edited.ta
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
-    """A folder with the client from npm."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("needs Node: apt install nodejs npm")
+    """A folder with the client from npm, and the environment in which Node, a package of ours, is found."""
+    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     folder = tmp_path_factory.mktemp("node")
     words = ["npm", "install", "--no-audit", "--no-fund", "--silent", "openai@6"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
+    where = {"cwd": folder, "env": os.environ | {"PATH": here}}
+    done = subprocess.run(words, **where, capture_output=True, text=True, timeout=300)
     if done.returncode:
         pytest.skip(f"the client could not be had from npm: {done.stderr[-300:]}")
-    return folder
+    return where
 
 
 def test_create_edit_extend_download(server, node, picture):  # 12
-    (node / "drive.mjs").write_text(SCRIPT)
-    done = subprocess.run(
-        ["node", "drive.mjs", f"{server.url}/v1", str(picture)],
-        cwd=node, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    (node["cwd"] / "drive.mjs").write_text(SCRIPT)
+    words = ["node", "drive.mjs", f"{server.url}/v1", str(picture)]
+    done = subprocess.run(words, **node, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    import json
-
     told = json.loads(done.stdout)
     assert told["bytes"] > 500 and told.pop("bytes") and told.pop("listed") >= 4
     assert told == {

@@ -20,6 +20,8 @@ def test_in_and_out(store, tmp_path):
     store.copy("videos/v/1/video.mp4", "videos/w/in/clip.mp4")
     source.write_bytes(b"two")
     store.put(source, "videos/v/2/video.mp4")
+    store.put(source, "videos/v/1/video.mp4")
+    assert store.path("videos/v/1/video.mp4").read_bytes() == b"two", "as it is now, not as it was"
     assert store.names("videos") == ["v", "w"] and store.names("videos/v") == ["1", "2"]
     store.delete("videos/v")
     store.delete("videos/v")

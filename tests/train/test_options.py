@@ -42,6 +42,7 @@ def test_gradient_checkpointing_changes_nothing(prepared):  # noqa: F811
 
 
 @pytest.mark.compile
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own
 def test_compiled_blocks_give_the_same_gradients(prepared):  # noqa: F811
     plain, fast = gradients(prepared), gradients(prepared, compile=True)
     torch.testing.assert_close(plain[0], fast[0], rtol=1e-5, atol=0)

@@ -55,7 +55,7 @@ def read_task(
         """Args:
         out: file to write; its ending chooses the format (mp4, webm, gif, webp, png)
         strip: also write a PNG of frames side by side
-        model: weight file; the embedded model when not said
+        model: weight file or diffusers folder; the embedded model when not said
         fast: a few steps by the model's student, where it has one
         sign_prompt: the signed credentials hold the prompt too
         json: print one JSON object about the clip

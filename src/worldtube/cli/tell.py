@@ -22,7 +22,7 @@ def evaluate(rest: list[str]) -> int:
 
         Args:
             measure: one of the measures (`worldtube info` lists them)
-            model: weight file; the embedded model when not said
+            model: weight file or diffusers folder; the embedded model when not said
             seeds: A:B, seeds A to B - 1; our own scores use 8,000,000 and up
             prompts: JSON lines of {"prompt": ..., "facts": [...], "event": ...}
             count: clips at most
@@ -54,7 +54,7 @@ def info(rest: list[str]) -> int:
         """What is installed: the model, worlds, tasks, samplers, recipes, measures.
 
         Args:
-            model: weight file; the embedded model when not said
+            model: weight file or diffusers folder; the embedded model when not said
             json: print one JSON object
         """
         return model, json
@@ -65,7 +65,7 @@ def info(rest: list[str]) -> int:
     from worldtube import __version__
     from worldtube.diffusion.samplers import SAMPLERS
     from worldtube.evaluate import MEASURES
-    from worldtube.generate.tasks import TASKS
+    from worldtube.generate.tasks import possible
     from worldtube.models import load
     from worldtube.train.recipes import RECIPES
 
@@ -77,7 +77,7 @@ def info(rest: list[str]) -> int:
             part: sum(p.numel() for p in module.parameters())
             for part, module in (("codec", loaded.codec), ("transformer", loaded.transformer))
         },
-        "tasks": list(TASKS),
+        "tasks": possible(loaded.abilities),
         "samplers": list(SAMPLERS),
         "recipes": list(RECIPES),
         "measures": list(MEASURES),

@@ -151,7 +151,7 @@ def finetune(rest: list[str]) -> int:
     data, out, model, rank, steps, rows, rate, validation, track, threads = parse(
         command, "train finetune", rest
     )
-    from worldtube import models
+    from worldtube.models import local
     from worldtube.train import finetune as tuning
 
     folder_exists(out)
@@ -159,9 +159,7 @@ def finetune(rest: list[str]) -> int:
         import torch
 
         torch.set_num_threads(threads)
-    config = tuning.finetune_config(
-        models.load(model), rank=rank, steps=steps, rows=rows, rate=rate
-    )
+    config = tuning.finetune_config(local.load(model), rank=rank, steps=steps, rows=rows, rate=rate)
     print(
         tuning.finetune(
             data,

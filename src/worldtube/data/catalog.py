@@ -136,6 +136,15 @@ class Catalog:
         """The columns by name: a stage's column with its version, the others with None."""
         return dict.fromkeys(COLUMNS) | self._stages()
 
+    def kinds(self) -> dict[str, str]:
+        """What is in the columns: text, int, float, blob or arrays; a stage's is known from its first value on."""
+        found = dict(COLUMNS)
+        for name in self._stages():
+            table = self._stage(name)
+            if table is not None:
+                found[name] = table.kinds()[name]
+        return found
+
     def set(self, name: str, values: Mapping[str, Value]) -> None:
         """Fill a stage's column for some ids, in one commit: text, bytes, numbers (kept as float) or numpy arrays,
         one kind in a column. A value that is there stays as it is; None is left out."""

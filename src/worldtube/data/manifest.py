@@ -10,12 +10,12 @@ as the ids are given: a run goes on with those that it began with.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from worldtube import video
 from worldtube.data.catalog import Catalog
 from worldtube.errors import DataError
 
@@ -46,12 +46,7 @@ class Manifest:
         """Write `folder/manifest.json`, whole or not at all."""
         path = folder / FILE
         told: dict[str, Any] = {"format": FORMAT, "hash": self.hash} | asdict(self)
-        temporary = path.with_name(f".{FILE}.part")
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(told, file, ensure_ascii=False, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        video.write_whole(path, json.dumps(told, ensure_ascii=False, indent=1).encode())
         return path
 
     @classmethod

@@ -172,6 +172,16 @@ class Table:
         """What was noted with the schema when the table was made."""
         return {k.decode(): v.decode() for k, v in (self.schema.metadata or {}).items()}
 
+    def kinds(self) -> dict[str, str]:
+        """text, int, float, blob or arrays, by column."""
+        import pyarrow as pa
+
+        plain = {pa.string(): "text", pa.int64(): "int", pa.float64(): "float"}
+        return {
+            field.name: "blob" if is_blob(field) else plain.get(field.type, "arrays")
+            for field in self.schema
+        }
+
     def settings(self) -> dict[str, str]:
         """Named texts that may change, unlike rows."""
         with self._lock:

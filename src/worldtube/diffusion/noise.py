@@ -86,6 +86,12 @@ def data_from_v_prediction(x_vp: Tensor, v: Tensor, alpha: Tensor, beta: Tensor)
     return _column(alpha, x_vp) * x_vp - _column(beta, x_vp) * v
 
 
+def velocity_from_v_prediction(x_vp: Tensor, v: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    """Our velocity: noise = alpha * v + beta * x_vp, less data as above. Finite at both ends."""
+    alpha, beta = _column(alpha, x_vp), _column(beta, x_vp)
+    return (beta - alpha) * x_vp + (alpha + beta) * v
+
+
 def logit_normal(
     count: int,
     *,

@@ -51,7 +51,8 @@ def need(
             fine = area * model.stride[0]  # of a latent frame; the first is computed whole too
             frames = piece.grid.frames
             done = fine * (min(frames, model.window) if streamed else frames)
-            decode = max(decode, each.decoded * min(done, max(PIXELS_AT_ONCE, fine)))
+            least = fine * each.together
+            decode = max(decode, each.decoded * min(done, max(PIXELS_AT_ONCE, least)))
             if piece.given is not None and piece.given.tokens is None:
                 encode = max(encode, each.encoded * fine * frames)
         held += 0 if streamed else 6 * area * shapes.num_frames  # in blocks, and joined

@@ -209,8 +209,7 @@ def sample(
 ) -> tuple[list[Plan], list[Tensor]]:
     """As `walk`, all hops: plans and tokens (n, P) of each request."""
     plans, values = [], []
-    for plans, values, _ in walk(model, requests, progress=progress, look=look):  # noqa: B007
-        pass  # the last one counts
+    *_, (plans, values, _) = walk(model, requests, progress=progress, look=look)
     return plans, values
 
 
@@ -276,6 +275,7 @@ class Show:
 
     def __init__(self, model: VideoModel, one: Plan):
         self.model, self.plan = model, one
+        self.together = model.footprint().together
         self.piece, self.frame, self.shown, self.first = 0, 0, 0, 0
         self.decoder: Any = None
 
@@ -289,13 +289,14 @@ class Show:
             if self.decoder is None:
                 self.decoder = self.model.decoder(grid)
             size = self.model.pixels(grid)
-            few = max(1, PIXELS_AT_ONCE // (grid.stride * size.width * size.height))
+            few = max(self.together, PIXELS_AT_ONCE // (grid.stride * size.width * size.height))
             while piece.num_frames and self.frame < stop:
                 last = min(stop, self.frame + few)
                 a, b = self.first + self.frame * each, self.first + last * each
                 frames = self.decoder(values[a:b])[: piece.num_frames - self.shown]
                 self.shown, self.frame = self.shown + len(frames), last
-                yield frames
+                if len(frames):
+                    yield frames
             self.frame = stop
             if stop < grid.frames:
                 return

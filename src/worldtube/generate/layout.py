@@ -4,7 +4,7 @@ Owns how `given`, shots and durations become tokens with a first noise level, an
 together when a clip is longer than a model's window. Knows nothing of networks, samplers or tasks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from worldtube.errors import RequestError
 from worldtube.generate.request import Given, Request
-from worldtube.models.model import VideoModel
+from worldtube.generate.tasks import possible
+from worldtube.models.model import ABILITIES, VideoModel
 from worldtube.tokens import CUT, Grid, Layout, join, select
 from worldtube.video import Size, fit, fit_mask
 
@@ -124,23 +125,63 @@ def outline(model: VideoModel, request: Request) -> Outline:
     for at in placed:
         if at not in begins:
             begins[at] = replace(begins[max(b for b in begins if b < at)], cut=False)
-    pieces, time = [], 0.0
     order = sorted(begins)
-    for begin, end in zip(order, [*order[1:], total], strict=True):
+    shown = [max(0, end - begin) for begin, end in zip(order, [*order[1:], total], strict=True)]
+    # What lies after the end is given.
+    held = [many or placed[begin].clip.num_frames for begin, many in zip(order, shown, strict=True)]
+    coded = [_coded(model, many) for many in held]
+    _check(model, request, coded, [placed.get(begin) for begin in order])
+    pieces, time = [], 0.0
+    for begin, many, frames in zip(order, shown, coded, strict=True):
         here = begins[begin]
         time += CUT * here.cut
-        shown = max(0, end - begin)
-        frames = shown or placed[begin].clip.num_frames  # what lies after the end is given
         pieces.append(
             Stretch(
-                grid=model.grid(size, _coded(model, frames), fps, start=begin / fps + time),
+                grid=model.grid(size, frames, fps, start=begin / fps + time),
                 prompt=here.prompt,
-                num_frames=shown,
+                num_frames=many,
                 cut=here.cut,
                 given=placed.get(begin),
             )
         )
     return Outline(pieces=tuple(pieces), size=size, fps=fps)
+
+
+def needs(
+    model: VideoModel, request: Request, coded: Sequence[int], given: Sequence[Given | None]
+) -> set[str]:
+    """Those of ABILITIES that a request takes. Of each of its pieces: coded frames, and what it begins with."""
+    found = set()
+    for frames, known in zip(coded, given, strict=True):
+        if known is not None and known.mask is not None:
+            found.add("known parts")
+        elif known is not None and _coded(model, known.clip.num_frames) < frames:
+            found.add("known frames")
+    count = sum(1 + (frames - 1) // model.stride[0] for frames in coded)
+    if len(coded) > 1:
+        found.add("pieces")
+    if request.lag and count > 1:
+        found.add("staircase")
+    if request.causal:
+        found.add("causal")
+    if reach(count, model.window, max(0, len(request.shots) - 1)) < count:
+        found.add("long")
+    return found
+
+
+def _check(
+    model: VideoModel, request: Request, coded: Sequence[int], given: Sequence[Given | None]
+) -> None:
+    """Raises RequestError for what the model's weights cannot do."""
+    lacking = needs(model, request, coded, given) - model.abilities
+    if not lacking:
+        return
+    cannot = "; nor can they ".join(text for name, text in ABILITIES.items() if name in lacking)
+    raise RequestError(
+        f"{request.task or 'this request'} is not possible with {model.name} as asked: its weights cannot {cannot} "
+        f"(accepted: {', '.join(possible(model.abilities))}, of at most {1 + (model.window - 1) * model.stride[0]} "
+        f"frames; known ones 1 + a multiple of {model.stride[0]})"
+    )
 
 
 def plan(model: VideoModel, request: Request) -> Plan:

@@ -25,7 +25,8 @@ class Session:
     """`session.generate("a red ball rolls right", seconds=2)`: every entry of TASKS is a method."""
 
     def __init__(self, model: VideoModel, defaults: Mapping[str, Any] | None = None):
-        self.model, self.defaults = model, dict(defaults or {})
+        self.model = model
+        self.defaults = dict(model.defaults if defaults is None else defaults)
 
     def run(self, request: Request, *, progress: engine.Progress | None = None) -> Generated:
         """Carry out one request."""
@@ -86,13 +87,11 @@ class Session:
 def load(
     path: str | Path | None = None, *, device: str | torch.device = "cpu", fast: bool = False
 ) -> Session:
-    """The model in a weight file; without a path, the one that ships inside the package.
+    """The model in a weight file or a diffusers folder; without a path, the one that ships inside the package.
 
     fast: its student, which needs a few steps where the model itself needs 24 with guidance.
     """
-    model = models.load(path, device=device, fast=fast)
-    few = {"steps": model.card.student_steps, "guidance": 1.0, "shift": 3.0, "sampler": "euler"}
-    return Session(model, few if fast else None)
+    return Session(models.load(path, device=device, fast=fast))
 
 
 @lru_cache(maxsize=1)

@@ -254,6 +254,22 @@ TASKS: dict[str, Callable[..., Request]] = {
 }
 """name -> function that makes the request."""
 
+NEEDS: dict[str, frozenset[str]] = {
+    "animate": frozenset({"known frames"}),
+    "extend": frozenset({"known frames"}),
+    "loop": frozenset({"known frames", "pieces"}),
+    "connect": frozenset({"known frames", "pieces"}),
+    "paint": frozenset({"known parts"}),
+    "storyboard": frozenset({"pieces"}),
+}
+"""name -> the least that weights must be able to do for it (`models.model.ABILITIES`); nothing where not listed."""
+
+
+def possible(abilities: frozenset[str]) -> list[str]:
+    """The tasks that weights can do, at least in one way."""
+    return [name for name in TASKS if NEEDS.get(name, frozenset()) <= abilities]
+
+
 OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "size": (
         Size | None,

@@ -1,14 +1,22 @@
-"""Models: what knows weights. One protocol, the networks of our own behind it, load and save."""
+"""Models: what knows weights. One protocol, the networks of our own behind it and those of others, load and save."""
 
+from pathlib import Path
+
+import torch
+
+from worldtube.models import diffusers, local
+from worldtube.models.diffusers import DiffusersModel
 from worldtube.models.gaussian import GaussianModel
-from worldtube.models.local import LocalModel, load, load_codec, save, save_codec
-from worldtube.models.model import VideoModel
+from worldtube.models.local import LocalModel, load_codec, save, save_codec
+from worldtube.models.model import ABILITIES, VideoModel
 
-MODELS = {"local": LocalModel, "gaussian": GaussianModel}
-"""Kinds of model by the name that their saved configuration carries."""
+MODELS = {"local": LocalModel, "gaussian": GaussianModel, "diffusers": DiffusersModel}
+"""Kinds of model by name."""
 
 __all__ = [
+    "ABILITIES",
     "MODELS",
+    "DiffusersModel",
     "GaussianModel",
     "LocalModel",
     "VideoModel",
@@ -17,3 +25,18 @@ __all__ = [
     "save",
     "save_codec",
 ]
+
+
+def load(
+    path: Path | str | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.bfloat16,
+    fast: bool = False,
+) -> LocalModel | DiffusersModel:
+    """The model in a safetensors file of ours or in a folder of a diffusers pipeline; without a path, the one that
+    ships inside the package. Arguments as for `local.load`.
+    """
+    if path is not None and Path(path).is_dir():
+        return diffusers.load(path, device=device, dtype=dtype, fast=fast)
+    return local.load(path, device=device, dtype=dtype, fast=fast)

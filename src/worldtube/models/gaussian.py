@@ -5,15 +5,17 @@ can be compared with the exact conditional mean and covariance. It is the engine
 bench for new samplers. One token per latent frame and picture cell; frames are uint8 around mid grey.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from worldtube.errors import RequestError
-from worldtube.models.model import Footprint
+from worldtube.models.model import ABILITIES, Footprint
 from worldtube.tokens import Grid, Layout, Words, behind
 from worldtube.tokens import layout as layout_of
 from worldtube.video import Clip, Size
@@ -46,6 +48,8 @@ class GaussianModel:
     fps = 4.0
     size = Size(1, 1)
     stride = (1, 1)
+    abilities = frozenset(ABILITIES)
+    defaults: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self, *, token_width: int = 3, tau: float = 1.0, radius: float = 0.5, window: int = 1000

@@ -22,7 +22,7 @@ from torch import Tensor
 from worldtube.codec import CODECS, CodecConfig, VideoCodec
 from worldtube.codec.autoencoder import FINE, FRAMES
 from worldtube.errors import DataError, NotFound, RequestError, unknown
-from worldtube.models.model import Footprint
+from worldtube.models.model import ABILITIES, Footprint
 from worldtube.text.encoder import FAMILIAR, TextEncoder
 from worldtube.tokens import Grid, Layout, Words, patchify, unpatchify
 from worldtube.tokens import layout as layout_of
@@ -65,6 +65,8 @@ class Card:
 class LocalModel:
     """A `VideoModel` from a codec, a frozen text encoder and a `Transformer`."""
 
+    abilities = frozenset(ABILITIES)
+
     def __init__(
         self,
         card: Card,
@@ -79,6 +81,7 @@ class LocalModel:
         self.token_width = transformer.config.token_width
         frames, side, _ = codec.stride
         self.stride = (frames, side * card.patch)
+        self.defaults: Mapping[str, Any] = {}
         channels = codec.channels
         self._scale = torch.tensor(card.latent_scale or (1.0,) * channels).view(-1, 1, 1, 1)
         self._shift = torch.tensor(card.latent_shift or (0.0,) * channels).view(-1, 1, 1, 1)
@@ -341,4 +344,8 @@ def load(
     codec.decoder.to(
         dtype
     )  # in bf16 half the time for 0.002 dB; what the encoder makes stays exact
-    return LocalModel(card, codec.to(device), transformer.to(device), dtype, tensors.get("bank"))
+    model = LocalModel(card, codec.to(device), transformer.to(device), dtype, tensors.get("bank"))
+    if fast:
+        steps = {"steps": card.student_steps, "sampler": "euler"}
+        model.defaults = steps | {"guidance": 1.0, "shift": 3.0}
+    return model

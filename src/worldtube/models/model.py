@@ -3,7 +3,7 @@
 Owns the seam. Knows nothing of requests, tasks or HTTP.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,6 +12,18 @@ from torch import Tensor
 
 from worldtube.tokens import Grid, Layout, Words
 from worldtube.video import Clip, Size
+
+ABILITIES: dict[str, str] = {
+    "known frames": "see frames that are known before those that they make",
+    "known parts": "keep a part of a picture and make the rest",
+    "pieces": "see frames that are known after those that they make, cuts between shots, or a number of known"
+    " frames that their codec does not hold",
+    "staircase": "make later frames after earlier ones (lag)",
+    "causal": "hide later frames (causal)",
+    "long": "make a clip in hops; it must not be longer than they see at once",
+}
+"""What weights may be able to do beyond making or remaking a whole clip from words: name -> "its weights cannot ...".
+What a request needs of these follows from its tokens (`generate.layout`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +40,8 @@ class Footprint:
     """Per pixel that is decoded at once."""
     encoded: float
     """Per pixel of a given clip."""
+    together: int = 1
+    """Latent frames that the codec can decode at once at least; more than a clip has: all of them."""
 
 
 @runtime_checkable
@@ -45,6 +59,10 @@ class VideoModel(Protocol):
     """Pixel frames per latent frame after the first, and pixels per token side."""
     window: int
     """Latent frames of a shot that are seen at once; a longer clip is made in hops."""
+    abilities: frozenset[str]
+    """Those of ABILITIES that the weights have."""
+    defaults: Mapping[str, Any]
+    """Options of a request that suit the weights better than its own defaults."""
 
     def grid(self, size: Size, num_frames: int, fps: float, *, start: float = 0.0) -> Grid:
         """The lattice for a clip. Raises RequestError when the size does not fit the stride."""

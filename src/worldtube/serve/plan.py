@@ -28,6 +28,8 @@ class Facts:
     size: Size
     stride: tuple[int, int]
     render_pixels: int
+    tasks: tuple[str, ...] | None = None
+    """That its weights can do; None: all."""
 
     @staticmethod
     def of(name: str, told: Mapping[str, Any]) -> "Facts":
@@ -38,6 +40,7 @@ class Facts:
             size=Size.parse(told["size"]),
             stride=(told["stride"][0], told["stride"][1]),
             render_pixels=told["render_pixels"],
+            tasks=tuple(told["tasks"]) if "tasks" in told else None,
         )
 
     def frames(self, seconds: float, fps: float) -> int:
@@ -172,6 +175,10 @@ def _row(
     spec: dict[str, Any],
     warnings: list[str],
 ) -> Row:
+    if facts.tasks is not None and task not in facts.tasks:
+        raise RequestError(
+            f"{task} is not possible with {facts.name}; its weights can do {', '.join(facts.tasks)}"
+        )
     options = {
         "steps": body.num_inference_steps,
         "guidance": body.guidance_scale,

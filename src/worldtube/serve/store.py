@@ -4,6 +4,7 @@ A folder, or whatever fsspec opens (`s3://...`). Everything of one video lies un
 """
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -114,10 +115,15 @@ class Bucket:
         self.fs.put_file(str(path), self._at(key))
 
     def path(self, key: str) -> Path:
-        path = self.cache / key
-        if not self.fs.exists(self._at(key)):
-            shutil.rmtree(path.parent, ignore_errors=True)
-            raise NotFound(f"no file {key}")
+        folder, _, name = key.rpartition("/")
+        try:
+            version = self.fs.ukey(
+                self._at(key)
+            )  # of the content: a preview is put again and again
+        except FileNotFoundError as error:
+            shutil.rmtree(self.cache / folder, ignore_errors=True)
+            raise NotFound(f"no file {key}") from error
+        path = self.cache / folder / re.sub(r"\W", "", version) / name
         if not path.is_file():
             with _beside(path) as part:
                 self.fs.get_file(self._at(key), part.name)

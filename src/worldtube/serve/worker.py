@@ -23,7 +23,7 @@ import torch
 
 from worldtube import provenance, video
 from worldtube.errors import DataError, Refused, RequestError, WorldtubeError
-from worldtube.generate import engine
+from worldtube.generate import engine, tasks
 from worldtube.generate.layout import Plan, plan
 from worldtube.generate.request import Request
 from worldtube.generate.session import Session, load
@@ -84,6 +84,7 @@ def facts(session: Session, *, default: bool, render_pixels: int | None) -> dict
         "size": str(model.size),
         "stride": list(model.stride),
         "render_pixels": render_pixels or 4 * model.size.width * model.size.height,
+        "tasks": tasks.possible(model.abilities),
     }
 
 

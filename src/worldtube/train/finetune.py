@@ -69,7 +69,7 @@ def finetune(
     a progress bar from a name. more: for `loop.train`. Raises DataError for datasets without captions.
     """
     start = model or embedded_path()
-    network = models.load(start)
+    network = models.local.load(start)
     config = config or finetune_config(network)
     if not data:
         raise RequestError("no dataset was named (accepted: --data DATASET ...)")

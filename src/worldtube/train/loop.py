@@ -109,7 +109,7 @@ def setup(
 ) -> Setup:
     """As before the first step; arguments as for `train`. Raises RequestError for a student without a teacher."""
     network, version = models.load_codec(codec)
-    other = None if start is None else models.load(start, dtype=torch.float32)
+    other = None if start is None else models.local.load(start, dtype=torch.float32)
     card = replace(  # what a token is, and a second, stays as the weights know it
         Card(notes={}) if other is None else replace(other.card, notes={}, student_steps=0),
         name=name,

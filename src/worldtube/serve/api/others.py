@@ -20,7 +20,7 @@ from worldtube.serve.schema import Check
 router = APIRouter()
 
 
-TOLD = ("default", "fps", "size", "stride", "render_pixels")
+TOLD = ("default", "fps", "size", "stride", "render_pixels", "tasks")
 """Facts of a model that are told with it; ours, and not of its aliases."""
 
 

@@ -1,0 +1,136 @@
+"""Datasets for other people's programs: WebDataset shards, and a folder that Hugging Face's `datasets` reads.
+
+Owns the two layouts. Clips go out as the bytes that they are kept in, with their facts, captions and scores; latents
+and other arrays stay here. An export is there whole or not at all: it is made under another name, and one that was
+interrupted begins anew. The same clips make the same bytes.
+"""
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from worldtube.data.catalog import Catalog
+from worldtube.errors import DataError, RequestError, unknown
+
+GROUP = 16
+"""Clips in memory at a time."""
+Progress = Callable[[int, int], None]
+Sample = tuple[str, bytes, dict[str, Any]]
+"""(name of its files, mp4, facts)"""
+
+
+def export(
+    catalog: Catalog,
+    ids: Sequence[str],
+    *,
+    to: str,
+    out: str | Path,
+    caption: str = "caption_medium",
+    shard_mb: int = 500,
+    progress: Progress | None = None,
+) -> int:
+    """Write these clips to the new folder `out` in a layout of LAYOUTS; returns how many.
+
+    caption: the column whose text is the sample's. shard_mb: a shard is closed when it is as large. Clips without
+    a video are left out. Raises RequestError for a folder that is there, DataError when the disk is full.
+    """
+    out = Path(out)
+    if to not in LAYOUTS:
+        raise unknown("layout", to, LAYOUTS)
+    if shard_mb < 1:
+        raise RequestError(f"shard_mb {shard_mb} is not accepted; 1 or more is")
+    if catalog.kinds().get(caption) != "text":
+        texts = [name for name, kind in catalog.kinds().items() if kind == "text"]
+        raise RequestError(f"no column {caption!r} with text (accepted: {', '.join(texts)})")
+    if out.exists():
+        raise RequestError(f"{out} is there already (accepted: a new folder)")
+    if not out.absolute().parent.is_dir():
+        raise RequestError(f"no folder {out.parent} to make {out.name} in")
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of one that was killed
+    try:
+        part.mkdir()
+        count = LAYOUTS[to](part, _samples(catalog, ids, progress), caption, shard_mb * 1_000_000)
+        os.replace(part, out)
+    except OSError as error:
+        raise DataError(f"{out} cannot be written, and nothing of it is there: {error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return count
+
+
+def _samples(catalog: Catalog, ids: Sequence[str], progress: Progress | None) -> Iterator[Sample]:
+    kinds = catalog.kinds()
+    facts = [name for name, kind in kinds.items() if kind not in ("blob", "arrays")]
+    for start in range(0, len(ids), GROUP):
+        for row in catalog.take(ids[start : start + GROUP], [*facts, "video"]):
+            mp4 = row.pop("video")
+            if mp4 is not None:
+                # A dot would end the name for WebDataset, and a colon is no part of one on Windows.
+                yield row["id"].replace(":", "_").replace(".", "_"), mp4, row
+        if progress is not None:
+            progress(min(start + GROUP, len(ids)), len(ids))
+
+
+def webdataset(folder: Path, samples: Iterator[Sample], caption: str, most: int) -> int:
+    """`000000.tar`, ... with NAME.mp4, NAME.json (facts, captions, scores, truth) and NAME.txt for each clip."""
+    count = shards = 0
+    sample = next(samples, None)
+    while sample is not None:
+        with open(folder / f"{shards:06d}.tar", "wb") as file:
+            with tarfile.open(fileobj=file, mode="w") as tar:
+                while sample is not None and file.tell() < most:
+                    _add(tar, sample, caption)
+                    sample, count = next(samples, None), count + 1
+            file.flush()
+            os.fsync(file.fileno())
+        shards += 1
+    return count
+
+
+def _add(tar: tarfile.TarFile, sample: Sample, caption: str) -> None:
+    name, mp4, facts = sample
+    told = {key: value for key, value in facts.items() if value is not None}
+    parts = {
+        "mp4": mp4,
+        "json": json.dumps(told, ensure_ascii=False).encode(),
+        "txt": (facts[caption] or "").encode(),
+    }
+    for ending, data in parts.items():
+        entry = tarfile.TarInfo(f"{name}.{ending}")
+        entry.size = len(data)
+        tar.addfile(entry, io.BytesIO(data))
+
+
+def huggingface(folder: Path, samples: Iterator[Sample], caption: str, most: int) -> int:
+    """`metadata.jsonl` beside `videos/`: `datasets.load_dataset("videofolder", data_dir=...)` gives a column `video`,
+    one `text` and the facts, `truth` as JSON."""
+    count = 0
+    (folder / "videos").mkdir()
+    with open(folder / "metadata.jsonl", "w", encoding="utf-8") as lines:
+        for name, mp4, facts in samples:
+            path = folder / "videos" / f"{name}.mp4"
+            with open(path, "wb") as file:
+                file.write(mp4)
+                file.flush()
+                os.fsync(file.fileno())
+            if facts["truth"] is not None:  # worlds tell different things; a column has one kind
+                facts["truth"] = json.dumps(facts["truth"], ensure_ascii=False)
+            told = {"file_name": f"videos/{path.name}", "text": facts[caption] or "", **facts}
+            lines.write(json.dumps(told, ensure_ascii=False) + "\n")
+            count += 1
+        lines.flush()
+        os.fsync(lines.fileno())
+    return count
+
+
+LAYOUTS: dict[str, Callable[[Path, Iterator[Sample], str, int], int]] = {
+    "webdataset": webdataset,
+    "huggingface": huggingface,
+}
+"""name -> function of (folder, samples, caption column, bytes of a shard) that returns how many it wrote."""
