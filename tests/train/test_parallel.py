@@ -7,8 +7,10 @@ number it draws the same samples and its loss is the same to 1e-3.
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,32 @@ def test_another_number_of_processes_goes_on(prepared, tmp_path, straight, way, 
     whole = tmp_path / "whole"
     done(start("run", [prepared, whole, {"decay": 0.0, "steps": STEPS}]))
     assert losses(out) == pytest.approx(losses(whole), rel=1e-3)
+
+
+def test_a_bad_sample_of_another_process_is_skipped_by_all(prepared, tmp_path):  # noqa: F811
+    out = tmp_path / "run"
+    made = start("poisoned", [prepared, out, {"steps": 4, "parallel": "ddp"}], processes=2)
+    done(made)
+    assert f"nothing learned from {(out / 'bad').read_text()}\n" in made.stderr
+    assert state_of(out)["updates"] == 3 and Checkpoints(out).facts()["step"] == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_keeps_the_step_at_hand(prepared, tmp_path, number):  # noqa: F811
+    out = tmp_path / "run"
+    given = json.dumps([str(prepared), str(out), {"steps": 100_000}])
+    running = subprocess.Popen(
+        [sys.executable, WORKER, "run", given], env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + ENOUGH
+    while time.monotonic() < deadline and running.poll() is None:
+        if (out / "samples.jsonl").exists() and len(samples(out)) > 3:
+            running.send_signal(number)
+            break
+        time.sleep(0.05)
+    _, told = running.communicate(timeout=ENOUGH)
+    assert running.returncode != 0 and "KeyboardInterrupt" in told
+    assert Checkpoints(out).facts()["step"] == len(samples(out)) > 3
 
 
 def test_what_cannot_be_shared_is_said(monkeypatch):

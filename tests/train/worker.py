@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from worldtube.data.batches import Batches
 from worldtube.train.config import TrainConfig
 from worldtube.train.loop import setup, train
 from worldtube.train.parallel import joined, whole
@@ -39,6 +40,21 @@ def given(folder, out):
 def run(folder, out, changes, die_at=None):
     """Train, and maybe die."""
     train(config_of(changes), **given(folder, out), kept=partial(die_once, out, die_at))
+
+
+def poisoned(folder, out, changes):
+    """Train, where one row of the second process is not finite in step 2."""
+    honest = Batches.batch
+
+    def batch(self, step, share):
+        made = honest(self, step, share)
+        if step == 2 and share[0] == 1:
+            made.tokens[: made.layout.bounds[1]] = float("nan")
+            Path(out, "bad").write_text(made.ids[0])
+        return made
+
+    Batches.batch = batch
+    run(folder, out, changes)
 
 
 def report_or_die(out, die_at, step, numbers):
@@ -90,4 +106,4 @@ def one_step(folder, out, changes):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     what, arguments = sys.argv[1], json.loads(sys.argv[2])
-    {"run": run, "one_step": one_step, "on_ray": on_ray}[what](*arguments)
+    {"run": run, "one_step": one_step, "on_ray": on_ray, "poisoned": poisoned}[what](*arguments)

@@ -256,8 +256,8 @@ def _train(
         return averaged
 
     guard = Guard(bad)
-    began, first_step, tokens, numbers = time.monotonic(), step, 0.0, {}
-    saved = began
+    tokens, told, numbers = 0.0, step, {}
+    since = saved = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(checkpoints)
         stop = stack.enter_context(stoppable())
@@ -293,13 +293,14 @@ def _train(
             if measure is not None and (step % config.validate_every == 0 or step == config.steps):
                 measured = measure(made.averaged().transformer)
             if step % config.log_every == 0 or step == config.steps or measured:
-                seconds = time.monotonic() - began
+                seconds = time.monotonic() - since
                 line = numbers | measured | {"gradient": norm, "rate": rate}
-                line["clips_per_second"] = (step - first_step) * config.rows / seconds
+                line["clips_per_second"] = (step - told) * config.rows / seconds
                 line["tokens_per_second"] = tokens / seconds
                 line["memory_mb"] = memory(ranks)
                 for write in (log, tell):
                     write(step=step, **line)
+                tokens, told, since = 0.0, step, time.monotonic()
             if progress is not None and ranks.rank == 0:
                 progress(step, config.steps, numbers)
             if config.sample_every and step % config.sample_every == 0:

@@ -56,6 +56,8 @@ def loss_of(
     numbers = dict(zip(names, means.tolist(), strict=False))
     there = dict(zip(names, totals.tolist(), strict=True))
     numbers = {name: mean for name, mean in numbers.items() if there[name]}
+    if not numbers.get("loss_truth", 1.0):  # nobody knows what these clips show
+        del numbers["loss_truth"]
     return loss, numbers | {"tokens": float(totals[-1])}
 
 

@@ -36,16 +36,16 @@ CHARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 """Title, what it needs to be drawn (anything when empty), and its lines."""
 COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#b83280", "#718096")
 POINTS = 240
-WIDTH, HEIGHT, LEFT, BOTTOM = 560, 240, 56, 26
+WIDTH, HEIGHT, LEFT, BOTTOM = 560, 240, 64, 26
 MOST_SHEETS = 24
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 520px), 1fr)); gap: 1.5rem; }
-figure { margin: 0; } figcaption { font-weight: 600; } svg { width: 100%; height: auto; }
+main > figure { margin: 0; min-width: 0; } figcaption { font-weight: 600; } svg { width: 100%; height: auto; }
 svg text { font-size: 11px; fill: currentColor; } .grid { stroke: var(--line); }
-.key { font-size: 13px; margin-right: 1em; white-space: nowrap; }
+.key { font-size: 13px; margin-right: 1em; display: inline-block; }
 img { max-width: 100%; image-rendering: pixelated; } pre { overflow: auto; font-size: 12px; }
 table { border-collapse: collapse; } td { padding: 0 1em 0 0; vertical-align: top; }
 """
@@ -116,6 +116,11 @@ def thinned(points: Sequence[tuple[float, float]], most: int = POINTS) -> list[t
     return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]
 
 
+def number(value: float) -> str:
+    """As a person writes it."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
+
+
 def chart(title: str, rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     """Lines over steps, as a figure; the latest values stand in the key."""
     lines = {}
@@ -139,7 +144,7 @@ def chart(title: str, rows: Sequence[dict[str, Any]], names: Sequence[str]) -> s
         drawn.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 8}" y1="{at:.1f}" y2="{at:.1f}"/>'
         )
-        drawn.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{y:.3g}</text>')
+        drawn.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{number(y)}</text>')
     for x, anchor in ((first, "start"), (last, "end")):
         at = LEFT + (x - first) * across
         drawn.append(f'<text x="{at:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">step {x}</text>')
@@ -156,7 +161,7 @@ def chart(title: str, rows: Sequence[dict[str, Any]], names: Sequence[str]) -> s
             x, y = points.split(",")
             drawn.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>')
         keys.append(
-            f'<span class="key"><span style="color:{colour}">&#9644;</span> {name} {line[-1][1]:.4g}</span>'
+            f'<span class="key"><span style="color:{colour}">&#9644;</span> {name} {number(line[-1][1])}</span> '
         )
     said = f"{title}: {', '.join(lines)} over {len(rows)} lines of the record"
     return (
