@@ -190,16 +190,16 @@ def test_a_bad_sample_of_another_process_is_skipped_by_all(prepared, tmp_path): 
 def test_a_run_that_is_asked_to_stop_keeps_the_step_at_hand(prepared, tmp_path, number):  # noqa: F811
     out = tmp_path / "run"
     given = json.dumps([str(prepared), str(out), {"steps": 100_000}])
-    running = subprocess.Popen(
+    log, deadline = out / "samples.jsonl", time.monotonic() + ENOUGH
+    with subprocess.Popen(
         [sys.executable, WORKER, "run", given], env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + ENOUGH
-    while time.monotonic() < deadline and running.poll() is None:
-        if (out / "samples.jsonl").exists() and len(samples(out)) > 3:
-            running.send_signal(number)
-            break
-        time.sleep(0.05)
-    _, told = running.communicate(timeout=ENOUGH)
+    ) as running:
+        while time.monotonic() < deadline and running.poll() is None:
+            if log.exists() and log.read_text().count("\n") > 4:
+                break
+            time.sleep(0.05)
+        running.send_signal(number)
+        _, told = running.communicate(timeout=ENOUGH)
     assert running.returncode != 0 and "KeyboardInterrupt" in told
     assert Checkpoints(out).facts()["step"] == len(samples(out)) > 3
 

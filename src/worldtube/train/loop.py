@@ -281,7 +281,7 @@ def _train(
             norm = optimizer.step(rate)
             tokens += numbers.pop("tokens")
             try:
-                guard(step, norm, partial(ranks.gathered, suspects(batch)))
+                guard(step, norm, partial(suspects, batch, ranks))
             except WorldtubeError:
                 keep()
                 raise
@@ -325,11 +325,12 @@ def memory(ranks: Ranks) -> float:
     return resident()[1] / 1e6
 
 
-def suspects(batch: Batch) -> list[str]:
-    """The rows of a batch that are not finite themselves, or else all of them."""
+def suspects(batch: Batch, ranks: Ranks) -> list[str]:
+    """The rows of all processes' batches that are not finite themselves, or else all of them."""
     bounds = zip(batch.layout.bounds[:-1], batch.layout.bounds[1:], strict=True)
     bad = [not bool(batch.tokens[a:b].isfinite().all()) for a, b in bounds]
-    return [name for name, one in zip(batch.ids, bad, strict=True) if one or not any(bad)]
+    rows = ranks.gathered(list(zip(batch.ids, bad, strict=True)))
+    return [name for name, one in rows if one] or [name for name, _ in rows]
 
 
 def frozen(out: Path, data: list[Path], ranks: Ranks) -> list[list[str]]:
