@@ -107,6 +107,12 @@ def test_the_guide_to_films(tmp_path):
     assert (tmp_path / "page.html").read_text().count("<video") == 8
 
 
+def test_the_guide_to_training(tmp_path):
+    assert follow("training.md", tmp_path) >= 7
+    assert (tmp_path / "own" / "before.png").is_file() and (tmp_path / "own.mp4").is_file()
+    assert "Validation loss" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_the_weights_ship_and_are_small():
     weights = list(embedded_path().parent.glob("*.safetensors"))
     assert embedded_path() in weights

@@ -17,7 +17,7 @@ from worldtube.cli.make import MAKE
 from worldtube.cli.plan import plan
 from worldtube.cli.serve import keys, serve, worker
 from worldtube.cli.tell import evaluate, info
-from worldtube.cli.train import train
+from worldtube.cli.train import report, train
 from worldtube.cli.verify import verify
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
@@ -35,7 +35,11 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
         caption,
     ),
     "cache": ("latents and words of recorded clips, once", cache),
-    "train": ("train the transformer (tiny, laptop, gpu), the codec or the reader", train),
+    "train": (
+        "train the transformer, fine-tune it on your clips, train the codec or the reader",
+        train,
+    ),
+    "report": ("a training run as one page: losses, samples, speed", report),
     "evaluate": ("measure a model on held-out seeds and prompts", evaluate),
     "info": ("the model, worlds, tasks, samplers, recipes, measures", info),
 }
