@@ -17,6 +17,8 @@ def train(rest: list[str]) -> int:
         return 0
     if rest and rest[0] == "reader":
         return reader(rest[1:])
+    if rest and rest[0] == "ladder":
+        return ladder(rest[1:])
     from worldtube.train.recipes import RECIPES
 
     if not rest or rest[0].startswith("-"):
@@ -24,6 +26,7 @@ def train(rest: list[str]) -> int:
             "usage: worldtube train RECIPE --data CATALOG [CATALOG ...] --codec MODEL --out DIR [--steps N ...]\n"
         )
         print("\n".join(f"  {name:<8}{line}" for name, (line, _) in RECIPES.items()))
+        print("  ladder  many small runs, the scaling law that they follow, and how far it holds")
         print("  codec   the video compression network (its own loop)")
         print(
             "  reader  the network that `evaluate` reads clips with (its own loop, in one sitting)\n"
@@ -31,7 +34,7 @@ def train(rest: list[str]) -> int:
         print("worldtube train RECIPE --help lists every setting. A run goes on where it stopped.")
         return 0
     if rest[0] not in RECIPES:
-        raise unknown("recipe", rest[0], [*RECIPES, "codec", "reader"])
+        raise unknown("recipe", rest[0], [*RECIPES, "codec", "reader", "ladder"])
     import tyro
 
     from worldtube.train.loop import TrainConfig
@@ -107,4 +110,53 @@ def reader(rest: list[str]) -> int:
     with Bar("training reader") as bar:
         train_file(data, out, config=config, seeds=chosen, progress=bar)
     print(out)
+    return 0
+
+
+def ladder(rest: list[str]) -> int:
+    """`train ladder`: the arguments after it."""
+    from worldtube.errors import unknown
+    from worldtube.records import read
+    from worldtube.train.ladder import LADDERS, climb
+
+    def command(
+        *,
+        out: Path,
+        size: str = "laptop",
+        data: list[Path] | None = None,
+        validation: Path | None = None,
+        codec: Path | None = None,
+        processes: int | None = None,
+    ) -> Any:
+        """Runs of several budgets and sizes, and the law L(N, D) of their loss; goes on where it stopped.
+
+        Args:
+            out: folder of the ladder: runs, record.jsonl, ladder.png, compute.png
+            size: how large a ladder (tiny, ci, laptop)
+            data: folders of catalogs with latents and words; clips are recorded when not said
+            validation: folder of a catalog to measure on; recorded when not said
+            codec: model file whose codec made the latents; the embedded model when not said
+            processes: runs at a time; all cores when not said
+        """
+        return out, size, data, validation, codec, processes
+
+    out, size, data, validation, codec, processes = parse(command, "train ladder", rest)
+    if size not in LADDERS:
+        raise unknown("ladder", size, LADDERS)
+    folder_exists(out)
+    with Bar(f"ladder {size}") as bar:
+        record = climb(
+            LADDERS[size][1],
+            out=out,
+            data=data,
+            validation=validation,
+            codec=codec,
+            processes=processes,
+            progress=bar,
+        )
+    held = read(record)[1][-1]["held_out"]
+    print(
+        f"{record}: loss {held['loss']:.4f} at {held['budget']:.3g} FLOPs, foretold {held['predicted']:.4f} "
+        f"({held['error']:+.1%})"
+    )
     return 0
