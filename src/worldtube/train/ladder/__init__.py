@@ -30,7 +30,8 @@ from worldtube.video import Size
 RECORD = "record.jsonl"
 HEAD = 24
 """Width of an attention head; a network has a block for each of them."""
-LEAST_STEPS = 10
+LEAST_STEPS = 20
+"""Of a run; sizes for which a budget allows fewer are left out of it."""
 FACTOR = 2.0
 """Between learning rates that are tried."""
 COMPUTE = (1, 4, 32)
@@ -71,14 +72,14 @@ LADDERS: dict[str, tuple[str, LadderConfig]] = {
     "tiny": (
         "three budgets of seconds each, for the test of the tool itself",
         LadderConfig(
-            budgets=(2e9, 6e9, 1.8e10), widths=(24, 48), rows=4, clips=12, held_out_clips=4,
+            budgets=(8e8, 2.6e9, 8.6e9), widths=(24, 48), rows=2, clips=8, held_out_clips=4,
             size=16, num_frames=5, patch=1,
         ),
     ),
     "ci": (
-        "four budgets of clips of one second at 32x32; ten minutes on two cores",
+        "four budgets of clips of one second at 32x32; minutes on two cores",
         LadderConfig(
-            budgets=(3e10, 9e10, 2.7e11, 8.1e11), widths=(24, 48, 72, 96), rows=8, clips=1500, size=32,
+            budgets=(1.5e10, 4.5e10, 1.35e11, 4.05e11), widths=(24, 48, 72, 96), rows=8, clips=800, size=32,
             num_frames=13, patch=1,
         ),
     ),
@@ -158,11 +159,6 @@ class Scene:
         """As many steps as the budget allows. Raises RequestError where those are too few to learn anything."""
         sizes, rows = self.sizes(trial.width), self.config.rows
         steps = self.steps(trial.flops, trial.width)
-        if steps < LEAST_STEPS:
-            raise RequestError(
-                f"a budget of {trial.flops:.3g} FLOPs is {steps} steps at width {trial.width} "
-                f"(accepted: {LEAST_STEPS} or more)"
-            )
         return TrainConfig(
             model=sizes,
             size=self.config.size,
@@ -185,6 +181,16 @@ class Scene:
         """That a budget allows."""
         clip = flops(self.sizes(width), self.tokens, self.words)
         return round(budget / (self.config.rows * clip))
+
+    def widths(self, budget: float, least: int = 1) -> list[int]:
+        """The sizes that a budget is enough for. Raises RequestError for fewer than `least`."""
+        fitting = [w for w in self.config.widths if self.steps(budget, w) >= LEAST_STEPS]
+        if len(fitting) < least:
+            raise RequestError(
+                f"a budget of {budget:.3g} FLOPs is enough for {len(fitting)} of the widths "
+                f"{', '.join(map(str, self.config.widths))} (accepted: {LEAST_STEPS} steps at {least} or more)"
+            )
+        return fitting
 
     def sizes(self, width: int) -> TransformerConfig:
         sizes = network(self.config, width)
@@ -257,7 +263,7 @@ class Ladder:
 
     def tuned(self, budget: float, middle: dict[int, float]) -> list[dict[str, Any]]:
         """The best run of each width at a budget; where it is at the edge of the rates tried, another is."""
-        widths = self.scene.config.widths
+        widths = self.scene.widths(budget)
 
         def trial(width: int, rate: float) -> Trial:
             return Trial(flops=budget, width=width, rate=float(f"{rate:.4g}"))
@@ -304,11 +310,8 @@ def climb(
     picture.require()
     out.mkdir(parents=True, exist_ok=True)
     scene = prepared(config, out, data, validation, codec or embedded_path(), processes)
-    for budget, width in (
-        (config.budgets[0], max(config.widths)),
-        (config.budgets[-1] / COMPUTE[-1], min(config.widths)),
-    ):
-        scene.run_config(Trial(flops=budget, width=width, rate=config.rate))
+    for budget, least in ((config.budgets[0], 2), (config.budgets[-1] / COMPUTE[-1], 1)):
+        scene.widths(budget, least)
     path = out / RECORD
     told = asdict(config) | {
         "data": [one.name for one in scene.data],
@@ -332,10 +335,11 @@ def climb(
         points: list[dict[str, Any]] = []
         for budget in fit:
             tuned = ladder.tuned(budget, middle)
-            middle = {row["width"]: row["rate"] for row in tuned}
+            middle |= {row["width"]: row["rate"] for row in tuned}
             points += tuned
         unseen = ladder.make(
-            Trial(flops=held_out, width=width, rate=middle[width]) for width in config.widths
+            Trial(flops=held_out, width=width, rate=middle[width])
+            for width in scene.widths(held_out)
         )
         law = fitted(points, seed=config.seed)
         of_compute = ladder.make(_compute(scene, law, middle))
@@ -358,8 +362,7 @@ def _compute(scene: Scene, law: Law, rates: dict[int, float]) -> list[Trial]:
             clips = budget / flops(sizes, scene.tokens, scene.words)
             return law(block_weights(sizes), clips * scene.tokens)
 
-        widths = [w for w in config.widths if scene.steps(budget, w) >= LEAST_STEPS]
-        width = min(widths, key=loss)
+        width = min(scene.widths(budget), key=loss)
         trials.append(Trial(flops=float(f"{budget:.4g}"), width=width, rate=rates[width]))
     return trials
 

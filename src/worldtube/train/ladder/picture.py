@@ -59,7 +59,7 @@ def plot(record: Path, path: Path) -> Path:
         own = [row for row in runs if row["budget"] == budget]
         best = [
             min((row for row in own if row["width"] == width), key=lambda row: row["loss"])
-            for width in header["config"]["widths"]
+            for width in sorted({row["width"] for row in own})
         ]
         held = budget == budgets[-1]
         name = f"{budget:.2g} FLOPs" + (", held out" if held else "")
