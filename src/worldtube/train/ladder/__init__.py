@@ -10,6 +10,7 @@ run with rates chosen before and is not fitted: it says how far the law reaches.
 """
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -202,6 +203,7 @@ def carry_out(trial: Trial, *, scene: Scene) -> dict[str, Any]:
     from worldtube import models
     from worldtube.train.ladder.validation import Validation
 
+    began = time.process_time()
     made = scene.run_config(trial)
     folder = scene.out / "runs" / trial.name
     train(made, data=list(scene.data), codec=scene.codec, out=folder)
@@ -220,6 +222,7 @@ def carry_out(trial: Trial, *, scene: Scene) -> dict[str, Any]:
         "epochs": samples / scene.clips,
         "loss": sum(bins) / len(bins),
         "bins": bins,
+        "cpu_seconds": round(time.process_time() - began, 2),
     }
 
 
