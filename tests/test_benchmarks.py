@@ -25,6 +25,7 @@ def at_home(monkeypatch):
         "codec_decode",
         "generate_time",
         "minute",
+        "ladder",
         "cached_rollout",
         "plan",
         "serve",
@@ -309,3 +310,17 @@ def test_watermark_records_fill_their_tables(tmp_path):
     )
     filled = table.filled(page, tmp_path)
     assert "| H.264 again, CRF 28 | **100 %**" in filled and "| all | 5 | **0** |" in filled
+
+
+def test_ladder_records_fill_their_table(tmp_path):
+    import ladder
+    import table
+
+    words = ["--size", "tiny", "--runs", str(tmp_path / "runs"), "--processes", "1"]
+    (tmp_path / "pictures").mkdir()
+    words += ["--pictures", str(tmp_path / "pictures")]
+    record = check(ladder.main([*words, "--out", str(tmp_path / "r.json")]))
+    assert [one["budget"] for one in record["results"]] == record["config"]["budgets"]
+    assert (tmp_path / "pictures" / "ladder-tiny.png").exists()
+    text = "\n".join(table.ladder(record))
+    assert f"found {record['config']['held_out']['loss']:.4f}" in text

@@ -95,6 +95,11 @@ def test_the_guide_to_models(tmp_path):
     assert (tmp_path / "box.mp4").exists()
 
 
+def test_the_guide_to_scaling(tmp_path):
+    assert follow("scaling.md", tmp_path) == 1
+    assert (tmp_path / "ladder" / "compute.png").exists()
+
+
 def test_the_weights_ship_and_are_small():
     weights = list(embedded_path().parent.glob("*.safetensors"))
     assert embedded_path() in weights

@@ -142,8 +142,9 @@ def test_a_killed_ladder_goes_on(climbed):
     assert [row["budget"] for row in last["compute"]] == pytest.approx(
         [TINY.budgets[-1] * k / 32 for k in (1, 4, 32)], rel=1e-3
     )
-    assert Image.open(out / "ladder.png").size[0] > 800
-    assert Image.open(out / "compute.png").size[1] > 100
+    for name, least in (("ladder", 800), ("compute", 100)):
+        with Image.open(out / f"{name}.png") as picture:
+            assert picture.size[0] > least
 
 
 def test_a_run_is_the_same_again(climbed, tmp_path):

@@ -13,6 +13,8 @@ from worldtube.errors import MissingExtra
 
 HUBER = 1e-3
 """Where a residual of the logarithm begins to count as an outlier."""
+SCALE = 1e6
+"""Of the cost, so that the optimizer does not take its small numbers for none."""
 DRAWS = 100
 """Of the bootstrap."""
 
@@ -76,9 +78,14 @@ def optimum(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return told
 
 
-def _loss(values: np.ndarray, N: np.ndarray, D: np.ndarray) -> np.ndarray:
+def _terms(values: np.ndarray, N: np.ndarray, D: np.ndarray) -> np.ndarray:
+    """(3, n) logarithms of E, A / N^a and B / D^b."""
     e, log_a, log_b, a, b = values
-    return np.exp(e) + np.exp(log_a - a * np.log(N)) + np.exp(log_b - b * np.log(D))
+    return np.stack([np.full(len(N), e), log_a - a * np.log(N), log_b - b * np.log(D)])
+
+
+def _loss(values: np.ndarray, N: np.ndarray, D: np.ndarray) -> np.ndarray:
+    return np.exp(_terms(values, N, D)).sum(0)
 
 
 def fitted(rows: Sequence[Mapping[str, Any]], *, seed: int = 0) -> Law:
@@ -88,53 +95,44 @@ def fitted(rows: Sequence[Mapping[str, Any]], *, seed: int = 0) -> Law:
     except ImportError as error:
         raise MissingExtra("fitting a law", "eval") from error
     N, D, loss = (np.array([row[name] for row in rows], float) for name in ("N", "D", "loss"))
-    bounds = [
-        (np.log(loss.min()) - 7, np.log(loss.min())),
-        (-10, 30),
-        (-10, 30),
-        (0.02, 2),
-        (0.02, 2),
-    ]
+    floor = np.log(loss.min())
+    bounds = [(floor - 7, floor), (-10, 30), (-10, 30), (0.02, 2), (0.02, 2)]
 
-    def cost(values: np.ndarray, weights: np.ndarray) -> float:
-        apart = np.abs(np.log(_loss(values, N, D)) - np.log(loss))
-        each = np.where(apart < HUBER, apart**2 / 2, HUBER * (apart - HUBER / 2))
-        return float(1e6 * (weights * each).sum())
+    def cost(values: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
+        """Huber loss and its gradient."""
+        terms = np.exp(_terms(values, N, D))
+        apart = np.log(terms.sum(0)) - np.log(loss)
+        each = np.where(np.abs(apart) < HUBER, apart**2 / 2, HUBER * (np.abs(apart) - HUBER / 2))
+        slope = weights * np.clip(apart, -HUBER, HUBER) * terms / terms.sum(0)  # (3, n)
+        _, of_a, of_b = slope
+        paces = [-(of_a * np.log(N)).sum(), -(of_b * np.log(D)).sum()]
+        gradient = np.array([*slope.sum(1), *paces])
+        return SCALE * float((weights * each).sum()), SCALE * gradient
 
     def least(weights: np.ndarray, starts: Sequence[np.ndarray]) -> np.ndarray:
-        found = [
-            minimize(cost, start, args=(weights,), method="L-BFGS-B", bounds=bounds)
-            for start in starts
-        ]
-        found += [
-            minimize(cost, one.x, args=(weights,), method="Nelder-Mead", bounds=bounds)
-            for one in found[:1]
-        ]
+        how = {"method": "L-BFGS-B", "bounds": bounds, "options": {"maxiter": 2000}}
+        found = [minimize(cost, start, args=(weights,), jac=True, **how) for start in starts]
         return min(found, key=lambda one: one.fun).x
 
-    # The three terms share the loss in some way, and each of the two that fall does so at some pace.
-    starts = []
-    for floor in (0.3, 0.6, 0.9):
-        for a in (0.1, 0.3, 0.6):
-            for b in (0.1, 0.3, 0.6):
-                rest = np.log(loss.mean() * (1 - floor) / 2)
-                starts.append(
-                    np.array(
-                        [
-                            np.log(loss.min() * floor),
-                            rest + a * np.log(N).mean(),
-                            rest + b * np.log(D).mean(),
-                            a,
-                            b,
-                        ]
-                    )
-                )
-    ones = np.ones(len(loss))
-    starts.sort(key=lambda start: cost(start, ones))
-    best = least(ones, starts)
+    # E has some share of the loss, the two terms that fall have the rest, and each falls at some pace.
+    starts = [
+        np.array(
+            [
+                np.log(loss.min() * share),
+                np.log(loss.mean() * (1 - share) / 2) + a * np.log(N).mean(),
+                np.log(loss.mean() * (1 - share) / 2) + b * np.log(D).mean(),
+                a,
+                b,
+            ]
+        )
+        for share in (0.3, 0.6, 0.9)
+        for a in (0.1, 0.3, 0.6)
+        for b in (0.1, 0.3, 0.6)
+    ]
+    best = least(np.ones(len(loss)), starts)
     rng = np.random.default_rng(seed)
     draws = []
     for _ in range(DRAWS):
-        weights = np.bincount(rng.integers(len(loss), size=len(loss)), minlength=len(loss))
-        draws.append(tuple(float(v) for v in least(weights.astype(float), [best, starts[0]])))
+        drawn = np.bincount(rng.integers(len(loss), size=len(loss)), minlength=len(loss))
+        draws.append(tuple(float(v) for v in least(drawn.astype(float), [best, *starts[::13]])))
     return Law(values=tuple(float(v) for v in best), draws=tuple(draws))
