@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +12,9 @@ from worldtube.errors import MissingExtra
 from worldtube.generate import engine
 from worldtube.generate.tasks import TASKS
 from worldtube.records import read
+from worldtube.train.ladder.law import Law
+from worldtube.train.ladder.trial import Scene, Trial
 from worldtube.video import Size, save_image, sheet
-
-if TYPE_CHECKING:
-    from worldtube.train.ladder import Scene
 
 PROMPTS = (
     "a large red ball rolls to the right",
@@ -40,8 +39,6 @@ def plot(record: Path, path: Path) -> Path:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-
-    from worldtube.train.ladder.law import Law
 
     header, rows = read(record)
     last = rows[-1]
@@ -96,13 +93,13 @@ def plot(record: Path, path: Path) -> Path:
     return path
 
 
-def compute(scene: "Scene", rows: Sequence[dict[str, Any]], path: Path) -> Path:
-    """Sheets of the models of 1, 4 and 32 times one budget, one above the other."""
-    from worldtube.train.ladder import COMPUTE, Trial
-
+def compute(
+    scene: Scene, multiples: Sequence[int], rows: Sequence[dict[str, Any]], path: Path
+) -> Path:
+    """Sheets of the models of multiples of one budget, one above the other."""
     size = Size(scene.config.size, scene.config.size)
     clips = []
-    for times, row in zip(COMPUTE, rows, strict=True):
+    for times, row in zip(multiples, rows, strict=True):
         trial = Trial(flops=row["budget"], width=row["width"], rate=row["rate"])
         model = models.load(scene.out / "runs" / trial.name / "model.safetensors")
         for seed, prompt in enumerate(PROMPTS):

@@ -5,7 +5,6 @@ differ, so nothing here is drawn anew. Knows nothing of training.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,9 +13,7 @@ from worldtube.data.latents import unpack_latents, unpack_text
 from worldtube.diffusion import noise as noising
 from worldtube.models.local import LocalModel
 from worldtube.tokens import Grid, Words, pack
-
-if TYPE_CHECKING:
-    from worldtube.train.ladder import LadderConfig
+from worldtube.train.ladder.config import LadderConfig
 
 AT_ONCE = 24
 """Clips in a row."""
@@ -25,7 +22,7 @@ AT_ONCE = 24
 class Validation:
     """Some clips as tokens, with their words."""
 
-    def __init__(self, folder: Path, config: "LadderConfig", model: LocalModel):
+    def __init__(self, folder: Path, config: LadderConfig, model: LocalModel):
         with Catalog(folder) as catalog:
             ids = catalog.ids("latents IS NOT NULL AND text_medium IS NOT NULL")
             columns = ["latents", "text_medium", "fps"]
