@@ -331,6 +331,38 @@ def training(record: Record) -> list[str]:
     return table([*head, "packed to padded", "compiled to eager"], rows)
 
 
+def ladder(record: Record) -> list[str]:
+    """A row for each budget; the law and what it foretold in the last ones."""
+    config, held = record["config"], record["config"]["held_out"]
+    rows = [
+        [
+            f"{one['budget']:.3g}",
+            f"{one['sizes']}, {one['runs']} runs",
+            f"{one['width']} wide, N {one['N']:,}",
+            "at the edge" if one["optimum"] is None else f"{one['optimum']:,.0f}",
+            f"{one['rate']:.2g}",
+            f"{one['steps']:,}, {one['epochs']:.1f}",
+            f"{one['loss']:.4f}",
+        ]
+        for one in record["results"]
+    ]
+    law = config["law"]
+    between = {name: " to ".join(f"{v:.2g}" for v in law[name]["interval"]) for name in law}
+    told = ", ".join(
+        f"{name} {law[name]['value']:.3g} ({between[name]})" for name in ("E", "a", "b", "exponent")
+    )
+    low, high = held["interval"]
+    head = ["FLOPs of a run", "sizes tried", "best", "best N by parabola", "its rate"]
+    return [
+        *table([*head, "its steps, epochs", "loss"], rows),
+        "",
+        f"The last budget was held out: **foretold {held['predicted']:.4f} ({low:.4f} to {high:.4f}), "
+        f"found {held['loss']:.4f}: {held['error']:+.1%}**. The law: {told}; largest residual "
+        f"{config['residual']:.1%}. {config['training_clips']} clips, {config['runs']} runs, "
+        f"{config['cpu_seconds']:.0f} CPU seconds.",
+    ]
+
+
 TABLES: dict[str, Callable[[Record], list[str]]] = {
     "packing": packing,
     "cached_rollout": cached_rollout,
@@ -349,6 +381,8 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "wording": wording,
     "loader": loader,
     "training": training,
+    "ladder_ci": ladder,
+    "ladder_laptop": ladder,
 }
 
 

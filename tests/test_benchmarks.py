@@ -26,6 +26,7 @@ def at_home(monkeypatch):
         "codec_decode",
         "generate_time",
         "minute",
+        "ladder",
         "cached_rollout",
         "plan",
         "serve",
@@ -371,3 +372,17 @@ def test_rewriting_is_recorded_for_all_prompts_and_those_changed(tmp_path):
     assert [one["clips"] for one in record["results"][::2]] == [2, 2]
     lines = table.rewriting(record)
     assert len(lines) == 6 and "as they are" in lines[2] and "%" in lines[2]
+
+
+def test_ladder_records_fill_their_table(tmp_path):
+    import ladder
+    import table
+
+    words = ["--size", "tiny", "--runs", str(tmp_path / "runs"), "--processes", "1"]
+    (tmp_path / "pictures").mkdir()
+    words += ["--pictures", str(tmp_path / "pictures")]
+    record = check(ladder.main([*words, "--out", str(tmp_path / "r.json")]))
+    assert [one["budget"] for one in record["results"]] == record["config"]["budgets"]
+    assert (tmp_path / "pictures" / "ladder-tiny.png").exists()
+    text = "\n".join(table.ladder(record))
+    assert f"found {record['config']['held_out']['loss']:.4f}" in text

@@ -113,6 +113,11 @@ def test_the_guide_to_training(tmp_path):
     assert "Validation loss" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_the_guide_to_scaling(tmp_path):
+    assert follow("scaling.md", tmp_path) == 1
+    assert (tmp_path / "ladder" / "compute.png").exists()
+
+
 def test_the_weights_ship_and_are_small():
     weights = list(embedded_path().parent.glob("*.safetensors"))
     assert embedded_path() in weights

@@ -197,19 +197,9 @@ class TextEncoder:
             out.append(states.clone())  # an ordinary tensor, usable in training
         return out
 
-    @torch.inference_mode()
     def sentence(self, texts: Sequence[str]) -> Tensor:
         """The encoder's own sentence embeddings, unit length, (len(texts), 512)."""
-        w = _load()
-        d0, p1, d1, d2, p3, d3 = w.head
-        rows = []
-        for text in texts:
-            ids = self.tokens(text) or [1, 0, 2]
-            features = self.features(ids)
-            mean = (features.sum(0) @ w.pool[0] + len(ids) * w.pool[1]) / len(ids) ** 0.5
-            y = (mean @ p1 + (mean @ d0).relu() @ d1).relu()
-            z = (y @ p3 + (y @ d2).relu() @ d3).tanh()
-            rows.append(z / z.norm())
+        rows = [_sentence(text, self.max_tokens) for text in texts]
         return torch.stack(rows) if rows else torch.zeros(0, EMBEDDING)
 
     def familiarity(self, text: str, bank: Tensor) -> float:
@@ -223,3 +213,16 @@ class TextEncoder:
             raise DataError(f"a bank of shape {shape} has no captions, accepted: (K, {EMBEDDING})")
         near = self.sentence([text])[0] @ bank.to(torch.float32).T
         return near.topk(min(NEIGHBOURS, len(near))).values.mean().item()
+
+
+@lru_cache(maxsize=4096)
+@torch.inference_mode()
+def _sentence(text: str, max_tokens: int) -> Tensor:
+    """(512,); kept, because many short runs ask for those of the same captions."""
+    encoder, w = TextEncoder(max_tokens=max_tokens), _load()
+    d0, p1, d1, d2, p3, d3 = w.head
+    ids = encoder.tokens(text) or [1, 0, 2]
+    mean = (encoder.features(ids).sum(0) @ w.pool[0] + len(ids) * w.pool[1]) / len(ids) ** 0.5
+    y = (mean @ p1 + (mean @ d0).relu() @ d1).relu()
+    z = (y @ p3 + (y @ d2).relu() @ d3).tanh()
+    return z / z.norm()

@@ -1,0 +1,187 @@
+"""One run of a ladder: its training configuration, its making, its measurement; and the clips that all runs share.
+
+Knows nothing of which runs there are or of laws.
+"""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worldtube.data.batches import Mix
+from worldtube.data.catalog import Catalog
+from worldtube.data.ingest import record_world
+from worldtube.data.latents import cache_latents, cache_text, unpack_latents, unpack_text
+from worldtube.errors import DataError, RequestError
+from worldtube.models import local
+from worldtube.text.encoder import TextEncoder
+from worldtube.train.ladder.config import LadderConfig, block_weights, flops, network
+from worldtube.train.ladder.validation import Validation
+from worldtube.train.loop import TrainConfig, train
+from worldtube.transformer import TransformerConfig
+from worldtube.video import Size
+
+LEAST_STEPS = 20
+"""Of a run; sizes for which a budget allows fewer are left out of it."""
+TRAIN_SEEDS, VALIDATION_SEEDS = range(7_000_000, 8_000_000), range(8_000_000, 9_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A run that is to be made."""
+
+    flops: float
+    width: int
+    rate: float
+
+    @property
+    def name(self) -> str:
+        return f"c{self.flops:.3g}-w{self.width}-r{self.rate:.3g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Where a ladder is: what all its runs share."""
+
+    config: LadderConfig
+    out: Path
+    data: tuple[Path, ...]
+    validation: Path
+    codec: Path
+    tokens: float
+    """Of a clip."""
+    words: float
+    """Of a caption."""
+    clips: int
+    """To train on."""
+    token_width: int
+
+    def run_config(self, trial: Trial) -> TrainConfig:
+        """As many steps as the budget allows. Raises RequestError where those are too few to learn anything."""
+        sizes, rows = self.sizes(trial.width), self.config.rows
+        steps = self.steps(trial.flops, trial.width)
+        return TrainConfig(
+            model=sizes,
+            size=self.config.size,
+            patch=self.config.patch,
+            rows=rows,
+            steps=steps,
+            rate=trial.rate,
+            warmup=math.ceil(0.05 * steps),
+            decay=0.2,
+            ema_steps=max(2.0, 0.05 * steps),
+            mix=Mix(images=0.0),
+            truth_weight=0.0,
+            seed=self.config.seed,
+            dtype=self.config.dtype,
+            sample_every=0,
+            log_every=max(1, steps // 20),
+        )
+
+    def steps(self, budget: float, width: int) -> int:
+        """That a budget allows."""
+        clip = flops(self.sizes(width), self.tokens, self.words)
+        return round(budget / (self.config.rows * clip))
+
+    def widths(self, budget: float, least: int = 1) -> list[int]:
+        """The sizes that a budget is enough for. Raises RequestError for fewer than `least`."""
+        fitting = [w for w in self.config.widths if self.steps(budget, w) >= LEAST_STEPS]
+        if len(fitting) < least:
+            raise RequestError(
+                f"a budget of {budget:.3g} FLOPs is enough for {len(fitting)} of the widths "
+                f"{', '.join(map(str, self.config.widths))} (accepted: {LEAST_STEPS} steps at {least} or more)"
+            )
+        return fitting
+
+    def sizes(self, width: int) -> TransformerConfig:
+        sizes = network(self.config, width)
+        return TransformerConfig(**asdict(sizes) | {"token_width": self.token_width})
+
+
+def carry_out(trial: Trial, *, scene: Scene) -> dict[str, Any]:
+    """Make a run, or what is left of it, and measure it: its row in the record."""
+    began = time.process_time()
+    made = scene.run_config(trial)
+    folder = scene.out / "runs" / trial.name
+    train(made, data=list(scene.data), codec=scene.codec, out=folder)
+    model = local.load(folder / "model.safetensors", dtype=torch.float32)
+    bins = Validation(scene.validation, scene.config, model)(model)
+    samples = made.steps * made.rows
+    return {
+        "budget": trial.flops,
+        "width": trial.width,
+        "depth": made.model.depth,
+        "rate": trial.rate,
+        "steps": made.steps,
+        "N": block_weights(made.model),
+        "weights": sum(p.numel() for p in model.transformer.parameters()),
+        "D": samples * scene.tokens,
+        "epochs": samples / scene.clips,
+        "loss": sum(bins) / len(bins),
+        "bins": bins,
+        "cpu_seconds": round(time.process_time() - began, 2),
+    }
+
+
+def prepared(
+    config: LadderConfig,
+    out: Path,
+    data: list[Path] | None,
+    validation: Path | None,
+    codec: Path,
+    processes: int | None,
+) -> Scene:
+    """The catalogs of a ladder, recorded and cached where they are not there, and what is counted in them."""
+    trained = data or [out / "data" / "training"]
+    watched = validation or out / "data" / "validation"
+    if data is None:
+        _recorded(config, trained[0], TRAIN_SEEDS[: config.clips], codec, processes)
+    if validation is None:
+        _recorded(config, watched, VALIDATION_SEEDS[: config.held_out_clips], codec, processes)
+    clips = 0
+    for folder in trained:
+        with Catalog(folder) as catalog:
+            ready = catalog.ids("latents IS NOT NULL AND text_medium IS NOT NULL")
+            clips += len(ready)
+            some = catalog.take(ready[:64], ["latents", "text_short", "text_medium", "text_long"])
+    if not clips:
+        raise DataError(f"{trained} have no clips with latents and words (run `worldtube cache`)")
+    channels, t, h, w = unpack_latents(some[0]["latents"]).shape
+    words = [
+        len(unpack_text(row[f"text_{length}"]))
+        for row in some
+        for length in ("short", "medium", "long")
+    ]
+    return Scene(
+        config=config,
+        out=out,
+        data=tuple(trained),
+        validation=watched,
+        codec=codec,
+        tokens=t * h * w / config.patch**2,
+        words=round(sum(words) / len(words), 1),
+        clips=clips,
+        token_width=channels * config.patch**2,
+    )
+
+
+def _recorded(
+    config: LadderConfig, folder: Path, seeds: range, codec: Path, processes: int | None
+) -> None:
+    size = Size(config.size, config.size)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    record_world(
+        "tabletop",
+        seeds=seeds,
+        size=size,
+        out=folder,
+        num_frames=config.num_frames,
+        processes=processes,
+    )
+    made, version = local.load_codec(codec)
+    with Catalog(folder, mode="a") as catalog:
+        cache_latents(catalog, made, version=version)
+        cache_text(catalog, TextEncoder())

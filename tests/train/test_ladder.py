@@ -1,0 +1,213 @@
+"""The ladder: its law on made-up runs whose law is known, its FLOPs against a counter, a killed one, its face."""
+
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+
+from worldtube import models
+from worldtube.cli import main
+from worldtube.errors import DataError, RequestError
+from worldtube.models.local import embedded_path
+from worldtube.records import read
+from worldtube.tokens import Grid, Words, layout
+from worldtube.train.ladder import (
+    LADDERS,
+    Trial,
+    block_weights,
+    carry_out,
+    climb,
+    flops,
+    judged,
+    network,
+    prepared,
+)
+from worldtube.train.ladder.law import fitted, optimum
+from worldtube.train.ladder.validation import Validation
+from worldtube.transformer import Transformer, TransformerConfig
+
+pytest.importorskip("scipy")
+TINY = LADDERS["tiny"][1]
+
+
+def runs(
+    budgets=(1e9, 3e9, 9e9), sizes=(1e4, 3e4, 9e4, 2.7e5), noise=0.0, true=(0.4, 20, 0.3, 300, 0.4)
+):
+    """Runs of 6 N D FLOPs whose law is known."""
+    E, A, a, B, b = true
+    rng, rows = np.random.default_rng(0), []
+    for budget in budgets:
+        for N in sizes:
+            D = budget / (6 * N)
+            loss = (E + A * N**-a + B * D**-b) * math.exp(noise * rng.standard_normal())
+            rows.append({"budget": budget, "width": N, "N": N, "D": D, "loss": loss})
+    return rows
+
+
+def test_a_law_is_found_again():
+    rows = runs()
+    law = fitted(rows)
+    assert max(abs(law(row["N"], row["D"]) / row["loss"] - 1) for row in rows) < 2e-3
+    told = law.told()
+    assert told["a"]["value"] == pytest.approx(0.3, abs=0.05)
+    assert told["b"]["value"] == pytest.approx(0.4, abs=0.05)
+    assert told["exponent"]["value"] == pytest.approx(0.4 / 0.7, abs=0.05)
+    for row in runs(budgets=(2.7e10, 2.43e11)):
+        assert law(row["N"], row["D"]) == pytest.approx(row["loss"], rel=0.02)
+
+
+def test_one_outlier_does_not_bend_it_and_noise_widens_the_intervals():
+    rows = runs(noise=0.003)
+    rows[5]["loss"] *= 1.3
+    law, unseen = fitted(rows), runs(budgets=(2.7e10,))
+    told = judged(law, rows, unseen)
+    assert abs(told["held_out"]["error"]) < 0.03
+    assert told["held_out"]["error"] == pytest.approx(
+        told["held_out"]["predicted"] / min(row["loss"] for row in unseen) - 1
+    )
+    low, high = told["held_out"]["interval"]
+    exact = fitted(runs()).interval(unseen)
+    assert low < told["held_out"]["predicted"] < high and high - low > 2 * (exact[1] - exact[0])
+
+
+def test_the_best_size_of_a_budget():
+    rows = runs(budgets=(9e9,), sizes=tuple(np.geomspace(1e3, 1e6, 13)))
+    fine = np.geomspace(1e3, 1e6, 10_001)
+    loss = 0.4 + 20 * fine**-0.3 + 300 * (9e9 / (6 * fine)) ** -0.4
+    assert math.log(optimum(rows)["N"] / fine[loss.argmin()]) == pytest.approx(0, abs=0.1)
+    assert optimum(rows[:3])["N"] is None, "at the edge"
+
+
+@pytest.mark.parametrize("width", [24, 96])
+def test_flops_are_those_that_are_done(width):
+    sizes = TransformerConfig(**asdict(network(TINY, width)) | {"token_width": 96})
+    net = Transformer(sizes)
+    place = layout(Grid(frames=7, height=8, width=8, seconds_per_frame=1 / 12), 2)
+    words = Words.of([torch.randn(25, sizes.text_width)])
+    x, level = torch.randn(112, 96), torch.full((112,), 0.5)
+    with FlopCounterMode(display=False) as counter:
+        velocity, _ = net(x, level, place, net.read(words))
+        velocity.sum().backward()
+    # What reads x, the words and the level makes no gradient of those: 4 in place of 6.
+    spared = 2 * width * (112 * 96 + 25 * sizes.text_width + 256)
+    assert flops(sizes, 112, 25) - spared == counter.get_total_flops()
+    passed = [
+        p.numel()
+        for name, p in net.blocks.named_parameters()
+        if p.ndim == 2 and not name.endswith(("table", "words.kv.weight"))
+    ]
+    assert block_weights(sizes) == sum(passed)
+
+
+@pytest.fixture(scope="module")
+def climbed(tmp_path_factory):
+    """A tiny ladder, interrupted after its fourth run and gone on with."""
+    out = tmp_path_factory.mktemp("ladder") / "tiny"
+
+    def stop(done, total, told):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        climb(TINY, out=out, processes=1, progress=stop)
+    before = read(out / "record.jsonl")[1]
+    assert len(before) == 4
+    assert main(["train", "ladder", "--size", "tiny", "--out", str(out), "--processes", "1"]) == 0
+    return out, before
+
+
+def test_a_killed_ladder_goes_on(climbed):
+    out, before = climbed
+    header, rows = read(out / "record.jsonl")
+    assert rows[:4] == before
+    *made, last = rows
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    assert header["config"]["budgets"] == list(TINY.budgets)
+    each = {(row["budget"], row["width"], row["rate"]) for row in made}
+    assert len(each) == len(made) and {width for _, width, _ in each} == set(TINY.widths)
+    for budget in TINY.budgets[:-1]:
+        for width in TINY.widths:
+            rates = sorted(rate for b, w, rate in each if (b, w) == (budget, width))
+            assert len(rates) >= 3 and rates[1] / rates[0] == pytest.approx(2, rel=1e-3)
+    assert all(row["loss"] == pytest.approx(np.mean(row["bins"])) for row in made)
+    assert all(0 < 6 * row["D"] * row["N"] < row["budget"] for row in made)
+    held = last["held_out"]
+    of_it = [row for row in made if row["budget"] == TINY.budgets[-1]]
+    assert held["loss"] == min(row["loss"] for row in of_it)
+    assert held["error"] == pytest.approx(held["predicted"] / held["loss"] - 1)
+    assert [row["budget"] for row in last["compute"]] == pytest.approx(
+        [TINY.budgets[-1] * k / 32 for k in (1, 4, 32)], rel=1e-3
+    )
+    for name, least in (("ladder", 800), ("compute", 100)):
+        with Image.open(out / f"{name}.png") as picture:
+            assert picture.size[0] > least
+
+
+def test_a_run_is_the_same_again(climbed, tmp_path):
+    """To the bit, in another folder: weights, order, noise and validation follow from the configuration."""
+    out, before = climbed
+    scene = prepared(TINY, out, None, None, embedded_path(), 1)
+    first = before[0]
+    trial = Trial(flops=first["budget"], width=first["width"], rate=first["rate"])
+    again = carry_out(trial, scene=replace(scene, out=tmp_path))
+    assert again["bins"] == first["bins"]
+
+
+def test_validation_draws_nothing_anew(climbed):
+    out, _ = climbed
+    model = models.load(next((out / "runs").iterdir()) / "model.safetensors", dtype=torch.float32)
+    one, other = (Validation(out / "data" / "validation", TINY, model) for _ in range(2))
+    assert one(model) == other(model) and len(one.levels) == 10
+    with torch.no_grad():
+        for weight in (model.transformer.token_out.weight, model.transformer.token_out.bias):
+            weight.zero_()
+    said = one(model)
+    assert max(abs(a - b) for a, b in zip(said, [said[0]] * 10, strict=True)) < 0.2 * said[0], (
+        "all see velocities"
+    )
+    velocities = torch.cat([(noises - tokens).flatten() for tokens, _, _, noises in one.clips])
+    assert sum(said) / 10 == pytest.approx(float(velocities.square().mean()), rel=1e-4)
+
+
+def test_a_record_of_another_ladder_is_refused(climbed):
+    out, _ = climbed
+    with pytest.raises(DataError, match="another rate, seed; choose"):
+        climb(replace(TINY, rate=1e-3, seed=1), out=out, processes=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"budgets": (1e9, 3e9)}, "3 or more"),
+        ({"budgets": (3e9, 1e9, 9e9)}, "that rise"),
+        ({"widths": (24, 50)}, "width 50"),
+        ({"budgets": (1e7, 3e7, 9e7)}, "enough for 0 of the widths 24, 48"),
+        ({"budgets": (4e8, 1e9, 9e9)}, "enough for 1 of the widths 24, 48"),
+        ({"budgets": (8e8, 2.6e9, 4e9)}, "enough for 0 of the widths 24, 48"),
+    ],
+)
+def test_what_makes_no_ladder_is_refused(climbed, tmp_path, change, words):
+    out, _ = climbed
+    data = [out / "data" / "training"]
+    with pytest.raises(RequestError, match=words):
+        climb(
+            replace(TINY, **change),
+            out=tmp_path / "ladder",
+            data=data,
+            validation=out / "data" / "validation",
+        )
+
+
+def test_an_unknown_ladder(tmp_path, capsys):
+    assert main(["train", "ladder", "--size", "huge", "--out", str(tmp_path / "x")]) == 2
+    assert "huge" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_ladder_of_ci_foretells_its_largest_budget(tmp_path):
+    record = climb(LADDERS["ci"][1], out=tmp_path / "ci")
+    assert abs(read(record)[1][-1]["held_out"]["error"]) <= 0.03
