@@ -38,55 +38,55 @@ def run(tmp_path):
 
 
 def test_a_run_goes_on_with_what_it_began_with(catalog, run):
-    first = of_run(run, [catalog], WHERE, READS)
+    first = of_run(run, [catalog], [WHERE], READS)
     assert first.ids == (tuple(sorted(catalog.ids())),) and first.versions == ({"latents": "one"},)
     assert first.commits[0].keys() == {"clips", "latents"}
     fill(catalog, range(12, 20))
     catalog.compact()
-    again = of_run(run, [catalog], WHERE, READS)
+    again = of_run(run, [catalog], [WHERE], READS)
     assert again == first and again.hash == first.hash
     written = json.loads((run / FILE).read_text())
     assert written["hash"] == first.hash and len(written["ids"][0]) == 12
-    assert len(freeze([catalog], WHERE, READS).ids[0]) == 20
+    assert len(freeze([catalog], [WHERE], READS).ids[0]) == 20
 
 
 def test_the_hash_depends_on_clips_and_versions_alone(catalog, tmp_path):
     with Catalog(tmp_path / "other", mode="a") as other:
         for seed in reversed(range(12)):
             fill(other, [seed])
-        one, two = (freeze([each], WHERE, READS) for each in (catalog, other))
+        one, two = (freeze([each], [WHERE], READS) for each in (catalog, other))
         assert one.hash == two.hash and one.commits != two.commits
         fill(other, [12])
-        assert freeze([other], WHERE, READS).hash != one.hash
+        assert freeze([other], [WHERE], READS).hash != one.hash
         fill(catalog, range(12), version="two")
-        assert freeze([catalog], WHERE, READS).hash != one.hash
+        assert freeze([catalog], [WHERE], READS).hash != one.hash
 
 
 def test_what_differs_is_said(catalog, run, tmp_path):
-    begun = of_run(run, [catalog], WHERE, READS)
+    begun = of_run(run, [catalog], [WHERE], READS)
     with Catalog(tmp_path / "fewer", mode="a") as fewer:
         fill(fewer, range(3, 14))
         with pytest.raises(
             DataError, match=r"3 of 12 clips are missing, test:1:0:16x16 first \(accepted"
         ):
-            of_run(run, [fewer], WHERE, READS)
+            of_run(run, [fewer], [WHERE], READS)
         with pytest.raises(
             DataError, match=r"3 of 12 clips are missing.*2 clips are new, test:1:12"
         ):
-            check(begun, freeze([fewer], WHERE, READS))
+            check(begun, freeze([fewer], [WHERE], READS))
         with pytest.raises(
             DataError, match=r"there were 1 datasets and are 2; 3 of .* in dataset 1"
         ):
-            of_run(run, [fewer, catalog], WHERE, READS)
+            of_run(run, [fewer, catalog], [WHERE] * 2, READS)
     with pytest.raises(DataError, match=re.escape("chosen by 'latents IS NOT NULL' and")):
-        of_run(run, [catalog], "seed >= 0", READS)
+        of_run(run, [catalog], ["seed >= 0"], READS)
     fill(catalog, range(12), version="two")
     with pytest.raises(DataError, match="latents was made by one and is now by two"):
-        of_run(run, [catalog], WHERE, READS)
+        of_run(run, [catalog], [WHERE], READS)
 
 
 def test_other_files_are_refused(catalog, run):
-    of_run(run, [catalog], WHERE, READS)
+    of_run(run, [catalog], [WHERE], READS)
     path = run / FILE
     whole = path.read_text()
     for old, new, told in (

@@ -121,6 +121,7 @@ def finetune(rest: list[str]) -> int:
         data: list[Path],
         out: Path,
         model: Path | None = None,
+        view: str = "",
         lora: int = 16,
         full: bool = False,
         steps: int = 200,
@@ -136,6 +137,7 @@ def finetune(rest: list[str]) -> int:
             data: datasets of captioned clips; what they lack of latents and words is computed first
             out: folder of the run: before.png and after.png (the datasets' own captions), model.safetensors
             model: the model file to begin from; the embedded model when not said
+            view: saved view that clips must be in (`worldtube data view`); all when not said
             lora: rank of the adapters that are trained beside the weights, and merged into them at the end
             full: train the weights themselves; learns more, and forgets more
             steps: optimizer steps
@@ -145,11 +147,16 @@ def finetune(rest: list[str]) -> int:
             track: tensorboard, trackio or wandb, which get the numbers of the record too
             threads: torch threads; torch's own choice when not said
         """
-        return data, out, model, 0 if full else lora, steps, rows, rate, validation, track, threads
+        how = {
+            "rank": 0 if full else lora,
+            "steps": steps,
+            "rows": rows,
+            "rate": rate,
+            "view": view,
+        }
+        return data, out, model, how, validation, track, threads
 
-    data, out, model, rank, steps, rows, rate, validation, track, threads = parse(
-        command, "train finetune", rest
-    )
+    data, out, model, how, validation, track, threads = parse(command, "train finetune", rest)
     from worldtube.models import local
     from worldtube.train import finetune as tuning
 
@@ -158,7 +165,7 @@ def finetune(rest: list[str]) -> int:
         import torch
 
         torch.set_num_threads(threads)
-    config = tuning.finetune_config(local.load(model), rank=rank, steps=steps, rows=rows, rate=rate)
+    config = tuning.finetune_config(local.load(model), **how)
     print(
         tuning.finetune(
             data,

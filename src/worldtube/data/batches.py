@@ -22,7 +22,8 @@ from worldtube.data.latents import (
     unpack_text,
     unpack_truth,
 )
-from worldtube.errors import DataError
+from worldtube.data.views import views
+from worldtube.errors import DataError, unknown
 from worldtube.tokens import CUT, Grid, Layout, Words, join, layout, pack, patchify, select
 
 GOLDEN = 0.6180339887498949
@@ -288,12 +289,21 @@ class _Piece:
         )
 
 
-def ready(catalogs: Sequence[Catalog]) -> list[list[str]]:
+def conditions(catalogs: Sequence[Catalog], view: str = "") -> list[str]:
+    """Of each catalog, what its clips must be to be learned from: ready, and in the saved view of this name, where it
+    has one. Raises RequestError when none has."""
+    saved = [views(catalog) if view else {} for catalog in catalogs]
+    if view and not any(view in each for each in saved):
+        raise unknown("view", view, sorted({name for each in saved for name in each}))
+    return [f"{READY} AND ({each[view].where})" if view in each else READY for each in saved]
+
+
+def ready(catalogs: Sequence[Catalog], view: str = "") -> list[list[str]]:
     """Sorted ids of each catalog's clips that can be learned from; none where a stage was never run."""
     able = [set(STAGES) - {"tail", "truth_map"} <= catalog.columns().keys() for catalog in catalogs]
     return [
-        sorted(catalog.ids(READY)) if yes else []
-        for catalog, yes in zip(catalogs, able, strict=True)
+        sorted(catalog.ids(where)) if yes else []
+        for catalog, where, yes in zip(catalogs, conditions(catalogs, view), able, strict=True)
     ]
 
 

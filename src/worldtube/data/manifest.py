@@ -31,8 +31,8 @@ class Manifest:
     """Sorted ids of each dataset."""
     versions: tuple[Mapping[str, str], ...]
     """Of each dataset's stages that the run reads: what made the latents, the states of words, ..."""
-    where: str
-    """The condition by which clips were chosen."""
+    where: tuple[str, ...]
+    """The condition by which clips of each dataset were chosen."""
     commits: tuple[Mapping[str, int], ...] = field(default=(), compare=False)
     """Number of the newest commit of each dataset's tables when this was made; for people."""
 
@@ -63,7 +63,7 @@ class Manifest:
             made = cls(
                 ids=tuple(tuple(each) for each in told["ids"]),
                 versions=tuple(told["versions"]),
-                where=told["where"],
+                where=tuple(told["where"]),
                 commits=tuple(told["commits"]),
             )
             if made.hash != told["hash"]:
@@ -73,22 +73,24 @@ class Manifest:
         return made
 
 
-def freeze(catalogs: Sequence[Catalog], where: str, columns: Sequence[str]) -> Manifest:
-    """The manifest of the clips for which `where` holds. columns: the stages that are read, where a dataset has
-    them."""
+def freeze(catalogs: Sequence[Catalog], where: Sequence[str], columns: Sequence[str]) -> Manifest:
+    """The manifest of the clips for which `where`, a condition for each dataset, holds. columns: the stages that are
+    read, where a dataset has them."""
     return Manifest(
-        ids=tuple(tuple(sorted(catalog.ids(where))) for catalog in catalogs),
+        ids=tuple(
+            tuple(sorted(catalog.ids(one))) for catalog, one in zip(catalogs, where, strict=True)
+        ),
         versions=tuple(
             {name: v for name, v in catalog.columns().items() if name in columns and v is not None}
             for catalog in catalogs
         ),
-        where=where,
+        where=tuple(where),
         commits=tuple(catalog.tables() for catalog in catalogs),
     )
 
 
 def of_run(
-    folder: Path, catalogs: Sequence[Catalog], where: str, columns: Sequence[str]
+    folder: Path, catalogs: Sequence[Catalog], where: Sequence[str], columns: Sequence[str]
 ) -> Manifest:
     """The manifest of the run in `folder`: made by the first call, checked by each further one.
 
@@ -107,8 +109,9 @@ def of_run(
 def check(begun: Manifest, now: Manifest, *, grown: bool = False) -> None:
     """Raise DataError with one sentence on what differs. grown: clips that came since are accepted."""
     said: list[str] = []
-    if begun.where != now.where:
-        said.append(f"clips were chosen by {begun.where!r} and are now by {now.where!r}")
+    for old, new in zip(begun.where, now.where, strict=False):
+        if old != new:
+            said.append(f"clips were chosen by {old!r} and are now by {new!r}")
     if len(begun.ids) != len(now.ids):
         said.append(f"there were {len(begun.ids)} datasets and are {len(now.ids)}")
     for number, (old, new) in enumerate(zip(begun.ids, now.ids, strict=False), 1):

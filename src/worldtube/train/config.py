@@ -44,6 +44,8 @@ class TrainConfig:
     engine-made clips give free (in the spirit of Yu et al. 2024, REPA)."""
     mix: Mix = field(default_factory=Mix)
     """What rows are made of the clips."""
+    view: str = ""
+    """Saved view that clips must be in, of datasets that have one of this name; all clips when empty."""
     weights: tuple[float, ...] = ()
     """How often each data folder is drawn, relative to the others; by size when empty."""
     seed: int = 0

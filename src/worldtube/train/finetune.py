@@ -31,13 +31,16 @@ def finetune_config(
     steps: int = 200,
     rows: int = 8,
     rate: float | None = None,
+    view: str = "",
 ) -> TrainConfig:
-    """What suits a few dozen to a few thousand clips. rank: of the adapters; 0 trains the weights themselves."""
+    """What suits a few dozen to a few thousand clips. rank: of the adapters; 0 trains the weights themselves. view:
+    as in TrainConfig."""
     card = model.card
     return TrainConfig(
         model=model.transformer.config,
         size=card.width,
         patch=card.patch,
+        view=view,
         rows=rows,
         steps=steps,
         rate=rate or (3e-3 if rank else 3e-4),

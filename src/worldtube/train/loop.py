@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from worldtube import models
 from worldtube.data import manifest
-from worldtube.data.batches import READY, STAGES, Batch, Batches, ready
+from worldtube.data.batches import STAGES, Batch, Batches, conditions, ready
 from worldtube.data.catalog import Catalog
 from worldtube.data.latents import CAPTIONS, TRUTH_CHANNELS
 from worldtube.errors import DataError, RequestError, WorldtubeError
@@ -234,7 +234,7 @@ def _train(
         optimizer.load_state_dict(state)
         step, bad = facts["step"], facts["bad"]
     model.bank = caption_bank(model, data)
-    batches = made.batches(config, data, frozen(out, data, ranks))
+    batches = made.batches(config, data, frozen(out, data, config.view, ranks))
     if ranks.share[1] > config.rows:
         raise RequestError(f"{config.rows} rows cannot be shared by {ranks.share[1]} processes")
     measure = None
@@ -333,7 +333,7 @@ def suspects(batch: Batch, ranks: Ranks) -> list[str]:
     return [name for name, one in rows if one] or [name for name, _ in rows]
 
 
-def frozen(out: Path, data: list[Path], ranks: Ranks) -> list[list[str]]:
+def frozen(out: Path, data: list[Path], view: str, ranks: Ranks) -> list[list[str]]:
     """The clips that the run began with, the same in every process, also when the datasets grew since.
 
     Raises DataError where they are no longer what they were.
@@ -341,12 +341,14 @@ def frozen(out: Path, data: list[Path], ranks: Ranks) -> list[list[str]]:
     catalogs = [Catalog(folder) for folder in data] if ranks.rank == 0 else []
     ids = []
     if catalogs:
-        missing = [f for f, each in zip(data, ready(catalogs), strict=True) if not each]
+        missing = [f for f, each in zip(data, ready(catalogs, view), strict=True) if not each]
         if missing:
             raise DataError(
-                f"{missing[0]} has no clips with latents and text (run `worldtube cache`)"
+                f"{missing[0]} has no clips with latents and text"
+                + (f" in view {view}" if view else " (run `worldtube cache`)")
             )
-        ids = [list(each) for each in manifest.of_run(out, catalogs, READY, STAGES).ids]
+        begun = manifest.of_run(out, catalogs, conditions(catalogs, view), STAGES)
+        ids = [list(each) for each in begun.ids]
     return ranks.first_says(ids)
 
 
