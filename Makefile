@@ -57,5 +57,5 @@ $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/installed-dev: $(BIN)/python pyproject.toml constraints.txt
-	$(INSTALL) '.[dev,worlds,eval,serve]'
+	$(INSTALL) '.[dev,worlds,eval,serve,data,ray,diffusers]'
 	@touch $@ $(VENV)/installed

@@ -312,6 +312,25 @@ def loader(record: Record) -> list[str]:
     return table(["what", "how fast"], rows)
 
 
+def training(record: Record) -> list[str]:
+    rows = [
+        [
+            one["dtype"],
+            one["gemm_gflops"],
+            *(
+                f"{one['arms'][arm]['real_tokens_a_second']:,} ({one['arms'][arm]['utilization']:.0%})"
+                if arm in one["arms"]
+                else ""
+                for arm in ("padded", "packed", "compiled")
+            ),
+            *(f"**{one['ratios'].get(arm, float('nan')):.2f}**" for arm in ("packed", "compiled")),
+        ]
+        for one in record["results"]
+    ]
+    head = ["", "GEMM, GFLOP/s", "padded: tokens/s (utilization)", "packed", "packed, compiled"]
+    return table([*head, "packed to padded", "compiled to eager"], rows)
+
+
 TABLES: dict[str, Callable[[Record], list[str]]] = {
     "packing": packing,
     "cached_rollout": cached_rollout,
@@ -329,6 +348,7 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "rewriting": rewriting,
     "wording": wording,
     "loader": loader,
+    "training": training,
 }
 
 

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,6 +34,7 @@ def at_home(monkeypatch):
         "rewriting",
         "wording",
         "loader",
+        "training",
     ):
         sys.modules.pop(name, None)
 
@@ -54,6 +56,34 @@ def check(path):
         for told in one.get("arms", {}).values():
             assert 0 < told["least_ms"] <= told["median_ms"] <= told["most_ms"]
     return record
+
+
+def test_training_steps_are_counted(tmp_path):
+    import training
+
+    words = "--count 3 --low 16 --high 70 --recipe tiny --repeats 1 --no-compile"
+    record = check(training.main([*words.split(), "--out", str(tmp_path / "r.json")]))
+    for one in record["results"]:
+        assert one["arms"].keys() == {"packed", "padded"}
+        assert all(0 < arm["utilization"] < 1 for arm in one["arms"].values())
+
+
+def test_the_formula_counts_what_pytorch_counts(monkeypatch):
+    import packing
+    import training
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from worldtube.transformer import Transformer, TransformerConfig, attention
+
+    monkeypatch.setattr(attention, "_own", lambda _: False)
+    monkeypatch.setattr(attention, "_choose", lambda *_: "plain")  # the others' are not counted
+    config = TransformerConfig(width=64, depth=3, head_width=32, hidden=192, text_width=64)
+    work = packing.packed(config, packing.clips(3, 64, 200), np.random.default_rng(0))
+    with FlopCounterMode(display=False) as counter:
+        packing.step(Transformer(config), work)
+    told = training.operations(config, work.layout, work.words)
+    # of the levels, which the formula leaves out, and of what needs no gradient at all
+    assert told == pytest.approx(counter.get_total_flops(), rel=0.06)
 
 
 def test_packing_arms_are_equal(tmp_path):

@@ -95,6 +95,24 @@ def test_the_guide_to_models(tmp_path):
     assert (tmp_path / "box.mp4").exists()
 
 
+def test_the_guide_to_films(tmp_path):
+    """Its commands run in order on films that are made here, and print first what it says they print."""
+    pytest.importorskip("lance")
+    pytest.importorskip("scenedetect")
+    spec = importlib.util.spec_from_file_location("films", ROOT / "tests" / "data" / "films.py")
+    films = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(films)
+    films.good(tmp_path / "films")
+    assert follow("films.md", tmp_path) == 5
+    assert (tmp_path / "page.html").read_text().count("<video") == 8
+
+
+def test_the_guide_to_training(tmp_path):
+    assert follow("training.md", tmp_path) >= 7
+    assert (tmp_path / "own" / "before.png").is_file() and (tmp_path / "own.mp4").is_file()
+    assert "Validation loss" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_the_weights_ship_and_are_small():
     weights = list(embedded_path().parent.glob("*.safetensors"))
     assert embedded_path() in weights

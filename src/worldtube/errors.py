@@ -35,6 +35,10 @@ class MissingExtra(WorldtubeError):
 
     def __init__(self, what: str, extra: str):
         super().__init__(f"{what} needs an optional part: pip install 'worldtube[{extra}]'")
+        self._from = (what, extra)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), self._from  # or it could not come back from another process
 
 
 class DataError(WorldtubeError):

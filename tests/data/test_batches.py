@@ -221,3 +221,26 @@ def test_a_square_is_cut_from_a_wide_clip_anywhere_along_it(tmp_path):
         square = tokens.view(2, 2, 2, -1)
         found |= {x for x in range(7) if torch.equal(square, first[:, :, x : x + 2])}
     assert len(found) > 3
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_shares_make_up_the_batch(folders, parts):
+    """However many share a batch: each row has the same clips, crop, words and kind of attention."""
+
+    def rows(batch):
+        tokens = torch.split(batch.tokens, batch.layout.lengths)
+        words = np.split(batch.words.states.numpy(), batch.words.bounds[1:-1])
+        rest = zip(batch.ids, tokens, words, batch.layout.causal, strict=True)
+        return dict(zip(batch.rows, rest, strict=True))
+
+    mix = Mix(images=0.3, causal=0.3, drop_words=0.3)
+    order = batches(folders, rows=7, mix=mix)
+    whole = rows(order.batch(5))
+    found = {}
+    for part in range(parts):
+        found |= rows(batches(folders, rows=7, mix=mix).batch(5, (part, parts)))
+    assert sorted(whole) == sorted(found) == list(range(7))
+    for row, (name, tokens, words, causal) in whole.items():
+        other, others, read, also = found[row]
+        assert name == other and causal == also
+        assert torch.equal(tokens, others) and np.array_equal(words, read)

@@ -41,6 +41,14 @@ def test_what_does_not_fit_is_refused():
         model.grid(Size(64, 64), 6, 12.0)
 
 
+def test_doubts_name_what_is_not_read():
+    model = local()
+    model.bank = None  # nothing to compare a topic with
+    assert model.doubts("a red ball") == model.doubts("") == []
+    (told,) = model.doubts("a red ball and " * 30 + "a cup")
+    assert told.startswith("the prompt is too long") and told.endswith("a cup'")
+
+
 def test_there_and_back(tmp_path):
     model, path = local(), tmp_path / "model.safetensors"
     models.save(model, path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from states import same, state_of
 
 from worldtube import records
 from worldtube.codec import CodecConfig
@@ -17,7 +18,7 @@ from worldtube.data.catalog import Catalog, row
 from worldtube.errors import RequestError, WorldtubeError
 from worldtube.evaluate import reconstruction
 from worldtube.models.local import load_codec
-from worldtube.train import checkpoint
+from worldtube.train.checkpoint import Checkpoints
 from worldtube.train.codec import (
     CodecTrainConfig,
     Pool,
@@ -125,44 +126,27 @@ def test_after_a_kill_it_goes_on_to_the_bit(tmp_path: Path) -> None:
     with start_run(tmp_path / "killed") as killed:
         assert killed.stdout is not None
         for line in killed.stdout:
-            if line.strip() == "7":  # a checkpoint is written after every step
+            if (
+                line.strip() == "7"
+            ):  # a checkpoint is begun after every step, when the last one is whole
                 killed.send_signal(signal.SIGKILL)
                 break
-    stopped = checkpoint.load(tmp_path / "killed")
+    stopped = Checkpoints(tmp_path / "killed").facts()
     assert stopped is not None
-    assert 6 <= stopped["step"] < CONFIG.steps
+    assert 5 <= stopped["step"] < CONFIG.steps
     with start_run(tmp_path / "whole") as whole, start_run(tmp_path / "killed") as again:
         assert again.communicate()[0].split()[0] == str(stopped["step"] + 1)
         whole.communicate()
     assert whole.returncode == again.returncode == 0
 
-    first, second = (checkpoint.load(tmp_path / name) for name in ("whole", "killed"))
-    assert first is not None
-    assert second is not None
-    assert first["step"] == second["step"] == CONFIG.steps
-    equal(first, second)
+    first, second = (state_of(tmp_path / name) for name in ("whole", "killed"))
+    assert first["step"] == CONFIG.steps
+    assert same(first, second)
     weights = [(tmp_path / name / "codec.safetensors").read_bytes() for name in ("whole", "killed")]
     assert weights[0] == weights[1]
     rows = [records.read(tmp_path / name / "run.jsonl")[1] for name in ("whole", "killed")]
     assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
     assert [row["step"] for row in rows[1]] == list(range(1, CONFIG.steps + 1))
-
-
-def equal(a: object, b: object) -> None:
-    """Assert that two nests of tensors and numbers are the same to the bit."""
-    assert type(a) is type(b)
-    if isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            equal(a[key], b[key])
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b)
-        for one, other in zip(a, b, strict=True):
-            equal(one, other)
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    else:
-        assert a == b
 
 
 def test_a_batch_is_a_function_of_the_step() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from states import same, state_of
 
 from worldtube.codec import CodecConfig, VideoCodec
 from worldtube.data.catalog import Catalog
@@ -21,7 +22,8 @@ from worldtube.models import LocalModel, load, load_codec, save, save_codec
 from worldtube.records import read
 from worldtube.text.encoder import TextEncoder
 from worldtube.tokens import Grid, join, layout, pack
-from worldtube.train import checkpoint, patterns
+from worldtube.train import patterns
+from worldtube.train.checkpoint import Checkpoints
 from worldtube.train.loop import train
 from worldtube.train.optimizer import learning_rate
 from worldtube.train.recipes import RECIPES
@@ -65,21 +67,6 @@ def prepared(tmp_path_factory):
     return folder
 
 
-def weights(out):
-    return checkpoint.load(out)["optimizer"]
-
-
-def same(a, b):
-    """Two nested states, equal to the bit."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
-
-
 def run(prepared, out, config=CONFIG, **more):
     return train(
         config, data=[prepared / "data"], codec=prepared / "codec.safetensors", out=out, **more
@@ -99,9 +86,9 @@ def test_resumed_equals_uninterrupted(prepared, tmp_path, stop):
     run(prepared, tmp_path / "whole")
     steps = iter(range(1, 100))
     run(prepared, tmp_path / "parts", until=lambda: next(steps) > stop)
-    assert checkpoint.load(tmp_path / "parts")["step"] == stop
+    assert Checkpoints(tmp_path / "parts").facts()["step"] == stop
     run(prepared, tmp_path / "parts")
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
     whole, parts = (read(tmp_path / name / "record.jsonl")[1] for name in ("whole", "parts"))
     assert [r["loss"] for r in whole] == [r["loss"] for r in parts]
 
@@ -127,7 +114,7 @@ def test_killed_and_resumed_equals_uninterrupted(prepared, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    reached = checkpoint.load(out)["step"]
+    reached = Checkpoints(out).facts()["step"]
     assert 0 < reached < 40
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -136,14 +123,14 @@ def test_killed_and_resumed_equals_uninterrupted(prepared, tmp_path):
         run(prepared, tmp_path / "whole", config)
     finally:
         torch.set_num_threads(threads)
-    assert same(weights(out), weights(tmp_path / "whole"))
+    assert same(state_of(out), state_of(tmp_path / "whole"))
 
 
 def test_more_steps_go_on_from_the_plateau(prepared, tmp_path):
     run(prepared, tmp_path / "run", replace(CONFIG, steps=4, decay=0.0))
     run(prepared, tmp_path / "run", replace(CONFIG, steps=8, decay=0.0))
     run(prepared, tmp_path / "once", replace(CONFIG, steps=8, decay=0.0))
-    assert same(weights(tmp_path / "run"), weights(tmp_path / "once"))
+    assert same(state_of(tmp_path / "run"), state_of(tmp_path / "once"))
 
 
 def test_a_bad_sample_is_skipped_and_named(prepared, tmp_path, monkeypatch, caplog):
@@ -151,29 +138,29 @@ def test_a_bad_sample_is_skipped_and_named(prepared, tmp_path, monkeypatch, capl
 
     honest = Batches.batch
 
-    def poisoned(self, step):
-        batch = honest(self, step)
+    def poisoned(self, step, share):
+        batch = honest(self, step, share)
         return replace(batch, tokens=batch.tokens * float("nan")) if step == 3 else batch
 
     monkeypatch.setattr(Batches, "batch", poisoned)
     run(prepared, tmp_path / "run", replace(CONFIG, steps=6))
     assert "step 3" in caplog.text and "square:1:" in caplog.text
-    state = weights(tmp_path / "run")
+    state = state_of(tmp_path / "run")
     assert all(torch.isfinite(m).all() for m in state["masters"].values()) and state["updates"] == 5
     monkeypatch.setattr(
         Batches,
         "batch",
-        lambda self, step: replace(
+        lambda self, step, share: replace(
             honest(self, step), tokens=honest(self, step).tokens * float("nan")
         ),
     )
-    with pytest.raises(WorldtubeError, match="five steps in a row"):
+    with pytest.raises(WorldtubeError, match="5 steps in a row"):
         run(prepared, tmp_path / "bad")
 
 
 def test_what_does_not_fit_is_said(prepared, tmp_path):
     run(prepared, tmp_path / "run", replace(CONFIG, steps=1))
-    with pytest.raises(DataError, match="another network"):
+    with pytest.raises(DataError, match="another network: depth is 2 there and 3 here"):
         run(prepared, tmp_path / "run", replace(CONFIG, model=replace(CONFIG.model, depth=3)))
     torch.manual_seed(1)
     save_codec(
@@ -248,7 +235,8 @@ def test_patterns(name, table, row):
 
 def test_levels_of_a_pack():
     pack_of = pack([ONE, TWO] * 40)
-    sigma = patterns.levels(pack_of, np.random.default_rng(0), mean=0, spread=1).view(40, 2, 5, 16)
+    rngs = [np.random.default_rng(row) for row in range(80)]
+    sigma = patterns.levels(pack_of, rngs, mean=0, spread=1).view(40, 2, 5, 16)
     together = (sigma == sigma[:, :, :1, :1]).all(dim=(2, 3)).float().mean(0)
     assert 0.3 < together[0] < 0.7 and 0.1 < together[1] < 0.5
     assert (sigma[:, 1, 3:] == 0).all(dim=(1, 2)).float().mean() > 0.2

@@ -46,3 +46,10 @@ def test_what_is_kept_is_counted_once():
 def test_devices_that_are_not_told_of(prepared):  # noqa: F811
     with pytest.raises(RequestError, match="device 'cuda' cannot be planned"):
         predict(prepared, replace(CONFIG, device="cuda"))
+
+
+def test_a_finer_patch_has_narrower_tokens(prepared):  # noqa: F811
+    """The widths of a stand-in batch are the network's own, not those of the recipe."""
+    model = replace(CONFIG.model, truth_width=56)
+    told = [predict(prepared, replace(CONFIG, model=model, patch=patch)).tokens for patch in (1, 2)]
+    assert told[0] == pytest.approx(4 * told[1], rel=0.01)

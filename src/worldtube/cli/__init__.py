@@ -12,12 +12,12 @@ import select
 import sys
 from collections.abc import Callable, Sequence
 
-from worldtube.cli.data import cache, caption, record
+from worldtube.cli.data import cache, caption, data, ingest, record
 from worldtube.cli.make import MAKE
 from worldtube.cli.plan import plan
 from worldtube.cli.serve import keys, serve, worker
 from worldtube.cli.tell import evaluate, info
-from worldtube.cli.train import train
+from worldtube.cli.train import report, train
 from worldtube.cli.verify import verify
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
@@ -28,12 +28,18 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "keys": ("make, list and revoke a server's keys", keys),
     "verify": ("where a file comes from: its credentials and watermark", verify),
     "record": ("simulate a world and record clips", record),
+    "ingest": ("cut films of your own into clips, with scores", ingest),
+    "data": ("what a dataset holds: a page, views, columns", data),
     "caption": (
         "words for a catalog's clips: from facts, files, a vision model or our own",
         caption,
     ),
     "cache": ("latents and words of recorded clips, once", cache),
-    "train": ("train the transformer (tiny, laptop, gpu), the codec or the reader", train),
+    "train": (
+        "train the transformer, fine-tune it on your clips, train the codec or the reader",
+        train,
+    ),
+    "report": ("a training run as one page: losses, samples, speed", report),
     "evaluate": ("measure a model on held-out seeds and prompts", evaluate),
     "info": ("the model, worlds, tasks, samplers, recipes, measures", info),
 }

@@ -1,10 +1,12 @@
-"""`record`, `caption` and `cache`: clips of worlds, words for clips, and what training needs of them."""
+"""`record`, `ingest`, `caption`, `cache` and `data`: clips, words for them, what training needs of them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from worldtube.cli.arguments import folder_exists, parse, positional
 from worldtube.cli.bar import Bar
+from worldtube.cli.export import export
 
 
 def record(rest: list[str]) -> int:
@@ -138,3 +140,223 @@ def caption(rest: list[str]) -> int:
     told = f"{data}: {count['told']} clips captioned by {by}"
     print(told + (f", {count['failed']} could not be (see above)" if count["failed"] else ""))
     return 1 if count["failed"] and not count["told"] else 0
+
+
+def data(rest: list[str]) -> int:
+    from worldtube.errors import unknown
+
+    if not rest or rest[0] in ("-h", "--help"):
+        print(_words())
+        return 0
+    if rest[0] not in DATA:
+        raise unknown("word", rest[0], DATA)
+    return DATA[rest[0]][1](rest[1:])
+
+
+def _words() -> str:
+    width = max(map(len, DATA))
+    return "\n".join(
+        [
+            "usage: worldtube data WORD DATASET ...",
+            "",
+            "What a dataset holds, and which of its clips are meant.",
+            "",
+            *(f"  {name:<{width}}  {line}" for name, (line, _) in DATA.items()),
+            "",
+            "worldtube data WORD --help tells about one. Try:",
+            "  worldtube data view DATASET lively --where \"motion > 0.01 AND static < 0.5 AND repeats = ''\"",
+            "  worldtube data show DATASET --out page.html",
+        ]
+    )
+
+
+def _show(rest: list[str]) -> int:
+    def command(dataset: Path, *, out: Path | None = None, clips: int = 96) -> Any:
+        """Write one HTML page about a dataset: clips that play, scores, what views drop, captions, problems.
+
+        Args:
+            dataset: its folder
+            out: the page; page.html in the dataset when not said
+            clips: so many of them, evenly spread, are on the page
+        """
+        return dataset, out, clips
+
+    dataset, out, clips = parse(positional(command, "dataset"), "data show", rest)
+    from worldtube.data.catalog import Catalog
+    from worldtube.data.page import write_page
+    from worldtube.errors import RequestError
+
+    if clips < 0:
+        raise RequestError(f"clips {clips} is not accepted; 0 or more is")
+    with Catalog(dataset) as catalog:
+        print(write_page(catalog, out or dataset / "page.html", clips=clips))
+    return 0
+
+
+def _view(rest: list[str]) -> int:
+    def command(dataset: Path, name: str = "", *, where: str = "") -> Any:
+        """Save a condition on a dataset's columns under a name, or tell what one keeps. Nothing is deleted.
+
+        Args:
+            dataset: its folder
+            name: of the view; all are listed when not said
+            where: SQL condition on columns (`worldtube data info` lists them), such as "motion > 0.01 AND black = 0"
+        """
+        return dataset, name, where
+
+    dataset, name, where = parse(
+        positional(positional(command, "dataset"), "name"), "data view", rest
+    )
+    from worldtube.data import views
+    from worldtube.data.catalog import Catalog
+    from worldtube.errors import RequestError
+
+    with Catalog(dataset) as catalog:
+        if not name:
+            if where:
+                raise RequestError("a condition needs a name to be saved under")
+            for one in views.views(catalog).values():
+                print(f"{one.name}  version {one.version}  {one.where}")
+            return 0
+        one = views.find_view(catalog, name) if not where else views.save_view(catalog, name, where)
+        whole, told = len(catalog.ids(views.WHOLE)), views.drops(catalog, one.where)
+        print(f"{name} version {one.version} keeps {told[-1][2]} of {whole} clips")
+        width = max(len(term) for term, _, _ in told)
+        for term, alone, left in told:
+            print(f"  {term:<{width}}  drops {alone} alone, {left} are left after it")
+    return 0
+
+
+def _info(rest: list[str]) -> int:
+    def command(dataset: Path, *, json: bool = False) -> Any:
+        """Tell what a dataset holds: clips, columns with the versions of their stages, views, problems.
+
+        Args:
+            dataset: its folder
+            json: print one JSON object
+        """
+        return dataset, json
+
+    dataset, as_json = parse(positional(command, "dataset"), "data info", rest)
+    import json
+    from collections import Counter
+
+    from worldtube.data.catalog import Catalog
+    from worldtube.data.views import WHOLE, view, views
+
+    with Catalog(dataset) as catalog:
+        whole, bad = catalog.ids(WHOLE), catalog.ids("problem IS NOT NULL")
+        reasons = Counter(row["problem"] for row in catalog.take(bad, ["problem"]))
+        told = {
+            "clips": len(whole),
+            "problems": dict(reasons),
+            "columns": catalog.columns(),
+            "views": {name: len(view(catalog, name)) for name in views(catalog)},
+        }
+    if as_json:
+        print(json.dumps(told))
+        return 0
+    print(f"{dataset}: {len(whole)} clips, {len(bad)} problems")
+    stages = [f"{name} ({version})" for name, version in told["columns"].items() if version]
+    print(f"columns: {', '.join(name for name, v in told['columns'].items() if not v)}")
+    print(f"scores: {', '.join(stages) or 'none'}")
+    for name, kept in told["views"].items():
+        print(f"view {name}: {kept} clips")
+    for reason, count in reasons.most_common():
+        print(f"problem: {reason} ({count})")
+    return 0
+
+
+DATA: dict[str, tuple[str, Callable[[list[str]], int]]] = {
+    "info": ("what is in it: clips, columns, views, problems", _info),
+    "view": ("save a condition under a name, and see what it drops", _view),
+    "show": ("one HTML page about it, with clips that play", _show),
+    "export": ("its clips for other people's programs", export),
+}
+"""word of `worldtube data` -> (line of help, function of the remaining arguments)."""
+
+
+def ingest(rest: list[str]) -> int:
+    def command(
+        sources: tuple[Path, ...],
+        *,
+        out: Path,
+        size: str = "64x64",
+        frames: int = 25,
+        fps: float = 12.0,
+        crf: int = 0,
+        shots: str = "adaptive",
+        stages: tuple[str, ...] = ("identity", "look", "motion"),
+        on: str = "processes",
+        processes: int | None = None,
+        memory: int = 4096,
+        json: bool = False,
+    ) -> Any:
+        """Cut films into clips of a dataset, with scores; goes on where it stopped.
+
+        Any file is taken: one that cannot be used gets a row that says why. Films are cut at their shots, and
+        shots into clips one after the other; a .txt or .json beside a film is its caption. Nothing is left out for
+        its scores: save a view for that, `worldtube data view`.
+
+        Args:
+            sources: films, and folders of them
+            out: folder of the dataset; made when it does not exist
+            size: of the clips, in pixels; pictures are scaled to cover it and cut around the centre
+            frames: of each clip; 1 + a multiple of 4 wastes none
+            fps: of each clip; frames are taken by their times, whatever the film's own rate
+            crf: 0 keeps every pixel; 16 takes about a sixth of the disk
+            shots: how cuts are found: adaptive, transnet (a network, dearer) or whole (no cuts)
+            stages: what is told of each clip: identity, look, motion, text (burnt-in words, seconds a clip)
+            on: where the work runs: here, processes or ray (joins the cluster of RAY_ADDRESS)
+            processes: how many at a time; a core each when not said
+            memory: MB that a process which reads films may take
+            json: print one JSON object
+        """
+        return sources, out, size, frames, fps, crf, shots, stages, on, processes, memory, json
+
+    command.__annotations__["sources"] = _some_paths()
+    sources, out, size, frames, fps, crf, shots, stages, on, processes, memory, as_json = parse(
+        command, "ingest", rest
+    )
+    from dataclasses import asdict
+
+    from worldtube.data.films import Cutting, ingest
+    from worldtube.errors import RequestError
+    from worldtube.video import Size
+
+    folder_exists(out)
+    if not sources:
+        raise RequestError("name a film or a folder of films")
+    cutting = Cutting(size=Size.parse(size), num_frames=frames, fps=fps, crf=crf, shots=shots)
+    with Bar("films") as films, Bar("clips") as clips:
+        bars = {"films": films, "clips": clips}
+        made = ingest(
+            sources,
+            out=out,
+            cutting=cutting,
+            stages=stages,
+            on=on,
+            processes=processes,
+            memory_mb=memory,
+            progress=lambda what, done, wanted: bars[what](done, wanted),
+        )
+    if as_json:
+        import json
+
+        print(json.dumps(asdict(made)))
+        return 0
+    print(
+        f"{out}: {made.clips} clips ({made.seconds / 60:.1f} min) of {made.files} files, {made.new} of them new; "
+        f"{made.repeats} look like an earlier one"
+    )
+    if made.copies:
+        print(f"{made.copies} files are copies of others")
+    for problem, count in made.problems.items():
+        print(f"problem: {problem} ({count})")
+    return 0
+
+
+def _some_paths() -> Any:
+    import tyro
+
+    return tyro.conf.Positional[tuple[Path, ...]]

@@ -163,13 +163,9 @@ def prepared(
     video.check_format(out, still=one.num_frames == 1)
     if strip is not None:
         video.check_format(strip, still=True)
-    words = request.asked or " ".join(dict.fromkeys(piece.prompt for piece in one.pieces)).strip()
-    if words and not session.model.familiar(words):
-        print(
-            "worldtube: this prompt is outside the model's domain (it knows balls, boxes, cylinders and cups on a"
-            " table, and water); the clip is made all the same",
-            file=sys.stderr,
-        )
+    doubts = [doubt for piece in one.pieces for doubt in session.model.doubts(piece.prompt)]
+    for doubt in dict.fromkeys(doubts):
+        print(f"worldtube: {doubt}; the clip is made all the same", file=sys.stderr)
     return session, request, one.num_frames > LONG * one.fps and out.suffix[1:] in video.STREAMED
 
 

@@ -74,7 +74,7 @@ def _train(rest: list[str]) -> int:
         raise unknown("recipe to plan", rest[0], RECIPES)
     import tyro
 
-    from worldtube.train.loop import TrainConfig
+    from worldtube.train.config import TrainConfig
 
     def command(
         *,

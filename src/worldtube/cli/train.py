@@ -1,49 +1,29 @@
-"""`train`: the transformer by recipe; the codec and the reader with loops of their own."""
+"""`train`: the transformer by recipe, and what has a word of its own; `report`: a run as a page."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from worldtube.cli.arguments import folder_exists, parse, seeds_of
+from worldtube.cli.arguments import folder_exists, parse, positional, seeds_of
 from worldtube.cli.bar import Bar
 
 
 def train(rest: list[str]) -> int:
     from worldtube.errors import unknown
 
-    if rest and rest[0] == "codec":
-        from worldtube.train.codec import command
-
-        print(command(rest[1:], bar=Bar))
-        return 0
-    if rest and rest[0] == "reader":
-        return reader(rest[1:])
-    if rest and rest[0] == "captioner":
-        return captioner(rest[1:])
-    if rest and rest[0] == "wording":
-        return wording(rest[1:])
+    if rest and rest[0] in OWN:
+        return OWN[rest[0]][1](rest[1:])
     from worldtube.train.recipes import RECIPES
 
     if not rest or rest[0].startswith("-"):
-        print(
-            "usage: worldtube train RECIPE --data CATALOG [CATALOG ...] --codec MODEL --out DIR [--steps N ...]\n"
-        )
-        print("\n".join(f"  {name:<8}{line}" for name, (line, _) in RECIPES.items()))
-        print("  codec   the video compression network (its own loop)")
-        print(
-            "  reader  the network that `evaluate` reads clips with (its own loop, in one sitting)"
-        )
-        print("  captioner  the network that writes captions (its own loop, in one sitting)")
-        print(
-            "  wording  what captions are worth: the same training with short, dense, mixed or own ones\n"
-        )
-        print("worldtube train RECIPE --help lists every setting. A run goes on where it stopped.")
+        lines = {name: line for name, (line, _) in (RECIPES | OWN).items()}
+        print(HELP.format(words="\n".join(f"  {name:<11}{line}" for name, line in lines.items())))
         return 0
     if rest[0] not in RECIPES:
-        raise unknown("recipe", rest[0], [*RECIPES, "codec", "reader", "captioner", "wording"])
+        raise unknown("recipe", rest[0], [*RECIPES, *OWN])
     import tyro
 
-    from worldtube.train.loop import TrainConfig
-    from worldtube.train.loop import train as run
+    from worldtube.train.config import TrainConfig
 
     def command(
         *,
@@ -51,6 +31,10 @@ def train(rest: list[str]) -> int:
         out: Path,
         codec: Path | None = None,
         start: Path | None = None,
+        validation: list[Path] | None = None,
+        track: list[str] | None = None,
+        on: Literal["here", "ray"] = "here",
+        workers: int = 2,
         threads: int | None = None,
         config: Annotated[TrainConfig, tyro.conf.arg(name="")] = RECIPES[rest[0]][1],
     ) -> Any:
@@ -58,24 +42,153 @@ def train(rest: list[str]) -> int:
 
         Args:
             data: folders of catalogs with latents and words
-            out: folder of the run: checkpoint, record, sample sheets, model.safetensors
+            out: folder of the run: checkpoints, record, report.html, sample sheets, model.safetensors
             codec: model file whose codec made the latents; the embedded model when not said
             start: begin from the weights in this model file
+            validation: folders of catalogs to measure the loss on; none when not said
+            track: tensorboard, trackio or wandb, which get the numbers of the record too
+            on: here, in this process or as torchrun started it; or in workers of Ray
+            workers: of Ray, with parallel ddp when not said otherwise
             threads: torch threads; torch's own choice when not said
         """
-        return data, out, codec, start, threads, config
+        return data, out, codec, start, validation, track, on, workers, threads, config
 
-    data, out, codec, start, threads, config = parse(command, f"train {rest[0]}", rest[1:])
+    data, out, codec, start, validation, track, on, workers, threads, config = parse(
+        command, f"train {rest[0]}", rest[1:]
+    )
     from worldtube.models.local import embedded_path
+
+    folder_exists(out)
+    where: dict[str, Any] = {
+        "data": data,
+        "codec": codec or embedded_path(),
+        "out": out,
+        "start": start,
+    }
+    where |= {"validation": validation or [], "track": track or []}
+    if on == "ray":
+        from dataclasses import replace
+
+        from worldtube.train.on_ray import launch
+
+        if workers > 1 and config.parallel == "none":
+            config = replace(config, parallel="ddp")
+        print(launch(config, workers=workers, **where))
+        return 0
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    from worldtube.train.loop import train as run
+
+    with Bar(f"training {rest[0]}") as bar:
+        run(config, progress=bar, **where)
+    print(out / "model.safetensors")
+    return 0
+
+
+HELP = """usage: worldtube train RECIPE --data CATALOG [CATALOG ...] --out DIR [--steps N ...]
+       worldtube train finetune --data DATASET [DATASET ...] --out DIR [--lora RANK | --full]
+
+{words}
+
+worldtube train RECIPE --help lists every setting. A run goes on where it stopped, to the bit, also after
+a kill: give the same command again. Its folder holds the record, report.html and model.safetensors.
+
+Several processes, on one machine or many, share a run; it learns from the same samples:
+  torchrun --nproc-per-node 2 -m worldtube train laptop --parallel ddp --data D --out R
+  torchrun --nproc-per-node 8 -m worldtube train gpu --parallel fsdp --sequence 2 --data D --out R
+  worldtube train laptop --on ray --workers 2 --data D --out R
+
+Try:
+  worldtube record tabletop --out clips --count 200 && worldtube cache clips
+  worldtube train tiny --data clips --out run --steps 50 && worldtube report run"""
+
+
+def codec(rest: list[str]) -> int:
+    """`train codec`: the arguments after it."""
+    from worldtube.train.codec import command
+
+    print(command(rest, bar=Bar))
+    return 0
+
+
+def finetune(rest: list[str]) -> int:
+    """`train finetune`: the arguments after it."""
+
+    def command(
+        *,
+        data: list[Path],
+        out: Path,
+        model: Path | None = None,
+        lora: int = 16,
+        full: bool = False,
+        steps: int = 200,
+        rows: int = 8,
+        rate: float | None = None,
+        validation: list[Path] | None = None,
+        track: list[str] | None = None,
+        threads: int | None = None,
+    ) -> Any:
+        """Fine-tune a model on clips of your own; goes on where it stopped. Minutes on a CPU.
+
+        Args:
+            data: datasets of captioned clips; what they lack of latents and words is computed first
+            out: folder of the run: before.png and after.png (the datasets' own captions), model.safetensors
+            model: the model file to begin from; the embedded model when not said
+            lora: rank of the adapters that are trained beside the weights, and merged into them at the end
+            full: train the weights themselves; learns more, and forgets more
+            steps: optimizer steps
+            rows: clips in a batch
+            rate: peak learning rate; 3e-3 for adapters and 3e-4 for weights when not said
+            validation: datasets to measure the loss on; none when not said
+            track: tensorboard, trackio or wandb, which get the numbers of the record too
+            threads: torch threads; torch's own choice when not said
+        """
+        return data, out, model, 0 if full else lora, steps, rows, rate, validation, track, threads
+
+    data, out, model, rank, steps, rows, rate, validation, track, threads = parse(
+        command, "train finetune", rest
+    )
+    from worldtube.models import local
+    from worldtube.train import finetune as tuning
 
     folder_exists(out)
     if threads:
         import torch
 
         torch.set_num_threads(threads)
-    with Bar(f"training {rest[0]}") as bar:
-        run(config, data=data, codec=codec or embedded_path(), out=out, start=start, progress=bar)
-    print(out / "model.safetensors")
+    config = tuning.finetune_config(local.load(model), rank=rank, steps=steps, rows=rows, rate=rate)
+    print(
+        tuning.finetune(
+            data,
+            out,
+            model=model,
+            config=config,
+            bar=Bar,
+            validation=validation or [],
+            track=track or [],
+        )
+    )
+    return 0
+
+
+def report(rest: list[str]) -> int:
+    def command(run: Path, *, out: Path | None = None) -> Any:
+        """Write a run's record, sample sheets and settings as one page that needs nothing else.
+
+        Args:
+            run: folder of a run of `worldtube train`
+            out: file to write; report.html in the run's folder when not said
+        """
+        return run, out
+
+    run, out = parse(positional(command, "run"), "report", rest)
+    from worldtube.train.report import write
+
+    if out is not None:
+        folder_exists(out)
+    print(write(run, out))
     return 0
 
 
@@ -203,3 +316,69 @@ def wording(rest: list[str]) -> int:
         )
     print(text.dumps(result) if as_json else table(rows(result)))
     return 0
+
+
+def ladder(rest: list[str]) -> int:
+    """`train ladder`: the arguments after it."""
+    from worldtube.errors import unknown
+    from worldtube.records import read
+    from worldtube.train.ladder import LADDERS, climb
+
+    def command(
+        *,
+        out: Path,
+        size: str = "laptop",
+        data: list[Path] | None = None,
+        validation: Path | None = None,
+        codec: Path | None = None,
+        processes: int | None = None,
+    ) -> Any:
+        """Runs of several budgets and sizes, and the law L(N, D) of their loss; goes on where it stopped.
+
+        Args:
+            out: folder of the ladder: runs, record.jsonl, ladder.png, compute.png
+            size: how large a ladder (tiny, ci, laptop)
+            data: folders of catalogs with latents and words; clips are recorded when not said
+            validation: folder of a catalog to measure on; recorded when not said
+            codec: model file whose codec made the latents; the embedded model when not said
+            processes: runs at a time; all cores when not said
+        """
+        return out, size, data, validation, codec, processes
+
+    out, size, data, validation, codec, processes = parse(command, "train ladder", rest)
+    if size not in LADDERS:
+        raise unknown("ladder", size, LADDERS)
+    folder_exists(out)
+    with Bar(f"ladder {size}") as bar:
+        record = climb(
+            LADDERS[size][1],
+            out=out,
+            data=data,
+            validation=validation,
+            codec=codec,
+            processes=processes,
+            progress=bar,
+        )
+    held = read(record)[1][-1]["held_out"]
+    print(
+        f"{record}: loss {held['loss']:.4f} at {held['budget']:.3g} FLOPs, foretold {held['predicted']:.4f} "
+        f"({held['error']:+.1%})"
+    )
+    return 0
+
+
+OWN: dict[str, tuple[str, Callable[[list[str]], int]]] = {
+    "finetune": ("the model that ships, or another, on clips of your own, in minutes", finetune),
+    "ladder": ("many small runs, the scaling law that they follow, and how far it holds", ladder),
+    "wording": (
+        "what captions are worth: the same training with short, dense, mixed or own ones",
+        wording,
+    ),
+    "codec": ("the video compression network (its own loop)", codec),
+    "reader": (
+        "the network that `evaluate` reads clips with (its own loop, in one sitting)",
+        reader,
+    ),
+    "captioner": ("the network that writes captions (its own loop, in one sitting)", captioner),
+}
+"""What is trained without a recipe: word -> (line of help, function of the remaining arguments)."""

@@ -1,7 +1,8 @@
 """Packed training batches from a counter.
 
-Owns which clip comes when: batch k is a pure function of (seed, k, the list of clips), so the whole
-state of the order is one integer. Knows nothing of noise, losses or optimizers.
+Owns which clip comes when: row r of batch k is a pure function of (seed, k, r, the list of clips), so the
+whole state of the order is one integer, and however many processes share a batch, it is the same one.
+Knows nothing of noise, losses or optimizers.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +26,10 @@ from worldtube.errors import DataError
 from worldtube.tokens import CUT, Grid, Layout, Words, join, layout, pack, patchify, select
 
 GOLDEN = 0.6180339887498949
+READY = "latents IS NOT NULL AND " + " AND ".join(f"text_{c} IS NOT NULL" for c in CAPTIONS)
+"""Of the clips that can be learned from."""
+STAGES = ("latents", "tail", "truth_map", *(f"text_{c}" for c in CAPTIONS))
+"""What is read of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,8 @@ class Batch:
     words: Words
     ids: tuple[str, ...]
     """Catalog ids, for the guard that names a bad sample."""
+    rows: tuple[int, ...] = ()
+    """Which row of the whole batch each row is; what is random of a row is keyed by it."""
     truth: Tensor | None = None
     """(N, truth width) what each token shows, in [0, 1]; NaN where nobody knows."""
 
@@ -71,7 +78,8 @@ class Batches:
 
     A catalog with several shots of an episode gives rows of one to three shots, with a cut between them.
     `weights`: how often each catalog is drawn, relative to the others (None: by size); its clips come
-    in a fresh permutation each pass. `version`: of the latents; a catalog with others is refused.
+    in a fresh permutation each pass. `version`: of the latents; a catalog with others is refused. `ids`: the
+    clips of each catalog (None: all that are ready); the order depends on these alone.
     """
 
     def __init__(
@@ -87,10 +95,10 @@ class Batches:
         version: str | None = None,
         mix: Mix | None = None,
         truth: bool = False,
+        ids: Sequence[Sequence[str]] | None = None,
     ):
         self.catalogs = [Catalog(folder) for folder in folders]
         self.mix = mix or Mix()
-        ready = "latents IS NOT NULL AND " + " AND ".join(f"text_{c} IS NOT NULL" for c in CAPTIONS)
         for folder, catalog in zip(folders, self.catalogs, strict=True):
             columns = catalog.columns()
             for column in ("latents", *["tail"] * (self.mix.splits > 0)):
@@ -99,7 +107,9 @@ class Batches:
                         f"{folder} has {column} of codec {columns[column]}, this one makes {version} "
                         "(run `worldtube cache`)"
                     )
-        self.groups = [_episodes(catalog.ids(ready)) for catalog in self.catalogs]
+        if ids is None:
+            ids = ready(self.catalogs)
+        self.groups = [_episodes(each) for each in ids]
         for folder, groups in zip(folders, self.groups, strict=True):
             if not groups:
                 raise DataError(
@@ -136,40 +146,45 @@ class Batches:
             out.append((which, self.groups[which][self._order(which, epoch)[index]]))
         return out
 
-    def batch(self, step: int) -> Batch:
-        """Batch number `step`; rows of one length and kind of attention are neighbours."""
-        rng = draw(self.seed, 2, step)
-        picks = []
-        for which, group in self.picks(step):
+    def batch(self, step: int, share: tuple[int, int] = (0, 1)) -> Batch:
+        """Batch number `step`; rows of one length and kind of attention are neighbours.
+
+        share: (k, n) for the k-th of the n parts that n processes work on, rows k, k + n, ...
+        """
+        part, parts = share
+        picks, rngs = [], []
+        for index, (which, group) in list(enumerate(self.picks(step)))[part::parts]:
+            rng = draw(self.seed, 2, step, index)
             shots = min(len(group), 1 + int(rng.choice(3, p=(0.2, 0.3, 0.5))))
-            names = [group[i] for i in rng.permutation(len(group))[:shots]]
-            picks.append((which, names))
+            picks.append((which, [group[i] for i in rng.permutation(len(group))[:shots]]))
+            rngs.append((index, rng))
         clips = self._clips(picks)
         made = []
-        for which, names in picks:
+        for (which, names), (index, rng) in zip(picks, rngs, strict=True):
             causal = bool(rng.random() < self.mix.causal)
             pieces = self._pieces([clips[which, name] for name in names], rng, causal)
             row = join([piece.layout for piece in pieces]) if len(pieces) > 1 else pieces[0].layout
-            made.append((row, pieces, names))
+            made.append((row, pieces, names, index))
         made.sort(key=lambda row: (-row[0].bounds[-1], row[0].causal))
-        pieces = [piece for _, parts, _ in made for piece in parts]
+        pieces = [piece for _, parts, *_ in made for piece in parts]
         return Batch(
             tokens=torch.cat([piece.tokens for piece in pieces]),
-            layout=pack([row for row, _, _ in made]),
+            layout=pack([row for row, *_ in made]),
             words=Words.of([piece.words for piece in pieces]),
-            ids=tuple("+".join(names) for _, _, names in made),
+            ids=tuple("+".join(names) for *_, names, _ in made),
+            rows=tuple(index for *_, index in made),
             truth=torch.cat([piece.truth for piece in pieces]) if self.truth else None,
         )
 
     def _clips(self, picks: list[tuple[int, list[str]]]) -> dict[tuple[int, str], dict]:
         """The rows of the catalogs that are needed, by (catalog, id)."""
         columns = ["id", "latents", "fps", "num_frames", *(f"text_{c}" for c in CAPTIONS)]
-        columns += ["truth_map"] * self.truth
+        further = ["truth_map"] * self.truth + ["tail"] * (self.mix.splits > 0)
         found = {}
         for which, catalog in enumerate(self.catalogs):
             wanted = sorted({name for w, names in picks if w == which for name in names})
-            tails = ["tail"] * (self.mix.splits > 0 and "tail" in catalog.columns())
-            found |= {(which, row["id"]): row for row in catalog.take(wanted, columns + tails)}
+            there = [column for column in further if column in catalog.columns()]
+            found |= {(which, row["id"]): row for row in catalog.take(wanted, columns + there)}
         return found
 
     def _pieces(self, shots: list[dict], rng: np.random.Generator, causal: bool) -> list["_Piece"]:
@@ -271,6 +286,15 @@ class _Piece:
             words=self.words,
             truth=self.truth[keep],
         )
+
+
+def ready(catalogs: Sequence[Catalog]) -> list[list[str]]:
+    """Sorted ids of each catalog's clips that can be learned from; none where a stage was never run."""
+    able = [set(STAGES) - {"tail", "truth_map"} <= catalog.columns().keys() for catalog in catalogs]
+    return [
+        sorted(catalog.ids(READY)) if yes else []
+        for catalog, yes in zip(catalogs, able, strict=True)
+    ]
 
 
 def _square(rng: np.random.Generator, *maps: Tensor) -> list[Tensor]:

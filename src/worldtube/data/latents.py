@@ -118,7 +118,7 @@ def cache_text(
     for length in CAPTIONS:
         column = f"text_{length}"
         catalog.add_column(column, version)
-        todo = catalog.missing(column)
+        todo, made = catalog.missing(column), 0
         for start in range(0, len(todo), group):
             ids = todo[start : start + group]
             if captions is None:
@@ -131,9 +131,10 @@ def cache_text(
             states = encoder.encode([text for _, text in known])
             packed = {name: pack_text(s) for (name, _), s in zip(known, states, strict=True)}
             catalog.set(column, packed)
+            made += len(known)
             if progress is not None:
                 progress(min(start + group, len(todo)), len(todo))
-        most = max(most, len(todo))
+        most = max(most, made)
     return most
 
 

@@ -94,8 +94,8 @@ class GaussianModel:
             token=64 * self.token_width, pair=80, remembered=64 * causal, decoded=32, encoded=32
         )
 
-    def familiar(self, prompt: str) -> bool:
-        return True
+    def doubts(self, prompt: str) -> list[str]:
+        return []
 
     def embed(self, prompts: Sequence[str]) -> Words:
         return Words.of([torch.full((1, 1), len(prompt) / 10) for prompt in prompts])

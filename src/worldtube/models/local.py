@@ -31,6 +31,7 @@ from worldtube.video import Clip, Size
 
 FORMAT = 1
 EMBEDDED = "worldtube-small"
+EMBEDDED_KNOWS = "it knows balls, boxes, cylinders and cups on a table, and water"
 MAX_PIXELS = 1024 * 1024
 SCRATCH = 1.5
 """Memory of convolutions to that of their tensors: the library behind them takes some of its own."""
@@ -164,9 +165,15 @@ class LocalModel:
             encoded=SCRATCH * (codec.encoder_widths[0] * 8 * 4 / fine + 3 * floats),
         )
 
-    def familiar(self, prompt: str) -> bool:
-        """Whether a prompt is near what the model was trained on (topic only); True when it cannot tell."""
-        return self.bank is None or self.text.familiarity(prompt, self.bank) >= FAMILIAR
+    def doubts(self, prompt: str) -> list[str]:
+        """Of its topic, where there is a bank to compare it with, and of its length."""
+        told, bank = [], self.bank if prompt.strip() else None
+        if bank is not None and self.text.familiarity(prompt, bank) < FAMILIAR:
+            known = f" ({EMBEDDED_KNOWS})" if self.name == EMBEDDED else ""
+            told.append(f"the prompt is outside of what {self.name} knows{known}")
+        if cut := self.text.beyond(prompt):
+            told.append(f"the prompt is too long: {self.name} does not read {cut!r}")
+        return told
 
     def embed(self, prompts: Sequence[str]) -> Words:
         return Words.of(self.text.encode(list(prompts))).to(self.device)

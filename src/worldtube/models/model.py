@@ -90,8 +90,8 @@ class VideoModel(Protocol):
         """What it takes in memory to compute; causal: tokens see no later frames."""
         ...
 
-    def familiar(self, prompt: str) -> bool:
-        """Whether a prompt is near what the model was trained on."""
+    def doubts(self, prompt: str) -> list[str]:
+        """What whoever asks should be told of a prompt: that it is foreign to the weights, that it is too long."""
         ...
 
     def embed(self, prompts: Sequence[str]) -> Words:

@@ -272,14 +272,11 @@ class Worker:
 
     def _doubts(self, row: Row) -> list[str]:
         """What is to be said of a finished video: foreign words, a character that nobody places."""
-        shots = (shot[0] for shot in row["spec"].get("shots", []))
-        words, told = " ".join([row["prompt"], *shots]).strip(), []
-        if not self.sessions[row["model"]].model.familiar(words):
-            told.append(
-                f"the prompt is outside of what {row['model']} knows; it is made all the same"
-            )
+        prompts = [row["prompt"], *(shot[0] for shot in row["spec"].get("shots", []))]
+        model = self.sessions[row["model"]].model
+        told = list(dict.fromkeys(doubt for one in prompts for doubt in model.doubts(one)))
         for name in self.jobs.characters(row["owner"]):
-            if name.casefold() in words.casefold():
+            if name.casefold() in " ".join(prompts).casefold():
                 told.append(f"{row['model']} cannot place the character {name!r}; it read a word")
         return told
 

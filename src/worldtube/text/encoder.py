@@ -141,16 +141,22 @@ class TextEncoder:
 
     def tokens(self, text: str) -> list[int]:
         """SentencePiece numbers between begin and end marks; none for a text without content."""
-        ids = _load().tokenizer.encode(text, out_type=int, add_bos=False, add_eos=False)
         if not text.strip():
             return []
-        if len(ids) > self.max_tokens - 2:
-            most = self.max_tokens - 2
+        ids, most = self._pieces(text), self.max_tokens - 2
+        if len(ids) > most:
             logger.warning(
                 "prompt cut to its first %d of %d tokens: %.40s...", most, len(ids), text
             )
-            ids = ids[:most]
-        return [1, *ids, 2]
+        return [1, *ids[:most], 2]
+
+    def beyond(self, text: str) -> str:
+        """The end of a text that is too long to be read; nothing of one that is not."""
+        pieces = self._pieces(text, str)[self.max_tokens - 2 :]
+        return "".join(pieces).replace("\u2581", " ").strip()  # SentencePiece's mark of a space
+
+    def _pieces(self, text: str, kind: type = int) -> list[Any]:
+        return _load().tokenizer.encode(text, out_type=kind, add_bos=False, add_eos=False)
 
     @torch.inference_mode()
     def features(self, ids: Sequence[int]) -> Tensor:

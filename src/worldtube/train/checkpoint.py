@@ -1,40 +1,176 @@
-"""Checkpoints: one file with everything a run needs to go on to the bit; whole or not at all.
+"""Checkpoints: everything a run needs to go on to the bit, in a folder each; whole or not at all.
 
-Weights (float32 masters), optimizer, EMA and the step; data order and noise follow from the step.
+Weights (float32 masters), optimizer, EMA and the step; data order and noise follow from the step. Written
+in the background by torch.distributed.checkpoint, by as many processes as there are, and read by any other
+number. Load none that you do not trust: the format's table of contents is a pickle; a model file is not.
 Knows nothing of what is in the state.
 """
 
+import json
+import logging
 import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
-import torch
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
 
-from worldtube.errors import DataError
+from worldtube.errors import DataError, WorldtubeError
+from worldtube.train.parallel import ALONE, Ranks
 
-NAME = "checkpoint.pt"
+logger = logging.getLogger(__name__)
+
+FOLDER, LATEST, FACTS = "checkpoints", "latest", "facts.json"
 
 
-def save(state: dict[str, Any], folder: Path) -> Path:
-    """Write `folder/checkpoint.pt` over the one before."""
-    path = folder / NAME
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
-        torch.save(state, file)
+class Checkpoints:
+    """The checkpoints in a run's folder, of which the newest `keep` stay.
+
+    Each is a folder that gets its name, its step, when all of it is on the disk; then `latest` names it.
+    """
+
+    def __init__(self, folder: Path, *, ranks: Ranks = ALONE, keep: int = 2):
+        if (folder / "checkpoint.pt").exists():
+            raise DataError(
+                f"{folder} holds checkpoint.pt of an earlier version (accepted: another folder; "
+                "its model.safetensors as --start)"
+            )
+        self.folder, self.ranks, self.keep = folder / FOLDER, ranks, keep
+        self.pending: Future | None = None
+        if ranks.rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for left in self.folder.glob("*.partial"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        self.latest: Path | None = ranks.first_says(self._latest())
+
+    def _latest(self) -> Path | None:
+        pointer = self.folder / LATEST
+        if not pointer.is_file():
+            return None
+        return self.folder / pointer.read_text().strip()
+
+    def facts(self) -> dict[str, Any] | None:
+        """What was said of the newest checkpoint when it was saved; None when there is none.
+
+        Raises DataError where it is not whole.
+        """
+        if self.latest is None:
+            return None
+        try:
+            return json.loads((self.latest / FACTS).read_text())
+        except (OSError, ValueError) as error:
+            raise _broken(self.latest, error) from error
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Fill the tensors of `state` with those of the newest checkpoint. Raises DataError."""
+        assert self.latest is not None, "facts() told whether there is one"
+        _no_warning()
+        try:
+            dcp.load(state, checkpoint_id=self.latest, no_dist=self.ranks.world == 1)
+        except (CheckpointException, OSError, RuntimeError, ValueError, EOFError) as error:
+            raise _broken(self.latest, error) from error
+
+    def save(self, state: dict[str, Any], *, step: int, **facts: Any) -> None:
+        """Begin to write a checkpoint of tensors as they are now; they may change when this returns.
+
+        facts: what JSON can hold. Raises WorldtubeError where the one before could not be written.
+        """
+        self.wait()
+        name = f"{step:08d}"
+        if self.latest is not None and self.latest.name == name:
+            return
+        partial = self.folder / f"{name}.partial"
+        _no_warning()
+        self.pending = cast(
+            Future,
+            dcp.async_save(
+                state,
+                storage_writer=dcp.FileSystemWriter(partial),
+                process_group=self.ranks.quiet,
+                no_dist=self.ranks.world == 1,
+            ),
+        )
+        self.writing, self.wanted = partial, {"step": step, **facts}
+        self.written: Future = Future()
+        self.pending.add_done_callback(self._publish)
+
+    def _publish(self, done: Future) -> None:
+        """In the background, when all processes have written their parts."""
+        try:
+            done.result()
+            if self.ranks.rank == 0:
+                self._put(self.writing, self.wanted)
+        except BaseException as error:
+            shutil.rmtree(self.writing, ignore_errors=True)
+            self.written.set_exception(error)
+        else:
+            self.latest = self.writing.with_suffix("")
+            self.written.set_result(None)
+
+    def _put(self, partial: Path, facts: Mapping[str, Any]) -> None:
+        _write(partial / FACTS, json.dumps(facts))
+        shutil.rmtree(partial.with_suffix(""), ignore_errors=True)  # of a run that went another way
+        os.replace(partial, partial.with_suffix(""))
+        _write(self.folder / f"{LATEST}.partial", partial.stem)
+        os.replace(self.folder / f"{LATEST}.partial", self.folder / LATEST)
+        whole = sorted(one for one in self.folder.iterdir() if one.name.isdigit())
+        for old in [one for one in whole if one.name < partial.stem][: -self.keep + 1 or None]:
+            shutil.rmtree(old)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """What was begun is finished; where something else went wrong, that is what is told."""
+        try:
+            self.wait()
+        except WorldtubeError as error:
+            if kind is None:
+                raise
+            logger.warning("%s", error)
+
+    def wait(self) -> None:
+        """Until what was begun is on the disk. Raises WorldtubeError where it could not be written."""
+        if self.pending is None:
+            return
+        self.pending = None
+        try:
+            self.written.result()
+        except Exception as error:
+            before = (
+                f"that of step {int(self.latest.name)} stands" if self.latest else "there is none"
+            )
+            reason = str(error).strip().splitlines()[-1]
+            raise WorldtubeError(
+                f"the checkpoint {self.writing.stem} could not be written ({reason}); {before}"
+            ) from error
+
+
+def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Which fields differ, in words: `depth is 2 there and 3 here`; empty where none does."""
+    names = [name for name in {**saved, **wanted} if saved.get(name) != wanted.get(name)]
+    return ", ".join(f"{n} is {saved.get(n)} there and {wanted.get(n)} here" for n in names)
+
+
+def _write(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
-    return path
 
 
-def load(folder: Path) -> dict[str, Any] | None:
-    """The state in a run's folder, or None when it has none yet."""
-    path = folder / NAME
-    if not path.is_file():
-        return None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError) as error:
-        raise DataError(
-            f"{path} is not a whole checkpoint ({error}); delete it to begin anew"
-        ) from error
+def _broken(path: Path, error: BaseException) -> DataError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+    return DataError(
+        f"{path} is not a whole checkpoint ({reason}); put the name of another into {LATEST} beside it, "
+        "or delete the folder around it to begin anew"
+    )
+
+
+def _no_warning() -> None:
+    """A run of one process is what is meant; the warning would come from the thread that writes."""
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,23 +28,20 @@ from worldtube.codec.autoencoder import (
     group_frames,
 )
 from worldtube.codec.losses import reconstruction_loss, variance_bound
-from worldtube.errors import RequestError, WorldtubeError
+from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.evaluate import reconstruction
 from worldtube.models.local import load_codec, save_codec
-from worldtube.records import Run
-from worldtube.train import checkpoint
+from worldtube.train import report
+from worldtube.train.checkpoint import Checkpoints, differences
 from worldtube.train.optimizer import Optimizer, learning_rate
 from worldtube.train.pools import Pool, draw_batch, draw_patches, read_pools, to_pixels
+from worldtube.train.steps import Guard, Progress, record_from, stoppable
 from worldtube.video import Clip, save_image
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "codec.safetensors"
 RECORD = "run.jsonl"
-MAX_SKIPPED = 5
-
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called with (step, steps, newest numbers)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +146,7 @@ def train_codec(
     """Train a codec in `folder`, going on from the checkpoint there if there is one; returns the
     averaged weights.
 
-    Leaves `codec.safetensors` (the averaged weights, float32), `run.jsonl`, `checkpoint.pt` and
+    Leaves `codec.safetensors` (the averaged weights, float32), `run.jsonl`, `checkpoints/` and
     `samples/`.
     start: begin from this codec instead of the linear optimum. until: asked after each step whether
     to stop here and go on another time. Ctrl-C also leaves a checkpoint. Raises WorldtubeError
@@ -163,8 +161,9 @@ def train_codec(
     codec = VideoCodec(config.codec if start is None else start.config)
     if start is not None:
         codec.load_state_dict(start.state_dict())
-    state = checkpoint.load(folder)
-    if start is None and state is None:
+    checkpoints = Checkpoints(folder)
+    facts = checkpoints.facts()
+    if start is None and facts is None:
         kept = codec.fit_linear(draw_patches(pools, config.seed))
         logger.info("the linear codec keeps %.2f %% of the variance", 100 * kept)
     if config.freeze_encoder:
@@ -172,72 +171,73 @@ def train_codec(
     frozen = {name: value.clone() for name, value in codec.state_dict().items()}  # float32
     codec.to(config.device, getattr(torch, config.dtype)).train()
     optimizer = Optimizer(codec, weight_decay=config.weight_decay, ema_steps=config.ema_steps)
-    first, skipped = 0, 0
-    if state is not None:
-        optimizer.load_state_dict(state["optimizer"])
-        first, skipped = state["step"], state["skipped"]
-        logger.info("going on from step %d", first)
+    sizes = codec.config.to_dict()
+    step, guard = 0, Guard()
+    if facts is not None:
+        if said := differences(facts["model"], sizes):
+            raise DataError(
+                f"{folder} holds a checkpoint of another codec: {said} (accepted: another folder)"
+            )
+        state = optimizer.state_dict()
+        checkpoints.load(state)
+        optimizer.load_state_dict(state)
+        step, guard.bad = facts["step"], facts["bad"]
+        logger.info("going on from step %d", step)
 
     def averaged() -> VideoCodec:
         average = VideoCodec(codec.config)
         average.load_state_dict(frozen | {k: v.cpu() for k, v in optimizer.averaged().items()})
         return average.eval().requires_grad_(False)
 
-    def keep(step: int) -> None:
-        checkpoint.save(
-            {"step": step, "skipped": skipped, "optimizer": optimizer.state_dict()}, folder
-        )
+    def keep() -> None:
         save_codec(averaged(), folder / WEIGHTS)
+        report.write(folder)
+        checkpoints.save(optimizer.state_dict(), step=step, bad=guard.bad, model=sizes)
 
-    record = folder / RECORD
-    run = Run.resume(record, first) if state is not None else Run(record, asdict(config))
-    step = first
-    with run:
+    with ExitStack() as stack:
+        stack.enter_context(checkpoints)
+        run = stack.enter_context(record_from(folder / RECORD, asdict(config), step))
+        stop = stack.enter_context(stoppable())
         saved = time.monotonic()
-        try:
-            while step < config.steps and not until():
-                pixels, weights = draw_batch(pools, config, step)
-                loss, parts = loss_of(
-                    codec,
-                    pixels.to(config.device),
-                    weights.to(config.device),
-                    config=config,
-                    step=step,
-                )
-                loss.backward()
-                rate = learning_rate(
-                    step,
-                    peak=config.rate,
-                    warmup=config.warmup,
-                    steps=config.steps,
-                    decay=config.decay,
-                )
-                norm = optimizer.step(rate)
-                step += 1
-                if not np.isfinite(norm):
-                    skipped += 1
-                    logger.warning("step %d is not finite and was skipped", step)
-                    run.log(step=step, skipped=skipped)
-                    if skipped >= MAX_SKIPPED:
-                        raise WorldtubeError(
-                            f"training stopped: {skipped} steps in a row were not finite, the last was step {step}"
-                        )
-                    continue
-                skipped = 0
-                numbers = {"loss": float(loss.detach()), "norm": norm, "rate": rate}
-                numbers |= {name: float(part.detach()) for name, part in parts.items()}
-                if step % config.validate_every == 0 or step == config.steps:
-                    numbers |= validate(averaged(), validation, folder, step)
-                if step % config.log_every == 0 or step == config.steps or "psnr" in numbers:
-                    run.log(step=step, **numbers)
-                if progress is not None:
-                    progress(step, config.steps, numbers)
-                if time.monotonic() - saved > 60 * config.checkpoint_minutes:
-                    keep(step)
-                    saved = time.monotonic()
-        except KeyboardInterrupt:
-            logger.info("stopped at step %d; run again to go on", step)
-        keep(step)
+        while step < config.steps and not (stop() or until()):
+            pixels, weights = draw_batch(pools, config, step)
+            loss, parts = loss_of(
+                codec,
+                pixels.to(config.device),
+                weights.to(config.device),
+                config=config,
+                step=step,
+            )
+            loss.backward()
+            rate = learning_rate(
+                step,
+                peak=config.rate,
+                warmup=config.warmup,
+                steps=config.steps,
+                decay=config.decay,
+            )
+            norm = optimizer.step(rate)
+            try:
+                bad = guard(step, norm, partial(list, [f"{len(pixels)} crops"]))
+            except WorldtubeError:
+                keep()
+                raise
+            step += 1
+            if bad:
+                run.log(step=step, skipped=guard.bad)
+                continue
+            numbers = {"loss": float(loss.detach()), "norm": norm, "rate": rate}
+            numbers |= {name: float(part.detach()) for name, part in parts.items()}
+            if step % config.validate_every == 0 or step == config.steps:
+                numbers |= validate(averaged(), validation, folder, step)
+            if step % config.log_every == 0 or step == config.steps or "psnr" in numbers:
+                run.log(step=step, **numbers)
+            if progress is not None:
+                progress(step, config.steps, numbers)
+            if time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                keep()
+                saved = time.monotonic()
+        keep()
     codec = averaged()
     if step >= config.steps and not config.freeze_encoder:
         calibrate(codec, pools, config.seed)

@@ -17,7 +17,8 @@ from worldtube.errors import RequestError
 from worldtube.generate.budget import HEAP
 from worldtube.generate.cost import Seconds, clocks, resident
 from worldtube.tokens import Words, pack
-from worldtube.train.loop import Setup, TrainConfig, setup
+from worldtube.train.config import TrainConfig
+from worldtube.train.loop import Setup, setup
 from worldtube.video import Size
 
 SECONDS, NUM_WORDS = 2.0, 16
@@ -118,8 +119,9 @@ def _stand_in(made: Setup, config: TrainConfig) -> Callable[[int], Batch]:
     size, images = Size(config.size, config.size), round(config.mix.images * rows)
     counts = [frames] * (rows - images) + [1] * images
     row = pack([model.layout(model.grid(size, count, model.fps)) for count in counts])
-    states = torch.randn(NUM_WORDS, config.model.text_width, generator=generator)
-    truth = torch.zeros(row.bounds[-1], config.model.truth_width)
+    sizes = model.transformer.config
+    states = torch.randn(NUM_WORDS, sizes.text_width, generator=generator)
+    truth = torch.zeros(row.bounds[-1], sizes.truth_width)
 
     def batch(step: int) -> Batch:
         return Batch(
@@ -127,7 +129,8 @@ def _stand_in(made: Setup, config: TrainConfig) -> Callable[[int], Batch]:
             layout=row,
             words=Words.of([states] * rows),
             ids=(),
-            truth=truth if config.model.truth_width else None,
+            rows=tuple(range(rows)),
+            truth=truth if sizes.truth_width else None,
         )
 
     return batch

@@ -1,145 +1,49 @@
 """The training loop of the transformer: batches, noise, loss, step; resumable to the bit.
 
-Owns the order of those and the configuration. Knows nothing of how clips were made or of sampling
-beyond asking for a sheet of samples now and then.
+Owns the order of those. Knows nothing of how clips were made or of sampling beyond asking for a sheet of
+samples now and then.
 """
 
-import logging
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from worldtube import models
-from worldtube.data.batches import Batch, Batches, Mix, draw
+from worldtube.data import manifest
+from worldtube.data.batches import READY, STAGES, Batch, Batches, ready
 from worldtube.data.catalog import Catalog
 from worldtube.data.latents import CAPTIONS, TRUTH_CHANNELS
-from worldtube.diffusion import noise as noising
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.generate import engine
+from worldtube.generate.cost import resident
 from worldtube.generate.tasks import TASKS
 from worldtube.models.local import Card, LocalModel
-from worldtube.records import Run
-from worldtube.train import checkpoint, patterns
+from worldtube.train import lora, report
+from worldtube.train.checkpoint import Checkpoints, differences
+from worldtube.train.config import TrainConfig
+from worldtube.train.loss import loss_of
 from worldtube.train.optimizer import Optimizer, learning_rate
+from worldtube.train.parallel import ALONE, Ranks, Reporter, distribute, joined, whole
 from worldtube.train.start import repatched
-from worldtube.train.student import Distillation, StudentConfig
-from worldtube.transformer import Transformer, TransformerConfig
+from worldtube.train.steps import Guard, Progress, record_from, stoppable
+from worldtube.train.student import Distillation
+from worldtube.train.tracking import tracked
+from worldtube.train.validation import Validation
+from worldtube.transformer import Transformer
 from worldtube.video import Size, save_image, sheet
 
-logger = logging.getLogger(__name__)
-
-SAMPLE_PROMPTS = (
-    "a large red ball rolls to the right",
-    "a small blue box falls onto the table",
-    "two green cylinders stand side by side",
-    "a large yellow cup stands still",
-    "an orange ball hits a purple cylinder",
-    "a white ball knocks over a cup of water",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Everything that decides the numbers of a run."""
-
-    model: TransformerConfig = field(default_factory=TransformerConfig)
-    """Sizes of the network."""
-    size: int = 64
-    """Native picture side, pixels."""
-    patch: int = 2
-    """Latent cells per token side."""
-    rows: int = 32
-    """Clips in a packed batch."""
-    steps: int = 10_000
-    """Optimizer steps in all."""
-    rate: float = 2e-3
-    """Peak learning rate."""
-    warmup: int = 100
-    """Steps of warm-up."""
-    decay: float = 0.2
-    """Share of the steps over which the rate falls to 0 at the end."""
-    muon: bool = True
-    """Muon for the matrices of the blocks; AdamW for all when false."""
-    weight_decay: float = 0.01
-    """Of the matrices of the blocks."""
-    ema_steps: float = 500
-    """The average of the weights looks back over about this many steps."""
-    level_mean: float = 1.3
-    """Mean of the logit of the noise level: high, since a clip's tokens tell so much about each other
-    that what stands where is decided above 0.9."""
-    level_spread: float = 1.3
-    """Spread of the logit of the noise level."""
-    truth_weight: float = 0.1
-    """Of the truth that a middle block also predicts, where the network has `truth_width`: supervision that
-    engine-made clips give free (in the spirit of Yu et al. 2024, REPA)."""
-    mix: Mix = field(default_factory=Mix)
-    """What rows are made of the clips."""
-    weights: tuple[float, ...] = ()
-    """How often each data folder is drawn, relative to the others; by size when empty."""
-    seed: int = 0
-    """Of the initial weights, the order and the noise."""
-    dtype: str = "bfloat16"
-    """What the network computes in; masters are float32."""
-    device: str = "cpu"
-    """Where it computes."""
-    sample_every: int = 1000
-    """Steps between sheets of samples; 0 for none."""
-    sample_steps: int = 16
-    """Sampler steps for those."""
-    student: StudentConfig | None = None
-    """Learn to do in a few steps what the weights it starts from do in many; None to learn from clips."""
-    log_every: int = 20
-    """Steps between lines of the record."""
-    checkpoint_minutes: float = 3.0
-    """Time between checkpoints."""
-
-
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called with (step, steps, newest numbers)."""
-
-
-def loss_of(
-    transformer: Transformer, batch: Batch, *, config: TrainConfig, step: int
-) -> tuple[Tensor, dict[str, float]]:
-    """Mean squared error of the velocity over unknown tokens, every row with the same weight per token.
-
-    The noise is keyed by (seed, step), so it does not depend on what ran before.
-    """
-    rng = draw(config.seed, 3, step)
-    sigma = patterns.levels(batch.layout, rng, mean=config.level_mean, spread=config.level_spread)
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    noise = torch.randn(batch.tokens.shape, generator=generator)
-    device = config.device
-    x = noising.corrupt(batch.tokens, noise, sigma).to(device)
-    target = noising.velocity_target(batch.tokens, noise).to(device)
-    sigma = sigma.to(device)
-    layout = batch.layout.to(device)
-    velocity, told = transformer(x, sigma, layout, transformer.read(batch.words.to(device)))
-    error = (velocity - target).square().mean(-1)  # (N,)
-    made = sigma > 0
-    loss = error[made].mean()
-    numbers = {"loss": float(loss.detach())}
-    if told is not None and batch.truth is not None:
-        truth = batch.truth.to(device)
-        known = truth.isfinite()
-        each = F.binary_cross_entropy_with_logits(
-            told.float(), truth.nan_to_num(), reduction="none"
-        )
-        told_loss = (each * known).sum(-1).mean()
-        numbers["loss_truth"] = float(told_loss.detach())
-        loss = loss + config.truth_weight * told_loss
-    detached = error.detach()
-    for name, low, high in (("low", 0.0, 0.35), ("middle", 0.35, 0.7), ("high", 0.7, 1.01)):
-        inside = (sigma > low) & (sigma <= high)
-        if bool(inside.any()):
-            numbers[f"loss_{name}_noise"] = float(detached[inside].mean())
-    return loss, numbers
+HELD_OUT = 8_000_000
+"""The seed of the validation rows."""
+RECORD, SAMPLES, MODEL = "record.jsonl", "samples.jsonl", "model.safetensors"
+ADAPTERS = "adapters.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +51,7 @@ class Setup:
     """What the steps of a run work with."""
 
     model: LocalModel
+    """Its transformer is the one that is trained, of which this process may have a part."""
     no_words: Tensor
     """(S, E) states of the empty prompt."""
     version: str
@@ -154,9 +59,17 @@ class Setup:
     objective: Callable[..., tuple[Tensor, dict[str, float]]]
     """The loss, of (transformer, batch, step)."""
     optimizer: Optimizer
+    ranks: Ranks
+    dtype: torch.dtype
+    """What the network computes in."""
 
-    def batches(self, config: TrainConfig, data: list[Path]) -> Batches:
-        """Rows of catalogs with latents and words."""
+    def batches(
+        self,
+        config: TrainConfig,
+        data: list[Path],
+        ids: Sequence[Sequence[str]] | None = None,
+    ) -> Batches:
+        """Rows of catalogs with latents and words. ids: of the clips in each; all when None."""
         return Batches(
             data,
             weights=config.weights or None,
@@ -166,15 +79,44 @@ class Setup:
             no_words=self.no_words,
             tokens_of=self.model.tokens,
             version=self.version,
-            truth=config.model.truth_width > 0,
+            truth=self.model.transformer.config.truth_width > 0,
             mix=config.mix,
+            ids=ids,
         )
 
+    def averaged(self, **notes: Any) -> LocalModel:
+        """The model with the averaged weights and no adapters; every process must ask. notes: for its card."""
+        model = self.model
+        state = {name: whole(value) for name, value in model.transformer.state_dict().items()}
+        state = lora.merged(state | self.optimizer.averaged())
+        with torch.device("meta"):
+            transformer = Transformer(model.transformer.config)
+        transformer.load_state_dict(state, assign=True)
+        transformer.to(self.ranks.device, self.dtype).eval().requires_grad_(False)
+        card = replace(model.card, notes=model.card.notes | notes)
+        made = LocalModel(card, model.codec, transformer, bank=model.bank)
+        made.text = model.text  # loaded once
+        return made
 
-def setup(config: TrainConfig, *, codec: Path, start: Path | None, name: str = "") -> Setup:
+
+def setup(
+    config: TrainConfig,
+    *,
+    codec: Path,
+    start: Path | None,
+    name: str = "",
+    ranks: Ranks = ALONE,
+) -> Setup:
     """As before the first step; arguments as for `train`. Raises RequestError for a student without a teacher."""
     network, version = models.load_codec(codec)
-    card = Card(name=name, patch=config.patch, width=config.size, height=config.size)
+    other = None if start is None else models.local.load(start, dtype=torch.float32)
+    card = replace(  # what a token is, and a second, stays as the weights know it
+        Card(notes={}) if other is None else replace(other.card, notes={}, student_steps=0),
+        name=name,
+        patch=config.patch,
+        width=config.size,
+        height=config.size,
+    )
     area = card.patch**2
     sizes = replace(
         config.model,
@@ -188,8 +130,9 @@ def setup(config: TrainConfig, *, codec: Path, start: Path | None, name: str = "
         raise RequestError(
             "a student was asked for without a teacher (accepted: --start, a model file)"
         )
-    if start is not None:
-        other = models.local.load(start, dtype=torch.float32)
+    if config.student is not None and ranks.sequence > 1:
+        raise RequestError(f"sequence {ranks.sequence} is not accepted for a student; 1 is")
+    if other is not None:
         teacher = other.transformer
         if config.student is not None and other.card.patch != card.patch:
             raise RequestError(
@@ -197,19 +140,42 @@ def setup(config: TrainConfig, *, codec: Path, start: Path | None, name: str = "
             )
         transformer.load_state_dict(repatched(teacher.state_dict(), other.card.patch, card.patch))
         teacher.to(getattr(torch, config.dtype))
-    transformer.to(config.device, getattr(torch, config.dtype)).train()
+    if config.lora:
+        lora.adapt(transformer, config.lora, seed=config.seed)
+    if config.gradient_checkpointing:
+        checkpointed(transformer)
+    if config.compile:
+        transformer.compiled()
+    dtype = getattr(torch, config.dtype)
+    distribute(transformer.train(), ranks, dtype)
     model = LocalModel(card, network, transformer)
     no_words = model.text.encode([""])[0]
-    objective = partial(loss_of, config=config)
+    objective = partial(loss_of, config=config, ranks=ranks)
     if config.student is not None and teacher is not None:
-        distillation = Distillation(teacher, no_words, config.student, config.device)
+        distillation = Distillation(teacher, no_words, config.student, ranks)
         objective = partial(distillation, seed=config.seed)
     optimizer = Optimizer(
-        transformer, muon=config.muon, weight_decay=config.weight_decay, ema_steps=config.ema_steps
+        transformer,
+        muon=config.muon and not config.lora,  # adapters are no maps that an orthogonal step suits
+        weight_decay=config.weight_decay,
+        ema_steps=config.ema_steps,
+        ranks=ranks,
     )
     return Setup(
-        model=model, no_words=no_words, version=version, objective=objective, optimizer=optimizer
+        model=model,
+        no_words=no_words,
+        version=version,
+        objective=objective,
+        optimizer=optimizer,
+        ranks=ranks,
+        dtype=dtype,
     )
+
+
+def checkpointed(transformer: Transformer) -> None:
+    """Keep of each block what goes in alone, and make the rest again for the gradients (Chen et al. 2016)."""
+    for block in transformer.blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def train(
@@ -219,79 +185,178 @@ def train(
     codec: Path,
     out: Path,
     start: Path | None = None,
+    validation: Sequence[Path] = (),
     progress: Progress | None = None,
     until: Callable[[], bool] = lambda: False,
+    kept: Reporter | None = None,
+    track: Sequence[str] = (),
 ) -> LocalModel:
     """Train, or go on with what is in `out`; leaves `out/model.safetensors` (the averaged weights).
 
-    data: catalogs with latents and text. codec: a model file whose codec made those latents. start:
-    begin from the weights of this model file. until: asked after every step whether to stop early, with
-    a checkpoint written. Ctrl-C does the same.
+    Every process of a run calls this with the same arguments, under python, torchrun or Ray Train. data:
+    catalogs with latents and text. codec: a model file whose codec made those latents. start: begin from the
+    weights of this model file. validation: catalogs to measure on. until: asked after every step whether to
+    stop early, with a checkpoint written. Ctrl-C does the same. kept: told of every checkpoint. track: names
+    of `tracking.SINKS`, which get the numbers too. `out/report.html` shows the run so far. Raises DataError
+    for a folder with a run of another network, WorldtubeError after five bad steps in a row.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    made = setup(config, codec=codec, start=start, name=out.name)
-    model, optimizer, objective = made.model, made.optimizer, made.objective
-    transformer, sizes = model.transformer, model.transformer.config
-    model.bank = caption_bank(model, data)
-    batches = made.batches(config, data)
-    saved = checkpoint.load(out)
-    step = 0
-    if saved is not None:
-        if saved["model"] != asdict(sizes):
+    with joined(config.parallel, sequence=config.sequence, device=config.device) as ranks:
+        return _train(
+            config, ranks, data, codec, out, start, validation, progress, until, kept, track
+        )
+
+
+def _train(
+    config: TrainConfig,
+    ranks: Ranks,
+    data: list[Path],
+    codec: Path,
+    out: Path,
+    start: Path | None,
+    validation: Sequence[Path],
+    progress: Progress | None,
+    until: Callable[[], bool],
+    kept: Reporter | None,
+    track: Sequence[str],
+) -> LocalModel:
+    checkpoints = Checkpoints(out, ranks=ranks, keep=config.checkpoints)
+    made = setup(config, codec=codec, start=start, name=out.name, ranks=ranks)
+    model, optimizer, transformer = made.model, made.optimizer, made.model.transformer
+    sizes = asdict(transformer.config) | {"patch": config.patch, "lora": config.lora}
+    facts, step, bad = checkpoints.facts(), 0, 0
+    if facts is not None:
+        if said := differences(facts["model"], sizes):
             raise DataError(
-                f"{out} holds a checkpoint of another network ({saved['model']}); choose another folder"
+                f"{out} holds a checkpoint of another network: {said} (accepted: another folder)"
             )
-        optimizer.load_state_dict(saved["optimizer"])
-        step = saved["step"]
-    record = out / "record.jsonl"
-    run = Run.resume(record, step) if record.exists() else Run(record, config)
+        state = optimizer.state_dict()
+        checkpoints.load(state)
+        optimizer.load_state_dict(state)
+        step, bad = facts["step"], facts["bad"]
+    model.bank = caption_bank(model, data)
+    batches = made.batches(config, data, frozen(out, data, ranks))
+    if ranks.share[1] > config.rows:
+        raise RequestError(f"{config.rows} rows cannot be shared by {ranks.share[1]} processes")
+    measure = None
+    if validation:
+        measure = Validation(made.batches(held_out(config), list(validation)), ranks)
 
-    def keep() -> None:
-        state = {"step": step, "model": asdict(sizes), "optimizer": optimizer.state_dict()}
-        checkpoint.save(state, out)
-        export(model, optimizer, out / "model.safetensors", clips_seen=step * config.rows)
+    def keep() -> LocalModel:
+        """The model's file before the checkpoint, so that a run that is done by its checkpoint has both."""
+        averaged = made.averaged(clips_seen=step * config.rows)
+        adapters = optimizer.averaged() if config.lora else None
+        if ranks.rank == 0:
+            models.save(averaged, out / MODEL)
+            report.write(out)
+            if adapters is not None:
+                lora.save(adapters, out / ADAPTERS, base=str(start or ""))
+        checkpoints.save(optimizer.state_dict(), step=step, bad=guard.bad, model=sizes)
+        if kept is not None:
+            kept(step, numbers)
+        return averaged
 
-    bad, last_saved, began, first = 0, time.monotonic(), time.monotonic(), step
-    with run:
-        try:
-            while step < config.steps and not until():
-                rate = learning_rate(
-                    step,
-                    peak=config.rate,
-                    warmup=config.warmup,
-                    steps=config.steps,
-                    decay=config.decay,
-                )
-                batch = batches.batch(step)
-                loss, numbers = objective(transformer, batch, step=step)
-                loss.backward()
-                norm = optimizer.step(rate)
-                bad = 0 if norm == norm and norm != float("inf") else bad + 1
-                if bad:
-                    logger.warning(
-                        "step %d: gradient norm %s, nothing learned from %s", step, norm, batch.ids
-                    )
-                if bad >= 5:
-                    raise WorldtubeError(
-                        f"five steps in a row without a finite gradient, last at step {step}"
-                    )
-                step += 1
-                if step % config.log_every == 0 or step == config.steps:
-                    speed = (step - first) * config.rows / (time.monotonic() - began)
-                    run.log(step=step, **numbers, gradient=norm, rate=rate, clips_per_second=speed)
-                if progress is not None:
-                    progress(step, config.steps, numbers)
-                if config.sample_every and step % config.sample_every == 0:
-                    sample_sheet(model, optimizer, out / f"samples-{step:06d}.png", config)
-                if time.monotonic() - last_saved > 60 * config.checkpoint_minutes:
-                    keep()
-                    last_saved = time.monotonic()
-        finally:
-            keep()
-    return model
+    guard = Guard(bad)
+    tokens, told, numbers = 0.0, step, {}
+    since = saved = time.monotonic()
+    with ExitStack() as stack:
+        stack.enter_context(checkpoints)
+        stop = stack.enter_context(stoppable())
+        log = sampled = tell = _nowhere
+        if ranks.rank == 0:
+            log = stack.enter_context(record_from(out / RECORD, config, step)).log
+            tell = stack.enter_context(tracked(track, out, asdict(config), step))
+            if config.log_samples:
+                sampled = stack.enter_context(record_from(out / SAMPLES, config, step)).log
+        while step < config.steps and not ranks.anyone(stop() or until()):
+            rate = learning_rate(
+                step,
+                peak=config.rate,
+                warmup=config.warmup,
+                steps=config.steps,
+                decay=config.decay,
+            )
+            batch = batches.batch(step, ranks.share)
+            loss, numbers = made.objective(transformer, batch, step=step)
+            loss.backward()
+            norm = optimizer.step(rate)
+            tokens += numbers.pop("tokens")
+            try:
+                guard(step, norm, partial(suspects, batch, ranks))
+            except WorldtubeError:
+                keep()
+                raise
+            step += 1
+            if config.log_samples:
+                ids = sorted(ranks.gathered(list(zip(batch.rows, batch.ids, strict=True))))
+                sampled(step=step, ids=[name for _, name in ids])
+            measured = {}
+            if measure is not None and (step % config.validate_every == 0 or step == config.steps):
+                measured = measure(made.averaged().transformer)
+            if step % config.log_every == 0 or step == config.steps or measured:
+                seconds = time.monotonic() - since
+                line = numbers | measured | {"gradient": norm, "rate": rate}
+                line["clips_per_second"] = (step - told) * config.rows / seconds
+                line["tokens_per_second"] = tokens / seconds
+                line["memory_mb"] = memory(ranks)
+                for write in (log, tell):
+                    write(step=step, **line)
+                tokens, told, since = 0.0, step, time.monotonic()
+            if progress is not None and ranks.rank == 0:
+                progress(step, config.steps, numbers)
+            if config.sample_every and step % config.sample_every == 0:
+                averaged = made.averaged()
+                if ranks.rank == 0:
+                    sample_sheet(averaged, out / f"samples-{step:06d}.png", config)
+            late = time.monotonic() - saved > 60 * config.checkpoint_minutes
+            if step < config.steps and ranks.first_says(late):
+                keep()
+                saved = time.monotonic()
+        return keep()
 
 
-def caption_bank(model: LocalModel, data: list[Path], count: int = 1024) -> Tensor:
+def _nowhere(**_: Any) -> None:
+    """Only the first process writes the record."""
+
+
+def memory(ranks: Ranks) -> float:
+    """The most that this process held at once, in MB: of the device's memory, where it has its own."""
+    if ranks.device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resident()[1] / 1e6
+
+
+def suspects(batch: Batch, ranks: Ranks) -> list[str]:
+    """The rows of all processes' batches that are not finite themselves, or else all of them."""
+    bounds = zip(batch.layout.bounds[:-1], batch.layout.bounds[1:], strict=True)
+    bad = [not bool(batch.tokens[a:b].isfinite().all()) for a, b in bounds]
+    rows = ranks.gathered(list(zip(batch.ids, bad, strict=True)))
+    return [name for name, one in rows if one] or [name for name, _ in rows]
+
+
+def frozen(out: Path, data: list[Path], ranks: Ranks) -> list[list[str]]:
+    """The clips that the run began with, the same in every process, also when the datasets grew since.
+
+    Raises DataError where they are no longer what they were.
+    """
+    catalogs = [Catalog(folder) for folder in data] if ranks.rank == 0 else []
+    ids = []
+    if catalogs:
+        missing = [f for f, each in zip(data, ready(catalogs), strict=True) if not each]
+        if missing:
+            raise DataError(
+                f"{missing[0]} has no clips with latents and text (run `worldtube cache`)"
+            )
+        ids = [list(each) for each in manifest.of_run(out, catalogs, READY, STAGES).ids]
+    return ranks.first_says(ids)
+
+
+def held_out(config: TrainConfig) -> TrainConfig:
+    """The same rows for every run: one seed, whole clips, all with their words."""
+    mix = replace(config.mix, drop_words=0.0, splits=0.0, causal=0.0)
+    return replace(config, seed=HELD_OUT, weights=(), mix=mix)
+
+
+def caption_bank(model: LocalModel, data: list[Path], count: int = 1024) -> Tensor | None:
     """(K, 512) sentence vectors of training captions of all lengths: what the model is at home with."""
     captions = []
     for folder in data:
@@ -299,41 +364,11 @@ def caption_bank(model: LocalModel, data: list[Path], count: int = 1024) -> Tens
         columns = [f"caption_{length}" for length in CAPTIONS]
         rows = catalog.take(catalog.ids("problem IS NULL")[: count // len(data)], columns)
         captions += [row[columns[i % len(columns)]] for i, row in enumerate(rows)]
-    return model.text.sentence(captions)
+    captions = [caption for caption in captions if caption]
+    return model.text.sentence(captions) if captions else None
 
 
-class _Averaged:
-    """The transformer computes with the averaged weights inside this context."""
-
-    def __init__(self, model: LocalModel, optimizer: Optimizer):
-        self.transformer, self.optimizer = model.transformer, optimizer
-
-    def __enter__(self) -> None:
-        with torch.no_grad():
-            for p, ema in zip(self.optimizer.working, self.optimizer.ema, strict=True):
-                p.copy_(ema)
-        self.transformer.eval()
-
-    def __exit__(self, *_) -> None:
-        with torch.no_grad():
-            for p, master in zip(self.optimizer.working, self.optimizer.masters, strict=True):
-                p.copy_(master)
-        self.transformer.train()
-
-
-def export(model: LocalModel, optimizer: Optimizer, path: Path, *, clips_seen: int) -> None:
-    """Write the averaged weights as a model file."""
-    notes = model.card.notes | {"clips_seen": clips_seen}
-    with _Averaged(model, optimizer):
-        models.save(
-            LocalModel(
-                replace(model.card, notes=notes), model.codec, model.transformer, bank=model.bank
-            ),
-            path,
-        )
-
-
-def sample_sheet(model: LocalModel, optimizer: Optimizer, path: Path, config: TrainConfig) -> None:
+def sample_sheet(model: LocalModel, path: Path, config: TrainConfig) -> None:
     """A contact sheet of fixed prompts and seeds, to see what the numbers do not say."""
     size = Size(model.card.width, model.card.height)
     how = {"steps": config.sample_steps}
@@ -342,7 +377,6 @@ def sample_sheet(model: LocalModel, optimizer: Optimizer, path: Path, config: Tr
         how = {"steps": student.steps, "shift": student.shift, "guidance": 1.0, "sampler": "euler"}
     requests = [
         TASKS["generate"](prompt, size=size, seed=seed, **how)
-        for seed, prompt in enumerate(SAMPLE_PROMPTS)
+        for seed, prompt in enumerate(config.sample_prompts)
     ]
-    with _Averaged(model, optimizer):
-        save_image(sheet(engine.generate(model, requests), scale=2), path)
+    save_image(sheet(engine.generate(model, requests), scale=2), path)

@@ -1,10 +1,10 @@
-"""Patterns: which noise level every token of a training row has, and which tokens are known.
+"""Patterns: which noise level every token of a training row has, which tokens are known, and their noise.
 
 Owns the table of patterns, the training half of the idea that a task is data. Knows nothing of
 networks or batches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,12 +139,16 @@ PIECES: dict[str, tuple[float, Pattern]] = {
 """For rows of several pieces."""
 
 
-def levels(layout: Layout, rng: np.random.Generator, *, mean: float, spread: float) -> Tensor:
-    """(N,) one level per token for every row of a pack. One-frame rows always go `together`."""
-    draw = logit_normal(rng, mean, spread)
+def levels(
+    layout: Layout, rngs: Sequence[np.random.Generator], *, mean: float, spread: float
+) -> Tensor:
+    """(N,) one level per token for every row of a pack, drawn with the row's own generator.
+
+    One-frame rows always go `together`.
+    """
     out = torch.empty(layout.bounds[-1])
     spans = np.searchsorted(layout.spans, np.arange(layout.bounds[-1]), side="right")
-    for a, b in zip(layout.bounds[:-1], layout.bounds[1:], strict=True):
+    for a, b, rng in zip(layout.bounds[:-1], layout.bounds[1:], rngs, strict=True):
         at = Place(
             frame=np.unique(layout.frames[a:b].numpy(), return_inverse=True)[1],
             piece=spans[a:b] - spans[a],
@@ -155,5 +159,14 @@ def levels(layout: Layout, rng: np.random.Generator, *, mean: float, spread: flo
         shares = np.array([share for share, _ in table.values()])
         name = list(table)[rng.choice(len(table), p=shares / shares.sum())]
         pattern = table[name][1] if at.frames > 1 else together
-        out[a:b] = torch.from_numpy(pattern(rng, at, draw).astype(np.float32))
+        made = pattern(rng, at, logit_normal(rng, mean, spread))
+        out[a:b] = torch.from_numpy(made.astype(np.float32))
+    return out
+
+
+def noise(layout: Layout, rngs: Sequence[np.random.Generator], width: int) -> Tensor:
+    """(N, width) of a normal distribution, drawn with each row's own generator."""
+    out = torch.empty(layout.bounds[-1], width)
+    for a, b, rng in zip(layout.bounds[:-1], layout.bounds[1:], rngs, strict=True):
+        out[a:b].normal_(generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
     return out

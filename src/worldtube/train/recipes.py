@@ -1,9 +1,12 @@
 """Recipes: named training configurations. Each states what it is for, the command and the time."""
 
 from worldtube.data.batches import Mix
-from worldtube.train.loop import TrainConfig
+from worldtube.train.config import TrainConfig
 from worldtube.train.student import StudentConfig
 from worldtube.transformer import TransformerConfig
+
+SMALL = TransformerConfig(width=192, depth=6, hidden=512, truth_width=1)
+"""Sizes of the model that ships; the widths of tokens and of their truth are set from the patch."""
 
 RECIPES: dict[str, tuple[str, TrainConfig]] = {
     "tiny": (
@@ -20,7 +23,7 @@ RECIPES: dict[str, tuple[str, TrainConfig]] = {
     "laptop": (
         "what ships begins so: 64x64, 2 s, 12 fps, on two CPU cores over one or more sittings",
         TrainConfig(
-            model=TransformerConfig(width=192, depth=6, hidden=512, truth_width=56),
+            model=SMALL,
             rows=32,
             steps=20_000,
             rate=3e-3,
@@ -32,7 +35,7 @@ RECIPES: dict[str, tuple[str, TrainConfig]] = {
     "fine": (
         "what ships ends so: patches of one latent cell, from the model of `laptop` in --start; 90 minutes on one core",
         TrainConfig(
-            model=TransformerConfig(width=192, depth=6, hidden=512, truth_width=14),
+            model=SMALL,
             patch=1,
             rows=16,
             steps=2600,
@@ -46,7 +49,7 @@ RECIPES: dict[str, tuple[str, TrainConfig]] = {
     "student": (
         "four steps in place of sixteen, from the model of `fine` in --start; a quarter of an hour on one core",
         TrainConfig(
-            model=TransformerConfig(width=192, depth=6, hidden=512, truth_width=14),
+            model=SMALL,
             patch=1,
             rows=10,
             steps=200,

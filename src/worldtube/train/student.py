@@ -18,6 +18,7 @@ from worldtube.diffusion.guidance import classifier_free
 from worldtube.diffusion.samplers import SAMPLERS
 from worldtube.tokens import Words
 from worldtube.train import patterns
+from worldtube.train.parallel import Ranks
 from worldtube.transformer import Transformer
 
 
@@ -40,9 +41,9 @@ class StudentConfig:
 class Distillation:
     """The loss of a student of `teacher`; called as the loop's own loss is."""
 
-    def __init__(self, teacher: Transformer, no_words: Tensor, config: StudentConfig, device: str):
-        self.teacher = teacher.to(device).eval().requires_grad_(False)
-        self.no_words, self.config, self.device = no_words, config, device
+    def __init__(self, teacher: Transformer, no_words: Tensor, config: StudentConfig, ranks: Ranks):
+        self.teacher = teacher.to(ranks.device).eval().requires_grad_(False)
+        self.no_words, self.config, self.ranks = no_words, config, ranks
         steps, shift = config.steps, config.shift
         self.path = schedule.uniform(steps, shift=shift)
         self.fine = schedule.uniform(steps * config.substeps, shift=shift)
@@ -50,14 +51,15 @@ class Distillation:
     def __call__(
         self, student: Transformer, batch: Batch, *, seed: int, step: int
     ) -> tuple[Tensor, dict[str, float]]:
-        """Mean squared error, per unit of noise level, of where the student's step ends."""
+        """Mean squared error, per unit of noise level, of where the student's step ends; as `loss_of` shares it."""
         rng = draw(seed, 4, step)
-        made = patterns.levels(batch.layout, rng, mean=0, spread=1) > 0
+        rngs = [draw(seed, 5, step, row) for row in batch.rows]
+        made = patterns.levels(batch.layout, rngs, mean=0, spread=1) > 0
         start = made.float()
         k, own = int(rng.integers(self.config.steps)), rng.random() < self.config.own
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        noise = torch.randn(batch.tokens.shape, generator=generator)
-        layout, device = batch.layout.to(self.device), self.device
+        noise = patterns.noise(batch.layout, rngs, batch.tokens.shape[1])
+        device = self.ranks.device
+        layout = batch.layout.to(device)
         words = batch.words.to(device)
         with torch.no_grad():
             level = start if own else start * self.path[k]
@@ -83,8 +85,14 @@ class Distillation:
             end = _walk(guided, x, schedule.from_start(fine, start))
             target = (x - end) / (self.path[k] - self.path[k + 1])
         velocity, _ = student(x, start * self.path[k], layout, student.read(words))
-        error = (velocity - target).square().mean(-1)[made.to(device)].mean()
-        return error, {"loss": float(error.detach()), f"loss_step_{k}": float(error.detach())}
+        made = made.to(device)
+        error = (velocity - target).square().mean(-1)[made].sum()
+        totals = self.ranks.total(
+            torch.stack([made.sum(), torch.tensor(len(made), device=device)]).double()
+        )
+        loss = error / totals[0]
+        told = float(self.ranks.total(loss.detach()))
+        return loss, {"loss": told, f"loss_step_{k}": told, "tokens": float(totals[1])}
 
 
 def _walk(velocity, x: Tensor, levels: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 `network` holds its parts in the order of reading, `attention` the batched calls and their kernels.
 """
 
+from worldtube.transformer.attention import attend
 from worldtube.transformer.network import (
+    Block,
     Past,
     Reading,
     Transformer,
@@ -15,10 +17,12 @@ from worldtube.transformer.network import (
 )
 
 __all__ = [
+    "Block",
     "Past",
     "Reading",
     "Transformer",
     "TransformerConfig",
+    "attend",
     "level_features",
     "rms_norm",
     "rope_angles",

@@ -6,7 +6,7 @@ H heads, d = D / H, U distinct noise levels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self, cast
 
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from worldtube.tokens import TRACKS, Layout, Words
 from worldtube.transformer.attention import Run, attend, plan, plan_self
+
+Attend = Callable[[Tensor, Tensor, Tensor, Sequence[Run]], Tensor]
+"""As `attention.attend`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +121,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.q_norm = nn.Parameter(torch.ones(head_width))
         self.k_norm = nn.Parameter(torch.ones(head_width))
+        self.attend: Attend = attend  # a hook: where tokens of other processes come in
 
     def forward(
         self,
@@ -135,7 +139,7 @@ class Attention(nn.Module):
         q, k = rotate(q, *rope), rotate(k, *rope)  # (N, H, d)
         if past is not None:
             k, v = torch.cat([past[0], k]), torch.cat([past[1], v])  # (M + N, H, d)
-        return self.out(attend(q, k, v, runs))  # (N, D)
+        return self.out(self.attend(q, k, v, runs))  # (N, D)
 
 
 class CrossAttention(nn.Module):
@@ -149,6 +153,7 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.q_norm = nn.Parameter(torch.ones(head_width))
         self.k_norm = nn.Parameter(torch.ones(head_width))
+        self.attend: Attend = attend
 
     def read(self, words: Tensor) -> tuple[Tensor, Tensor]:
         """(S, D) -> keys and values (S, H, d)."""
@@ -157,7 +162,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, kv: tuple[Tensor, Tensor], runs: Sequence[Run]) -> Tensor:
         q = rms_norm(rearrange(self.q(x), "n (h d) -> n h d", d=self.head_width), self.q_norm)
-        return self.out(attend(q, *kv, runs))  # (N, D)
+        return self.out(self.attend(q, *kv, runs))  # (N, D)
 
 
 class TextBlock(nn.Module):
@@ -252,6 +257,9 @@ class Transformer(nn.Module):
         self.final_modulation = nn.Linear(width, 2 * width)
         self.token_out = nn.Linear(width, config.token_width)
         self.truth_out = nn.Linear(width, config.truth_width) if config.truth_width else None
+        self.mine: Callable[[Tensor], Tensor] = (
+            all_of  # a hook: which tokens of a pack are computed in this process
+        )
         self._initialise()
 
     def _initialise(self) -> None:
@@ -329,19 +337,20 @@ class Transformer(nn.Module):
         """x (N, P), sigma (N,) -> velocity (N, P) and, if the config asks, truth (N, truth_width).
 
         `past` are earlier tokens of the rows, all of which lie before those of x; `kept` collects what
-        `remember` returns, block by block.
+        `remember` returns, block by block. Where processes share the tokens, the results are `mine` of N.
         """
         dtype = self.token_in.weight.dtype
+        x, sigma, kinds = self.mine(x), self.mine(sigma), self.mine(layout.kinds)
         levels, level = torch.unique(sigma, return_inverse=True)  # (U,), (N,)
         if len(levels) == 1:
             level = None
         c = self.level_in(level_features(levels).to(dtype))  # (U, D)
         modulation = rearrange(self.modulation(F.silu(c)), "u (six d) -> u six d", six=6)
         final = self.final_modulation(F.silu(c))  # (U, 2D)
-        rope = self._rope(layout.positions, dtype)
+        rope = self._rope(self.mine(layout.positions), dtype)
         runs = plan_self(layout, past.lengths if past else None)
         word_runs = plan(layout.spans, reading.bounds, x.device)
-        h = self.token_in(x.to(dtype)) + self.kind(layout.kinds)  # (N, D)
+        h = self.token_in(x.to(dtype)) + self.kind(kinds)  # (N, D)
         truth = None
         for i, (block, kv) in enumerate(zip(self.blocks, reading.kv, strict=True), start=1):
             before = past.kv[i - 1] if past else None
@@ -351,6 +360,11 @@ class Transformer(nn.Module):
         shift, scale = (spread(part, level) for part in final.chunk(2, dim=-1))
         out = self.token_out(modulated(h, scale, shift))  # (N, P)
         return out.float(), truth
+
+
+def all_of(z: Tensor) -> Tensor:
+    """Every token of a pack."""
+    return z
 
 
 def level_features(sigma: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def read_blocks(source: str | Path | bytes, *, num_frames: int) -> Iterator[np.n
     with _open(source, name) as file:
         try:
             picture = _picture(file)
-            if picture is None and not _whole(file):
+            if picture is None and not is_whole(file):
                 raise DataError(f"{name} is cut off")
             timed = _decoded(file, 1.0) if picture is None else _from_pillow(picture)[0]
             block: list[np.ndarray] = []
@@ -113,7 +113,7 @@ def read_tags(source: str | Path | bytes) -> dict[str, str]:
             picture = _picture(file)
             if picture is not None:
                 return _picture_tags(picture)
-            with _container(file) as container:
+            with open_container(file) as container:
                 tags = {key.lower(): value for key, value in container.metadata.items()}
             if _head(file, 4) == b"GIF8":
                 tags |= _gif_tags(file)
@@ -180,7 +180,8 @@ def _picture_tags(picture: Image.Image) -> dict[str, str]:
     return tags
 
 
-def _container(file: BinaryIO) -> InputContainer:
+def open_container(file: BinaryIO) -> InputContainer:
+    """An open container that cannot make us open a further file or address."""
     file.seek(0)
     return av.open(file, mode="r", options=dict(NO_FURTHER_FILES), metadata_errors="replace")
 
@@ -189,7 +190,7 @@ def _from_container(
     file: BinaryIO, name: str, max_frames: int | None
 ) -> tuple[Iterator[Timed], float, bool, str]:
     """Frames with their times in seconds (decoded as they are asked for), average rate, even or not, caption."""
-    with _container(file) as container:
+    with open_container(file) as container:
         if not container.streams.video:
             what = "only sound" if container.streams.audio else "no streams"
             raise DataError(f"{name} holds no video ({what})")
@@ -214,7 +215,7 @@ def _from_container(
     if max_frames is None or len(times) < max_frames:
         end = times[-1] + 2.5 * last if times else 0.0
         short = length is not None and last > 0 and times and end < length / av.time_base + times[0]
-        if short or not _whole(file):
+        if short or not is_whole(file):
             raise DataError(f"{name} is cut off after {len(times)} frames")
     steps = np.diff(times)
     if len(steps) and times[-1] > times[0]:
@@ -231,7 +232,7 @@ def _from_container(
 
 
 def _decoded(file: BinaryIO, rate: float) -> Iterator[Timed]:
-    with _container(file) as container:
+    with open_container(file) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         first: float | None = None
@@ -263,7 +264,7 @@ def _resample(timed: Iterator[Timed], rate: float) -> Iterator[Timed]:
         num_out += 1
 
 
-def _whole(file: BinaryIO) -> bool:
+def is_whole(file: BinaryIO) -> bool:
     """False for an mp4, mov or gif that ends before its own structure does, which FFmpeg does not report."""
     head = _head(file, 12)
     end = file.seek(0, io.SEEK_END)

@@ -123,8 +123,8 @@ class DiffusersModel:
             together=self.family.together,
         )
 
-    def familiar(self, prompt: str) -> bool:
-        return True
+    def doubts(self, prompt: str) -> list[str]:
+        return []
 
     @torch.inference_mode()
     def embed(self, prompts: Sequence[str]) -> Words:

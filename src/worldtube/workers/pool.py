@@ -1,4 +1,4 @@
-"""A function over many items. Owns where the work runs (here or in processes); not what the work is.
+"""`map`: a function over many items, here or in processes. Owns the pool; does not know what the work is.
 
 The function and its items must be picklable: a function of a module, not a lambda. Each process computes on
 one thread, so that as many processes as cores do not fight over them. Results come in the order of
@@ -74,7 +74,7 @@ def _here(
         try:
             result = function(item)
         except Exception as error:
-            raise _failure(function, item, error)  # noqa: B904 - it has its cause
+            raise failure(function, item, error)  # noqa: B904 - it has its cause
         yield index, result
 
 
@@ -105,7 +105,7 @@ def _in_processes(
                     ) from error
                 for index, result in results:
                     if isinstance(result, _Failed):
-                        raise _failure(function, dict(part)[index], result.error)
+                        raise failure(function, dict(part)[index], result.error)
                     yield index, result
     finally:
         _stop(pool)
@@ -155,13 +155,13 @@ def _parts(items: Iterable[Any], length: int) -> Iterator[list[Any]]:
         yield part
 
 
-def _failure(function: Callable[..., Any], item: object, error: Exception) -> Exception:
+def failure(function: Callable[..., Any], item: object, error: Exception) -> Exception:
     text = repr(item)
     text = text if len(text) <= 200 else text[:200] + "..."
     if isinstance(error, WorldtubeError):
         error.add_note(f"at item {text}")
         return error
     name = getattr(function, "__name__", type(function).__name__)
-    failure = WorkerError(f"{name} failed for item {text}: {type(error).__name__}: {error}")
-    failure.__cause__ = error
-    return failure
+    told = WorkerError(f"{name} failed for item {text}: {type(error).__name__}: {error}")
+    told.__cause__ = error
+    return told

@@ -1,0 +1,355 @@
+"""Filling a catalog with clips cut from films: any files, the good and the bad.
+
+Owns the order of work and what is kept of a file; how one is read is in `cutting`.
+
+A dataset's folder `films` holds what was found out about each file (its hash, times and shots), so that a second run,
+or one after a kill, decodes only what it lacks, and a set can be made again from the same files. Every file leaves a
+trace: clips, or a row that says why it has none. Files are read in child processes with limits.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worldtube import video, workers
+from worldtube.data import shots
+from worldtube.data.catalog import Catalog
+from worldtube.data.cutting import Cut, Cutting, Found, Part, Watch, problem_row
+from worldtube.data.repeats import mark_repeats
+from worldtube.data.shots import Shots
+from worldtube.data.stages import DEFAULT, STAGES, Scores
+from worldtube.errors import DataError, NotFound, unknown
+from worldtube.video.film import Film
+
+TOGETHER = 8
+"""Clips that are read in one go."""
+BATCH = 32
+"""Clips in one commit: what a kill can cost at most, together with what is being made."""
+SECONDS = 20.0
+"""A smaller batch is written when this much time has passed."""
+PATIENCE = 300.0
+"""Seconds that any file may take, however small."""
+LENGTHS = ("short", "medium", "long")
+SIDECARS = (".txt", ".json")
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    files: int
+    copies: int
+    """Files that hold, byte for byte, what another one holds."""
+    clips: int
+    """Of these files in the catalog, without problems."""
+    new: int
+    """Of those, made now."""
+    seconds: float
+    """Length of the clips."""
+    repeats: int
+    """Clips of the whole catalog that look like an earlier one."""
+    problems: Mapping[str, int]
+    """Why files, or pieces of them, gave no clip, and how many."""
+
+
+def ingest(
+    sources: Sequence[str | Path],
+    *,
+    out: str | Path,
+    cutting: Cutting | None = None,
+    stages: Sequence[str] | Mapping[str, Scores] = DEFAULT,
+    on: str = "processes",
+    processes: int | None = None,
+    memory_mb: int = 4096,
+    progress: Progress | None = None,
+) -> Summary:
+    """Cut the films in these folders and files into clips of the catalog `out`, leaving out those already there.
+
+    stages: names of STAGES, or stages by name. on, processes: where the work runs, see `workers.run`. memory_mb: of
+    each process that reads files. progress: called with (what, done, wanted). Killed at any moment, it keeps what was
+    committed, and a second call completes it to the same table. Raises NotFound for a source that is not there,
+    DataError when the catalog was cut in another way.
+    """
+    cutting = cutting or Cutting()
+    loaded = _stages(stages)
+    tell = progress or (lambda what, done, wanted: None)
+    files = listed(sources)
+    with Catalog(out, mode="a") as catalog:
+        folder = Path(out, "films")
+        _agree(folder, cutting)
+        limits = workers.Limits(seconds=_patience, memory_mb=memory_mb)
+        found = _watched(files, folder, cutting, on, processes, limits, tell)
+        films = {one.sha256: one for one in reversed(found)}  # of copies, the first
+        ours = [films[sha] for sha in dict.fromkeys(one.sha256 for one in found)]
+        for name, stage in loaded.items():
+            for column in stage.columns:
+                catalog.add_column(column, f"{name}-{stage.version}")
+        wanted, whole = _wanted(ours, cutting)
+        there = set(catalog.ids())
+        catalog.append([row for row in whole if row["id"] not in there])
+        lacking = {
+            clip
+            for stage in loaded.values()
+            for column in stage.columns
+            for clip in catalog.missing(column)
+        }
+        todo = [
+            (one, span)
+            for one, span in wanted
+            if (name := one.id(*span)) not in there or name in lacking
+        ]
+        _cut_all(catalog, todo, len(wanted), Cut(cutting, loaded), on, processes, limits, tell)
+        repeats = mark_repeats(catalog) if "phash" in catalog.columns() else 0
+        return _summary(catalog, found, ours, wanted, there, repeats, cutting)
+
+
+def listed(sources: Sequence[str | Path]) -> list[tuple[str, Path]]:
+    """(name, path) of every file: those named, and in folders all but hidden ones and captions, in order."""
+    files: dict[Path, str] = {}
+    for source in map(Path, sources):
+        if source.is_dir():
+            inside = (path for path in source.rglob("*") if not path.is_dir())
+            for path in sorted(inside):
+                name = path.relative_to(source)
+                hidden = any(part.startswith(".") for part in name.parts)
+                if not hidden and path.suffix.lower() not in SIDECARS:
+                    files.setdefault(path.absolute(), name.as_posix())
+        elif source.exists():
+            files.setdefault(source.absolute(), source.name)
+        else:
+            raise NotFound(f"no file or folder {source}")
+    if not files:
+        raise NotFound(f"no files in {', '.join(map(str, sources))}")
+    return [(name, path) for path, name in files.items()]
+
+
+def _stages(stages: Sequence[str] | Mapping[str, Scores]) -> dict[str, Scores]:
+    if isinstance(stages, Mapping):
+        return dict(stages)
+    for name in stages:
+        if name not in STAGES:
+            raise unknown("stage", name, STAGES)
+    return {name: STAGES[name]() for name in STAGES if name in stages}
+
+
+def _agree(folder: Path, cutting: Cutting) -> None:
+    """The dataset's own way of cutting is this one, or becomes it."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "cutting.json"
+    if file.is_file():
+        own = json.loads(file.read_text())
+        asked = cutting.told()
+        other = [
+            f"{key} {own.get(key)}, not {asked[key]}" for key in asked if own.get(key) != asked[key]
+        ]
+        if other:
+            raise DataError(
+                f"{folder.parent} holds clips of {'; '.join(other)}: name another folder"
+            )
+    else:
+        video.write_whole(file, json.dumps(cutting.told()).encode())
+
+
+def _patience(item: Any) -> float:
+    """Seconds that a file may take: even a slow core reads more than 100 kB of film a second."""
+    path = item.found.film.path if isinstance(item, Part) else item
+    try:
+        return PATIENCE + Path(path).stat().st_size / 1e5
+    except OSError:
+        return PATIENCE
+
+
+def _watched(
+    files: Sequence[tuple[str, Path]],
+    folder: Path,
+    cutting: Cutting,
+    on: str,
+    processes: int | None,
+    limits: workers.Limits,
+    tell: Progress,
+) -> list[Found]:
+    """What is in each file, from the notes of a run before where the file is as it was then."""
+    known: dict[Path, dict[str, Any]] = {}
+    for _, path in files:
+        note = _note(folder, path)
+        if note.is_file():
+            told = json.loads(note.read_text())
+            if told["stamp"] == _stamp(path):
+                known[path] = told
+    todo = [path for _, path in files if path not in known]
+    done = len(known)
+    tell("films", done, len(files))
+    stage = Watch(cutting.shots)
+    for index, answer in workers.run(
+        stage, [str(path) for path in todo], on=on, processes=processes, limits=limits
+    ):
+        if isinstance(answer, workers.Lost):
+            answer = {"film": None, "spans": (), "problem": f"reading it {answer.reason}"}
+        path = todo[index]
+        # Through JSON, so that a run that finds the note computes with the very same numbers.
+        text = json.dumps(answer | {"stamp": _stamp(path)})
+        video.write_whole(_note(folder, path), text.encode())
+        known[path] = json.loads(text)
+        done += 1
+        tell("films", done, len(files))
+    return [_found(name, path, known[path]) for name, path in files]
+
+
+def _note(folder: Path, path: Path) -> Path:
+    return folder / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.json"
+
+
+def _stamp(path: Path) -> list[int]:
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns]
+
+
+def _found(name: str, path: Path, told: Mapping[str, Any]) -> Found:
+    film = Film(**told["film"]) if told["film"] else None
+    return Found(
+        source=name,
+        sha256=film.sha256 if film else _hash(path),
+        film=film,
+        shots=Shots(spans=tuple((a, b) for a, b in told["spans"]), problem=told["problem"]),
+        captions=sidecar(path) if film else {},
+    )
+
+
+def _hash(path: Path) -> str:
+    """Of the file, or of its name where there is nothing to read."""
+    if path.is_file():
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            pass
+    return hashlib.sha256(str(path).encode()).hexdigest()
+
+
+def sidecar(path: Path) -> dict[str, str]:
+    """Captions by length, from FILE.txt or FILE.json beside a film (FILE with or without its ending).
+
+    JSON holds `short`, `medium` and `long`, or `caption`. Words for one length serve for those that are not told.
+    """
+    for beside in (path.with_suffix(".txt"), Path(f"{path}.txt")):
+        if beside.is_file() and (words := beside.read_text("utf-8", "replace").strip()):
+            return dict.fromkeys(LENGTHS, " ".join(words.split()))
+    for beside in (path.with_suffix(".json"), Path(f"{path}.json")):
+        if beside.is_file():
+            try:
+                told = json.loads(beside.read_text("utf-8"))
+                told = {"caption": told} if isinstance(told, str) else dict(told)
+            except (ValueError, TypeError) as error:
+                logger.warning("%s is no caption: %s", beside, error)
+                continue
+            words = [told.get(key) or told.get(f"caption_{key}") for key in LENGTHS]
+            first = told.get("caption") or words[1] or words[0] or words[2]
+            if isinstance(first, str):
+                return {key: one or first for key, one in zip(LENGTHS, words, strict=True)}
+            logger.warning(
+                "%s holds no caption (accepted: %s, caption)", beside, ", ".join(LENGTHS)
+            )
+    return {}
+
+
+def _wanted(
+    films: Sequence[Found], cutting: Cutting
+) -> tuple[list[tuple[Found, tuple[float, float]]], list[dict[str, Any]]]:
+    """The stretches of these films that become clips, and rows of the films that have a problem."""
+    wanted, whole = [], []
+    for one in films:
+        spans = (
+            [] if one.film is None else list(shots.stretches(one.shots, cutting.seconds, one.film))
+        )
+        problem = one.problem
+        if not spans and not problem:
+            longest = max((b - a for a, b in one.shots.spans), default=0.0)
+            problem = (
+                f"no shot lasts the {cutting.seconds:.2f} s of a clip (the longest {longest:.2f} s)"
+            )
+        if problem:
+            whole.append(problem_row(one, (0, 0), problem))
+        wanted += [(one, span) for span in spans]
+    return wanted, whole
+
+
+def _parts(todo: Sequence[tuple[Found, tuple[float, float]]]) -> list[Part]:
+    parts: list[Part] = []
+    for one, span in todo:
+        if parts and parts[-1].found is one and len(parts[-1].spans) < TOGETHER:
+            parts[-1] = Part(found=one, spans=(*parts[-1].spans, span))
+        else:
+            parts.append(Part(found=one, spans=(span,)))
+    return parts
+
+
+def _cut_all(
+    catalog: Catalog,
+    todo: Sequence[tuple[Found, tuple[float, float]]],
+    total: int,
+    stage: Cut,
+    on: str,
+    processes: int | None,
+    limits: workers.Limits,
+    tell: Progress,
+) -> None:
+    parts = _parts(todo)
+    waiting: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    written = time.monotonic()
+    done = total - len(todo)
+    tell("clips", done, total)
+    try:
+        for index, made in workers.run(stage, parts, on=on, processes=processes, limits=limits):
+            part = parts[index]
+            if isinstance(made, workers.Lost):
+                problem = f"reading it {made.reason}"
+                made = [(problem_row(part.found, span, problem), {}) for span in part.spans]
+            waiting += made
+            done += len(made)
+            if len(waiting) >= BATCH or time.monotonic() - written > SECONDS:
+                batch, waiting = waiting, []
+                _commit(catalog, batch)
+                written = time.monotonic()
+            tell("clips", done, total)
+    finally:
+        _commit(catalog, waiting)  # also after Ctrl-C
+
+
+def _commit(catalog: Catalog, made: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """Rows first: a kill between them and their scores leaves rows that lack some, which the next run sees."""
+    catalog.append([row for row, _ in made])
+    columns = dict.fromkeys(column for _, scores in made for column in scores)
+    for column in columns:
+        catalog.set(column, {row["id"]: scores[column] for row, scores in made if column in scores})
+
+
+def _summary(
+    catalog: Catalog,
+    found: Sequence[Found],
+    films: Sequence[Found],
+    wanted: Sequence[tuple[Found, tuple[float, float]]],
+    there: set[str],
+    repeats: int,
+    cutting: Cutting,
+) -> Summary:
+    names = [one.id(*span) for one, span in wanted]
+    files = [one.id(0, 0) for one in films]
+    bad = set(catalog.ids("problem IS NOT NULL"))
+    told = [name for name in (*files, *names) if name in bad]
+    good = [name for name in names if name not in bad]
+    return Summary(
+        files=len(found),
+        copies=len(found) - len(films),
+        clips=len(good),
+        new=sum(name not in there for name in good),
+        seconds=len(good) * cutting.seconds,
+        repeats=repeats,
+        problems=dict(Counter(row["problem"] for row in catalog.take(told, ["problem"]))),
+    )

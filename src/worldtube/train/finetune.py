@@ -1,0 +1,135 @@
+"""Fine-tuning: a model goes on with somebody's own clips, in minutes.
+
+Owns the defaults for that, and the sheets before and after. The loop is `loop.train`. Knows nothing of how
+clips came into a dataset.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from worldtube import models
+from worldtube.data.batches import Mix
+from worldtube.data.catalog import Catalog
+from worldtube.data.latents import CAPTIONS, cache_latents, cache_text
+from worldtube.errors import DataError, RequestError
+from worldtube.models.local import LocalModel, embedded_path, load_codec
+from worldtube.text.encoder import TextEncoder
+from worldtube.train.config import TrainConfig
+from worldtube.train.loop import sample_sheet, train
+
+RANK = 16
+NUM_PROMPTS = 6
+BEFORE, AFTER = "before.png", "after.png"
+
+
+def finetune_config(
+    model: LocalModel,
+    *,
+    rank: int = RANK,
+    steps: int = 200,
+    rows: int = 8,
+    rate: float | None = None,
+) -> TrainConfig:
+    """What suits a few dozen to a few thousand clips. rank: of the adapters; 0 trains the weights themselves."""
+    card = model.card
+    return TrainConfig(
+        model=model.transformer.config,
+        size=card.width,
+        patch=card.patch,
+        rows=rows,
+        steps=steps,
+        rate=rate or (3e-3 if rank else 3e-4),
+        warmup=min(10, steps // 4),
+        decay=0.5,
+        weight_decay=0.0,
+        ema_steps=max(2.0, steps / 8),
+        mix=Mix(images=0.1, drop_words=0.1, window=card.window - 1),
+        lora=rank,
+        sample_every=0,
+        log_every=max(1, steps // 100),
+        checkpoint_minutes=1.0,
+    )
+
+
+def finetune(
+    data: Sequence[Path],
+    out: Path,
+    *,
+    model: Path | None = None,
+    config: TrainConfig | None = None,
+    bar: Callable[[str], Any],
+    **more: Any,
+) -> Path:
+    """Fine-tune a model file (the embedded one when None) on datasets; returns the new model's file.
+
+    What the datasets lack of latents and text is computed first. Leaves `before.png` and `after.png`, sheets
+    of the datasets' own captions, `model.safetensors` and, for adapters, `adapters.safetensors`. bar: makes
+    a progress bar from a name. more: for `loop.train`. Raises DataError for datasets without captions.
+    """
+    start = model or embedded_path()
+    network = models.local.load(start)
+    config = config or finetune_config(network)
+    if not data:
+        raise RequestError("no dataset was named (accepted: --data DATASET ...)")
+    for folder in data:
+        prepare(folder, start, bar=bar)
+    config = replace(config, sample_prompts=own_prompts(data) or config.sample_prompts)
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / BEFORE).exists():
+        with bar("samples before"):
+            sample_sheet(network, out / BEFORE, config)
+    with bar("fine-tuning") as progress:
+        made = train(
+            config,
+            data=list(data),
+            codec=start,
+            start=start,
+            out=out,
+            progress=progress,
+            **more,
+        )
+    with bar("samples after"):
+        sample_sheet(made, out / AFTER, config)
+    return out / "model.safetensors"
+
+
+def prepare(folder: Path, codec: Path, *, bar: Callable[[str], Any]) -> None:
+    """Latents and text of the clips of a dataset that lack them. Raises DataError where there are no captions."""
+    network, version = load_codec(codec)
+    with Catalog(folder, mode="a") as catalog:
+        columns = catalog.columns()
+        texts = [f"text_{length}" for length in CAPTIONS]
+        worded = all(
+            name in columns for name in texts
+        )  # of whose captions, whoever made them chose
+        if not worded and not catalog.ids("problem IS NULL AND caption_medium IS NOT NULL"):
+            raise DataError(
+                f"{folder} has no captions, so there is nothing to learn to follow "
+                "(accepted: a dataset after `worldtube caption DATASET`)"
+            )
+        if columns.get("latents") != version or catalog.missing("latents"):
+            with bar(f"latents of {folder.name}") as progress:
+                cache_latents(catalog, network, version=version, progress=progress)
+        if not worded or (catalog.missing(texts[0]) and columns[texts[0]] == _plain_words()):
+            with bar(f"words of {folder.name}") as progress:
+                cache_text(catalog, TextEncoder(), progress=progress)
+
+
+def _plain_words() -> str:
+    """The version of text states of the captions that clips were recorded with."""
+    encoder = TextEncoder()
+    return f"{encoder.name}:{encoder.version}"
+
+
+def own_prompts(data: Sequence[Path], count: int = NUM_PROMPTS) -> tuple[str, ...]:
+    """Captions of the datasets, evenly spread."""
+    captions = []
+    for folder in data:
+        with Catalog(folder) as catalog:
+            rows = catalog.take(catalog.ids("caption_medium IS NOT NULL"), ["caption_medium"])
+            captions += [row["caption_medium"] for row in rows if row["caption_medium"]]
+    captions = list(dict.fromkeys(captions))
+    each = max(1, len(captions) // count)
+    return tuple(captions[::each][:count])

@@ -1,0 +1,81 @@
+"""Low-rank adapters (Hu et al. 2022, LoRA): few weights that change what a large network does.
+
+Owns the adapted layer, and how adapters are merged into a network and saved alone. Knows nothing of training.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from worldtube.errors import DataError, NotFound, RequestError
+from worldtube.transformer import Transformer
+
+KEYS = (".down", ".up")
+
+
+class Adapted(nn.Linear):
+    """W x + up down x, where W stays; the two are added first, as they will be when merged."""
+
+    def __init__(self, linear: nn.Linear, rank: int, generator: torch.Generator):
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+        down = torch.randn(rank, linear.in_features, generator=generator)
+        self.down = nn.Parameter(down / math.sqrt(linear.in_features))
+        self.up = nn.Parameter(torch.zeros(linear.out_features, rank))
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = torch.addmm(self.weight, self.up, self.down)
+        return nn.functional.linear(input, weight, self.bias)
+
+
+def adapt(transformer: Transformer, rank: int, *, seed: int) -> None:
+    """Give every matrix of the blocks an adapter that does nothing yet; all else stays as it is.
+
+    Raises RequestError for a rank that is not smaller than the network's width.
+    """
+    width = transformer.config.width
+    if not 0 < rank < width:
+        raise RequestError(f"lora {rank} is not accepted (accepted: a rank of 1 to {width - 1})")
+    transformer.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for stack in (transformer.text_blocks, transformer.blocks):
+        for parent in list(stack.modules()):
+            for name, child in list(parent.named_children()):
+                if type(child) is nn.Linear:
+                    setattr(parent, name, Adapted(child, rank, generator))
+
+
+def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a network without adapters that does the same."""
+    made = {name: value for name, value in state.items() if not name.endswith(KEYS)}
+    for name, up in state.items():
+        if name.endswith(".up"):
+            layer = name.removesuffix(".up")
+            made[f"{layer}.weight"] = made[f"{layer}.weight"] + up @ state[f"{layer}.down"]
+    return made
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    """Adapters that `save` wrote; `merged(weights | load(path))` has them in the weights. Raises DataError."""
+    if not path.is_file():
+        raise NotFound(f"no adapters at {path} (accepted: adapters.safetensors of a fine-tuning)")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DataError(f"{path} is not a whole file of adapters ({error})") from error
+
+
+def save(state: Mapping[str, Tensor], path: Path, *, base: str) -> None:
+    """The adapters among the weights alone, float32; base: of what model they are."""
+    adapters = {k: v.detach().cpu().contiguous() for k, v in state.items() if k.endswith(KEYS)}
+    partial = path.with_name(path.name + ".partial")
+    save_file(adapters, partial, metadata={"worldtube": json.dumps({"base": base})})
+    partial.chmod(0o644)
+    partial.replace(path)

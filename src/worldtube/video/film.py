@@ -1,0 +1,290 @@
+"""Long media files, a part at a time.
+
+Owns what a film is (its times, its shape as it is meant to be seen), and reading a stretch of it without the rest. A
+film is read strictly: it begins with the first whole picture, and the first damaged one after that ends it. Knows
+nothing of shots or datasets.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.codec.context import Flags2
+from av.stream import Disposition
+from av.video.reformatter import Interpolation
+
+from worldtube.errors import DataError
+from worldtube.video.clip import Size
+from worldtube.video.reader import EXACT, is_whole, open_container
+
+SMALLER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+LOOKED_AT = 32
+"""Pictures that are decoded to see how a film is to be read."""
+MOST_PIXELS = 4096 * 2304
+"""Of a picture of a film. Decoding 8K takes a gigabyte and more for the pictures that others refer to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """What the packets of a file tell, without decoding a picture."""
+
+    path: str
+    sha256: str
+    codec: str
+    width: int
+    """As shown: turned upright, and with square pixels."""
+    height: int
+    turns: int
+    """Quarter turns to the left that bring it upright."""
+    num_frames: int
+    begin: float
+    """The time of the first frame on the file's own clock, in seconds."""
+    seconds: float
+    """From the first frame to the end of the last."""
+    fps: float
+    """Frames a second, on average."""
+    even: bool
+    """Whether frames come at even times."""
+    seekable: bool
+    """Whether every frame tells its time and they come in that order, so that reading may begin in the middle."""
+    sound: bool
+    cut_off: bool
+    """Whether the file ends before it says that it would."""
+
+    @property
+    def size(self) -> Size:
+        return Size(self.width, self.height)
+
+
+def look(path: str | Path) -> Film:
+    """The facts of a film. Raises DataError, naming the reason but not the file, for what holds no film."""
+    try:
+        with open(path, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+            if not size:
+                raise DataError("the file is empty")
+            whole = is_whole(file)
+            with open_container(file) as container:
+                return _facts(str(path), sha256, container, whole)
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        raise DataError(f"not readable as a film: {_reason(error)}") from error
+
+
+def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
+    stream = _picture_stream(container)
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width < 2 or height < 2:
+        raise DataError(f"pictures of {width}x{height} (accepted: 2x2 and more)")
+    if width * height > MOST_PIXELS:
+        raise DataError(f"pictures of {width}x{height} (accepted: {MOST_PIXELS:,} pixels)")
+    times: list[float] = []
+    unknown, last, cut_off = 0, 0.0, not whole
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            cut_off = True
+            break
+        if packet.is_discard or (packet.size == 0):
+            continue
+        last = float((packet.duration or 0) * (packet.time_base or 0)) or last
+        if packet.pts is None:
+            unknown += 1
+        else:
+            times.append(float(packet.pts * packet.time_base))
+    times.sort()
+    count = len(times) + unknown
+    if not count:
+        raise DataError("the file holds no frames")
+    stated = float(stream.average_rate or stream.guessed_rate or 0)
+    steps = np.diff(times)
+    span = times[-1] - times[0] if times else 0.0
+    fps = (len(times) - 1) / span if span > 0 and not unknown else stated or 25.0
+    even = bool(not len(steps) or np.abs(steps - steps.mean()).max() <= 0.002 + 0.05 * steps.mean())
+    if even and stated and abs(stated - fps) < 0.01 * fps:
+        fps = stated
+    turns, aspect, ordered = _shape(container, stream)
+    shown = (max(2, round(width * aspect)), height)
+    across, down = shown if turns % 2 == 0 else shown[::-1]
+    return Film(
+        path=path,
+        sha256=sha256,
+        codec=stream.codec_context.name,
+        width=across,
+        height=down,
+        turns=turns,
+        num_frames=count,
+        begin=times[0] if times else 0.0,
+        seconds=span + (last if 0 < last < 1 else 1 / fps) if not unknown else count / fps,
+        fps=fps,
+        even=even,
+        seekable=ordered and not unknown and len(set(times)) == count,
+        sound=bool(container.streams.audio),
+        cut_off=cut_off,
+    )
+
+
+def _picture_stream(container: Any) -> Any:
+    moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not moving:
+        raise DataError(f"no video ({'only sound' if container.streams.audio else 'no streams'})")
+    return moving[0]
+
+
+def _shape(container: Any, stream: Any) -> tuple[int, float, bool]:
+    """Quarter turns, the width of a pixel by its height, and whether frames come out in the order of their times:
+    of the first pictures, which say more than the header."""
+    stream.thread_type = "NONE"
+    container.seek(0)
+    first = list(itertools.islice(container.decode(stream), LOOKED_AT))
+    times = [frame.pts for frame in first if frame.pts is not None]
+    turns = round(first[0].rotation / 90) % 4 if first else 0
+    aspect = float(stream.sample_aspect_ratio or 1)
+    ordered = all(a < b for a, b in itertools.pairwise(times))
+    return turns, aspect if 0.2 < aspect < 5 else 1.0, ordered
+
+
+def pictures(film: Film, *, within: int | None = None) -> Iterator[tuple[float, np.ndarray]]:
+    """All frames: (seconds since the first, RGB (H, W, 3) as shown). Raises DataError where the film is damaged.
+
+    within: scale down to so many pixels on the long side.
+    """
+    for time, frame in _frames(film, 0):
+        yield time, _upright(film, frame, within)
+
+
+def nearest(
+    film: Film, times: Sequence[float], *, within: int | None = None
+) -> Iterator[np.ndarray]:
+    """The frame nearest to each of these times (seconds since the first frame, ascending): RGB (H, W, 3) as shown.
+
+    within: scale down to so many pixels on the long side. Reads from the key frame before the first to the last.
+    Raises DataError where the film is damaged.
+    """
+    wanted = list(times)
+    place = 0
+    previous: tuple[float, av.VideoFrame] | None = None
+    for time, frame in _frames(film, wanted[0]):
+        if previous is not None:
+            middle = (previous[0] + time) / 2
+            picture = None
+            while place < len(wanted) and wanted[place] <= middle:
+                picture = _upright(film, previous[1], within) if picture is None else picture
+                yield picture
+                place += 1
+        if place == len(wanted):
+            return
+        previous = (time, frame)
+    if previous is None or wanted[-1] > previous[0] + 1.5 / film.fps:
+        raise DataError(f"the film ends before {wanted[-1]:.2f} s")
+    picture = _upright(film, previous[1], within)
+    for _ in wanted[place:]:
+        yield picture
+
+
+def _frames(film: Film, start: float) -> Generator[tuple[float, av.VideoFrame]]:
+    """Frames with their times, in order, from the key frame before `start` on."""
+    if start > 0 and film.seekable:
+        found = _decoded(film, start)
+        first = next(found, None)
+        if first is not None and first[0] <= start + 1e-6:
+            yield first
+            yield from found
+            return
+        found.close()  # some containers land behind the place asked for: those are read from their beginning
+    yield from _decoded(film, 0)
+
+
+def _decoded(film: Film, start: float) -> Generator[tuple[float, av.VideoFrame]]:
+    try:
+        with open(film.path, "rb") as file, open_container(file) as container:
+            stream = _picture_stream(container)
+            # One thread: the same memory and the same pictures everywhere. Damage is an error, not a guess; but
+            # "explode" would refuse files that players and phones make every day.
+            stream.thread_type = "NONE"
+            stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer"}
+            if start > 0:
+                place = int((film.begin + start) / stream.time_base)
+                container.seek(place, stream=stream, backward=True)
+            previous = -1.0
+            for index, frame in enumerate(container.decode(stream)):
+                if frame.is_corrupt:
+                    if (
+                        previous < 0
+                    ):  # it refers to pictures before the beginning, or before the place asked for
+                        continue
+                    raise DataError("damaged: a picture is not whole")
+                if film.seekable and frame.time is not None:
+                    time = frame.time - film.begin
+                else:
+                    time = index / film.fps
+                if time > previous:
+                    previous = time
+                    yield time, frame
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise DataError(f"damaged: {_reason(error)}") from error
+
+
+def _upright(film: Film, frame: av.VideoFrame, within: int | None) -> np.ndarray:
+    width, height = film.width, film.height
+    if film.turns % 2:
+        width, height = height, width
+    if within is not None and max(width, height) > within:
+        scale = within / max(width, height)
+        width, height = max(2, round(width * scale)), max(2, round(height * scale))
+    how = SMALLER if width < frame.width else EXACT
+    pixels = frame.reformat(width, height, format="rgb24", interpolation=how).to_ndarray()
+    return np.ascontiguousarray(np.rot90(pixels, film.turns)) if film.turns else pixels
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def motion_vectors(frames: np.ndarray) -> list[np.ndarray]:
+    """For each frame of uint8 (T, H, W, 3) but the first: (area in pixels, right, down) of its blocks, in pixels.
+
+    They are what x264 finds when it compresses the frames, so they do not depend on what these came from. A block
+    that it would rather draw anew has none.
+    """
+    height, width = (side - side % 2 for side in frames.shape[1:3])
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+    encoder.thread_count = 1
+    encoder.options = {
+        "preset": "veryfast",
+        "qp": "23",
+        "x264-params": "bframes=0:ref=1:keyint=infinite:scenecut=0:mbtree=0:weightp=0",
+    }
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_type = "NONE"
+    decoder.flags2 |= Flags2.export_mvs
+    found = []
+    for index in range(len(frames) + 1):
+        picture = None
+        if index < len(frames):
+            picture = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(frames[index, :height, :width]), format="rgb24"
+            )
+            picture.pts = index
+        for packet in encoder.encode(picture):
+            for frame in decoder.decode(packet):
+                found.append(_vectors(frame))
+    found += [_vectors(frame) for frame in decoder.decode(None)]
+    return found[1:]
+
+
+def _vectors(frame: av.VideoFrame) -> np.ndarray:
+    data = frame.side_data.get("MOTION_VECTORS")
+    if data is None:
+        return np.zeros((0, 3), np.float32)
+    table = data.to_ndarray()
+    area = table["w"].astype(np.float32) * table["h"]
+    scale = np.maximum(table["motion_scale"], 1).astype(np.float32)
+    return np.stack([area, table["motion_x"] / scale, table["motion_y"] / scale], axis=1)

