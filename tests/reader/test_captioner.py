@@ -8,6 +8,7 @@ import torch
 
 from worldtube import reader
 from worldtube.errors import DataError, NotFound
+from worldtube.evaluate.captions import score, summary
 from worldtube.reader import captioner
 from worldtube.reader.captioner import Captioner, CaptionerConfig, Network, join, split
 from worldtube.reader.evidence import WIDTHS, evidence, sight
@@ -105,3 +106,19 @@ def test_the_file_keeps_weights_words_and_what_was_measured(tmp_path, eyes, clip
         captioner.load(tmp_path / "bad.safetensors")
     with pytest.raises(DataError, match="no captioner"):
         captioner.load(reader.embedded_path())
+
+
+def test_the_one_that_ships_tells_what_clips_show():
+    """Far above luck on eight held-out clips; how good it is stands in docs/benchmarks.md."""
+    path = captioner.embedded_path()
+    assert path.stat().st_size < 6_000_000
+    shipped = captioner.load(path)
+    clips = [
+        record("tabletop", seed, Size(64, 64), num_frames=25)
+        for seed in range(8_000_100, 8_000_108)
+    ]
+    told = shipped.tell([shipped.read(clip) for clip, _, _ in clips], ("subject",))
+    scores = summary(
+        [score(one["subject"], truth) for one, (_, _, truth) in zip(told, clips, strict=True)]
+    )
+    assert scores["colour"] >= 0.75 and scores["shape"] >= 0.6 and scores["read"] == 1
