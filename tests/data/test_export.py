@@ -13,6 +13,7 @@ import pytest
 from worldtube import video
 from worldtube.data.catalog import Catalog, problem_row, row
 from worldtube.data.export import LAYOUTS, export
+from worldtube.data.films import sidecar
 from worldtube.errors import DataError, RequestError
 from worldtube.video import Clip, Size
 
@@ -105,6 +106,14 @@ def test_huggingface(catalog, tmp_path):
         assert mp4 == catalog.take([each["id"]], ["video"])[0]["video"]
 
 
+def test_files_are_films_with_their_captions(catalog, tmp_path):
+    (name,) = catalog.ids("seed = 3")
+    assert export(catalog, [name], to="files", out=tmp_path / "out") == 1
+    (path,) = (tmp_path / "out").glob("*.mp4")
+    assert path.read_bytes() == catalog.take([name], ["video"])[0]["video"]
+    assert sidecar(path) == CAPTIONS
+
+
 @pytest.mark.parametrize("to", LAYOUTS)
 def test_the_same_clips_make_the_same_bytes(catalog, tmp_path, to):
     ids = catalog.ids("seed < 5")
@@ -186,5 +195,5 @@ def test_the_guide(tmp_path, monkeypatch, capsys):
     assert len(exports) == len(LAYOUTS)
     for line in exports:
         assert command(shlex.split(line)) == 0
-    assert capsys.readouterr().out == "shards: 2 clips\nfolder: 2 clips\n"
+    assert capsys.readouterr().out == "shards: 2 clips\nfolder: 2 clips\nfilms: 2 clips\n"
     assert (tmp_path / "shards" / "000000.tar").is_file()

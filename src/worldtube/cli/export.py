@@ -11,14 +11,14 @@ def export(rest: list[str]) -> int:
     def command(
         data: Path,
         *,
-        to: Literal["webdataset", "huggingface"],
+        to: Literal["webdataset", "huggingface", "files"],
         out: Path,
         view: str | None = None,
         where: str | None = None,
         caption: str = "caption_medium",
         shard_mb: int = 500,
     ) -> Any:
-        """Write the clips of a dataset as WebDataset shards or as a folder that Hugging Face's datasets reads.
+        """Write the clips of a dataset as WebDataset shards, as a folder for Hugging Face's datasets, or as files.
 
         Args:
             data: folder of the dataset

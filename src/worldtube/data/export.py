@@ -1,6 +1,6 @@
-"""Datasets for other people's programs: WebDataset shards, and a folder that Hugging Face's `datasets` reads.
+"""Datasets for other people's programs: WebDataset shards, a folder that Hugging Face's `datasets` reads, plain files.
 
-Owns the two layouts. Clips go out as the bytes that they are kept in, with their facts, captions and scores; latents
+Owns the layouts. Clips go out as the bytes that they are kept in, with their facts, captions and scores; latents
 and other arrays stay here. An export is there whole or not at all: it is made under another name, and one that was
 interrupted begins anew. The same clips make the same bytes.
 """
@@ -95,10 +95,9 @@ def webdataset(folder: Path, samples: Iterator[Sample], caption: str, most: int)
 
 def _add(tar: tarfile.TarFile, sample: Sample, caption: str) -> None:
     name, mp4, facts = sample
-    told = {key: value for key, value in facts.items() if value is not None}
     parts = {
         "mp4": mp4,
-        "json": json.dumps(told, ensure_ascii=False).encode(),
+        "json": _told(facts),
         "txt": (facts[caption] or "").encode(),
     }
     for ending, data in parts.items():
@@ -115,10 +114,7 @@ def huggingface(folder: Path, samples: Iterator[Sample], caption: str, most: int
     with open(folder / "metadata.jsonl", "w", encoding="utf-8") as lines:
         for name, mp4, facts in samples:
             path = folder / "videos" / f"{name}.mp4"
-            with open(path, "wb") as file:
-                file.write(mp4)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(path, mp4)
             if facts["truth"] is not None:  # worlds tell different things; a column has one kind
                 facts["truth"] = json.dumps(facts["truth"], ensure_ascii=False)
             told = {"file_name": f"videos/{path.name}", "text": facts[caption] or "", **facts}
@@ -129,8 +125,31 @@ def huggingface(folder: Path, samples: Iterator[Sample], caption: str, most: int
     return count
 
 
+def files(folder: Path, samples: Iterator[Sample], caption: str, most: int) -> int:
+    """NAME.mp4 and NAME.json (facts, captions, scores, truth): what `worldtube ingest` takes as films."""
+    count = 0
+    for name, mp4, facts in samples:
+        _write(folder / f"{name}.mp4", mp4)
+        _write(folder / f"{name}.json", _told(facts))
+        count += 1
+    return count
+
+
+def _told(facts: dict[str, Any]) -> bytes:
+    known = {key: value for key, value in facts.items() if value is not None}
+    return json.dumps(known, ensure_ascii=False).encode()
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 LAYOUTS: dict[str, Callable[[Path, Iterator[Sample], str, int], int]] = {
     "webdataset": webdataset,
     "huggingface": huggingface,
+    "files": files,
 }
 """name -> function of (folder, samples, caption column, bytes of a shard) that returns how many it wrote."""
