@@ -68,6 +68,7 @@ def test_a_model_goes_on_with_own_clips(base, tmp_path, capsys, way):
     before, after = load(base), load(out / "model.safetensors")
     assert after.card.patch == before.card.patch and after.card.fps == before.card.fps
     assert after.transformer.config == before.transformer.config
+    assert len(after.bank) == len(before.bank) + 6, "it still knows what it knew"
     assert load_codec(base)[1] == load_codec(out / "model.safetensors")[1]
     with Catalog(data) as catalog:
         assert not catalog.missing("latents") and not catalog.missing("text_long")

@@ -110,7 +110,7 @@ def prepare(folder: Path, codec: Path, *, bar: Callable[[str], Any]) -> None:
         if not worded and not catalog.ids("problem IS NULL AND caption_medium IS NOT NULL"):
             raise DataError(
                 f"{folder} has no captions, so there is nothing to learn to follow "
-                "(accepted: a dataset after `worldtube caption DATASET`)"
+                "(accepted: a dataset after `worldtube caption` and `worldtube cache --captions`)"
             )
         if columns.get("latents") != version or catalog.missing("latents"):
             with bar(f"latents of {folder.name}") as progress:

@@ -148,7 +148,7 @@ def setup(
         transformer.compiled()
     dtype = getattr(torch, config.dtype)
     distribute(transformer.train(), ranks, dtype)
-    model = LocalModel(card, network, transformer)
+    model = LocalModel(card, network, transformer, bank=None if other is None else other.bank)
     no_words = model.text.encode([""])[0]
     objective = partial(loss_of, config=config, ranks=ranks)
     if config.student is not None and teacher is not None:
@@ -359,7 +359,10 @@ def held_out(config: TrainConfig) -> TrainConfig:
 
 
 def caption_bank(model: LocalModel, data: list[Path], count: int = 1024) -> Tensor | None:
-    """(K, 512) sentence vectors of training captions of all lengths: what the model is at home with."""
+    """(K, 512) sentence vectors of training captions of all lengths: what the model is at home with.
+
+    Half of what it began with, where it has some, is kept, so that a model that is tuned further still knows it.
+    """
     captions = []
     for folder in data:
         catalog = Catalog(folder)
@@ -367,7 +370,12 @@ def caption_bank(model: LocalModel, data: list[Path], count: int = 1024) -> Tens
         rows = catalog.take(catalog.ids("problem IS NULL")[: count // len(data)], columns)
         captions += [row[columns[i % len(columns)]] for i, row in enumerate(rows)]
     captions = [caption for caption in captions if caption]
-    return model.text.sentence(captions) if captions else None
+    if not captions:
+        return model.bank
+    new = model.text.sentence(captions)
+    if model.bank is None:
+        return new
+    return torch.cat([model.bank[:: max(1, 2 * len(model.bank) // count)].to(new), new])
 
 
 def sample_sheet(model: LocalModel, path: Path, config: TrainConfig) -> None:
