@@ -51,7 +51,7 @@ def inside(arguments: list[str]) -> None:
     session.load = clocked("load", session.load)
     provenance.write = clocked("write", provenance.write)
     stages = {
-        "familiar": "text",
+        "doubts": "text",
         "embed": "text",
         "read": "text",
         "velocity": "denoise",

@@ -84,6 +84,25 @@ def codec_decode(record: Record) -> list[str]:
     return table(["", "GFLOP Wan", "ours", "Wan", "ours", "ratio"], rows)
 
 
+def codec_peers(record: Record) -> list[str]:
+    rows = [
+        [
+            one["codec"],
+            f"{one['weights'] / 1e6:.1f} M" if "weights" in one else "",
+            f"{one['steps']:,}",
+            f"{one['rate']:.0e}" if "rate" in one else "",
+            f"{one['cpu_seconds']:.0f} s" if "cpu_seconds" in one else "",
+            f"**{one['psnr']:.2f}**",
+            f"{one['psnr_worst']:.2f}",
+            f"{one['ssim']:.3f}",
+            f"{one['gmsd']:.3f}",
+        ]
+        for one in record["results"]
+    ]
+    head = ["codec", "weights", "steps", "rate", "CPU time", "PSNR, dB", "worst clip", "SSIM"]
+    return table([*head, "GMSD (0 is best)"], rows)
+
+
 def minute(record: Record) -> list[str]:
     first = record["results"][0]["peak_mb"]
     rows = [
@@ -368,6 +387,7 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "cached_rollout": cached_rollout,
     "transformer_forward": transformer_forward,
     "codec_decode": codec_decode,
+    "codec_peers": codec_peers,
     "minute": minute,
     "generate_time": generate_time,
     "watermark": watermark,
@@ -382,7 +402,6 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "loader": loader,
     "training": training,
     "ladder_ci": ladder,
-    "ladder_laptop": ladder,
 }
 
 

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from worldtube.data.catalog import Catalog, row
+from worldtube.video import Clip
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -31,6 +34,7 @@ def at_home(monkeypatch):
         "plan",
         "serve",
         "watermark",
+        "codec_peers",
         "captions",
         "rewriting",
         "wording",
@@ -346,6 +350,31 @@ def test_watermark_records_fill_their_tables(tmp_path):
     assert "| H.264 again, CRF 28 | **100 %**" in filled and "| all | 1 | **0** |" in filled
 
 
+def test_our_codec_is_measured_from_its_linear_start_on(tmp_path):
+    import codec_peers
+    import table
+
+    rng = np.random.default_rng(0)
+    for name, count in (("data", 6), ("held", 2)):
+        clips = []
+        for seed in range(count):
+            small = rng.integers(0, 255, (9, 8, 8, 3), dtype=np.uint8)
+            clip = Clip(frames=small.repeat(4, axis=1).repeat(4, axis=2), fps=12.0)
+            clips.append(
+                row("test", 1, seed, clip, dict.fromkeys(("short", "medium", "long"), "a"), {})
+            )
+        with Catalog(tmp_path / name, mode="a") as catalog:
+            catalog.append(clips)
+    words = ["--data", str(tmp_path / "data"), "--held", str(tmp_path / "held"), "--count", "2"]
+    words += ["--steps", "2", "--search", "1", "--sides", "32", "--peers"]
+    record = check(codec_peers.main([*words, "--out", str(tmp_path / "r.json")]))
+    assert [one["codec"] for one in record["results"]] == [
+        "worldtube, step 0", "worldtube", "worldtube, random start",
+    ]  # fmt: skip
+    assert record["results"][1]["psnr"] > record["results"][2]["psnr"]
+    assert "worldtube, random start" in table.codec_peers(record)[-1]
+
+
 def test_the_loader_reads_the_same_from_both_stores(tmp_path):
     import loader
 
@@ -374,6 +403,7 @@ def test_rewriting_is_recorded_for_all_prompts_and_those_changed(tmp_path):
     assert len(lines) == 6 and "as they are" in lines[2] and "%" in lines[2]
 
 
+@pytest.mark.slow
 def test_ladder_records_fill_their_table(tmp_path):
     import ladder
     import table

@@ -113,6 +113,7 @@ def test_the_guide_to_training(tmp_path):
     assert "Validation loss" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_guide_to_scaling(tmp_path):
     assert follow("scaling.md", tmp_path) == 1
     assert (tmp_path / "ladder" / "compute.png").exists()

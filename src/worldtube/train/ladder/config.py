@@ -22,6 +22,11 @@ class LadderConfig:
     """Sizes of the network: multiples of 24, with a block for every 24."""
     rows: int = 16
     """Clips in a batch."""
+    least_steps: int = 100
+    """Of a run: sizes for which a budget allows fewer are left out of it. Shorter ones have hardly left the warm-up
+    and follow no law."""
+    most_epochs: float = 10.0
+    """Of a run: sizes that would see each clip more often are left out too, since what they lack is clips."""
     rate: float = 4e-3
     """In the middle of the learning rates that are tried first."""
     size: int = 64
@@ -45,14 +50,14 @@ LADDERS: dict[str, tuple[str, LadderConfig]] = {
     "tiny": (
         "three budgets of seconds each, for the test of the tool itself",
         LadderConfig(
-            budgets=(8e8, 2.6e9, 8.6e9), widths=(24, 48), rows=2, clips=8, held_out_clips=4,
-            size=16, num_frames=5, patch=1,
+            budgets=(8e8, 2.6e9, 8.6e9), widths=(24, 48), rows=2, least_steps=20, most_epochs=1e9, clips=8,
+            held_out_clips=4, size=16, num_frames=5, patch=1,
         ),
     ),
     "ci": (
         "four budgets of clips of one second at 32x32; minutes on two cores",
         LadderConfig(
-            budgets=(1.5e10, 4.5e10, 1.35e11, 4.05e11), widths=(24, 48, 72, 96), rows=8, clips=800, size=32,
+            budgets=(4e10, 1.2e11, 3.6e11, 1.08e12), widths=(24, 48, 72, 96), rows=4, clips=2400, size=32,
             num_frames=13, patch=1,
         ),
     ),

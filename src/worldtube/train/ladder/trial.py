@@ -24,8 +24,6 @@ from worldtube.train.loop import TrainConfig, train
 from worldtube.transformer import TransformerConfig
 from worldtube.video import Size
 
-LEAST_STEPS = 20
-"""Of a run; sizes for which a budget allows fewer are left out of it."""
 TRAIN_SEEDS, VALIDATION_SEEDS = range(7_000_000, 8_000_000), range(8_000_000, 9_000_000)
 
 
@@ -87,12 +85,13 @@ class Scene:
         return round(budget / (self.config.rows * clip))
 
     def widths(self, budget: float, least: int = 1) -> list[int]:
-        """The sizes that a budget is enough for. Raises RequestError for fewer than `least`."""
-        fitting = [w for w in self.config.widths if self.steps(budget, w) >= LEAST_STEPS]
+        """The sizes that a budget is enough for, and the clips. Raises RequestError for fewer than `least`."""
+        low, high = self.config.least_steps, self.config.most_epochs * self.clips / self.config.rows
+        fitting = [w for w in self.config.widths if low <= self.steps(budget, w) <= high]
         if len(fitting) < least:
             raise RequestError(
-                f"a budget of {budget:.3g} FLOPs is enough for {len(fitting)} of the widths "
-                f"{', '.join(map(str, self.config.widths))} (accepted: {LEAST_STEPS} steps at {least} or more)"
+                f"a budget of {budget:.3g} FLOPs and {self.clips} clips suit {len(fitting)} of the widths "
+                f"{', '.join(map(str, self.config.widths))} (accepted: {low} to {high:.0f} steps at {least} or more)"
             )
         return fitting
 
