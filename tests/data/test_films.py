@@ -92,6 +92,16 @@ def test_a_clip_shows_what_the_film_shows(whole, good):
             assert error < 4, source
 
 
+@pytest.mark.parametrize(("fps", "num_frames"), [(12, 25), (24, 50), (24, 100)])
+def test_a_film_as_long_as_a_clip_is_one(tmp_path, fps, num_frames):
+    made.write(tmp_path / "film.mp4", made.shot(0, num_frames), fps=fps)
+    told = ingest([tmp_path / "film.mp4"], out=tmp_path / "set", cutting=SMALL, on="here")
+    assert (told.clips, told.problems) == (num_frames * 12 // (25 * fps), {})
+    with Catalog(tmp_path / "set") as catalog:
+        last = catalog.clip(catalog.ids()[-1])
+    assert np.abs(np.diff(last.frames[-2:].astype(int), axis=0)).max() > 50, "the last one moves on"
+
+
 def test_every_stage_tells_every_clip(whole):
     with Catalog(whole) as catalog:
         for column in SCORES:

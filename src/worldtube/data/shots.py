@@ -150,7 +150,9 @@ def stretches(shots: Shots, seconds: float, film: Film) -> Iterator[tuple[float,
     """Pieces of `seconds` one after the other within each shot, the rest of it left over."""
     frame = 1 / film.fps
     for begin, end in shots.spans:
-        # A cut may be seen one frame late, and the last tick of a clip takes the frame nearest to it.
-        count = int((end - begin - 0.5 * frame + 1e-6) / seconds)
+        # A cut may be seen one frame late, and the last tick of a clip takes the frame nearest to it; the end of a
+        # film is no cut.
+        unsure = 0.0 if end >= film.seconds else 0.5 * frame
+        count = int((end - begin - unsure + 1e-6) / seconds)
         for i in range(count):
             yield begin + i * seconds, begin + (i + 1) * seconds
