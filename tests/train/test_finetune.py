@@ -10,10 +10,12 @@ from worldtube import models
 from worldtube.cli import main
 from worldtube.data.catalog import Catalog
 from worldtube.data.catalog import row as catalog_row
+from worldtube.data.manifest import Manifest
+from worldtube.data.views import save_view
 from worldtube.models import load
 from worldtube.models.local import load_codec, save
 from worldtube.records import read
-from worldtube.train.finetune import finetune_config
+from worldtube.train.finetune import finetune_config, own_prompts
 from worldtube.train.loop import setup
 from worldtube.train.validation import Validation
 from worldtube.video import Clip
@@ -89,3 +91,16 @@ def test_the_defaults_are_the_models_own():
     assert config.model == model.transformer.config and config.patch == model.card.patch == 1
     assert config.lora and finetune_config(model, rank=0).lora == 0
     assert finetune_config(model, rank=0).rate < config.rate
+
+
+def test_a_run_may_learn_from_a_saved_view(base, tmp_path, capsys):
+    data, out = own_clips(tmp_path / "clips"), tmp_path / "run"
+    with Catalog(data) as catalog:
+        save_view(catalog, "low", "seed >= 4")
+    words = ["train", "finetune", "--data", str(data), "--out", str(out), "--model", str(base)]
+    words += ["--steps", "2", "--rows", "2", "--threads", "1", "--view"]
+    assert main([*words, "lwo"]) == 2 and "low" in capsys.readouterr().err
+    assert main([*words, "low"]) == 0
+    (ids,) = Manifest.load(out).ids
+    assert [name.split(":")[2] for name in ids] == ["4", "5"]
+    assert own_prompts([data], "low") == ("a bar of light, 4 down", "a bar of light, 5 down")

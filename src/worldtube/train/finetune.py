@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from worldtube import models
-from worldtube.data.batches import Mix
+from worldtube.data.batches import Mix, ready
 from worldtube.data.catalog import Catalog
 from worldtube.data.latents import CAPTIONS, cache_latents, cache_text
 from worldtube.errors import DataError, RequestError
@@ -78,7 +78,7 @@ def finetune(
         raise RequestError("no dataset was named (accepted: --data DATASET ...)")
     for folder in data:
         prepare(folder, start, bar=bar)
-    config = replace(config, sample_prompts=own_prompts(data) or config.sample_prompts)
+    config = replace(config, sample_prompts=own_prompts(data, config.view) or config.sample_prompts)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / BEFORE).exists():
         with bar("samples before"):
@@ -126,13 +126,13 @@ def _plain_words() -> str:
     return f"{encoder.name}:{encoder.version}"
 
 
-def own_prompts(data: Sequence[Path], count: int = NUM_PROMPTS) -> tuple[str, ...]:
-    """Captions of the datasets, evenly spread."""
+def own_prompts(data: Sequence[Path], view: str = "", count: int = NUM_PROMPTS) -> tuple[str, ...]:
+    """Captions of the clips that are learned from, evenly spread."""
     captions = []
-    for folder in data:
-        with Catalog(folder) as catalog:
-            rows = catalog.take(catalog.ids("caption_medium IS NOT NULL"), ["caption_medium"])
-            captions += [row["caption_medium"] for row in rows if row["caption_medium"]]
+    catalogs = [Catalog(folder) for folder in data]
+    for catalog, ids in zip(catalogs, ready(catalogs, view), strict=True):
+        rows = catalog.take(ids, ["caption_medium"])
+        captions += [row["caption_medium"] for row in rows if row["caption_medium"]]
     captions = list(dict.fromkeys(captions))
     each = max(1, len(captions) // count)
     return tuple(captions[::each][:count])
