@@ -18,6 +18,6 @@ worldtube data show "$folder/set" --out "$folder/page.html"
 
 worldtube train finetune --data "$folder/set" --view filmed --steps "$steps" --out "$folder/tuned"
 for seed in 1 2; do
-    worldtube generate "an animated film of a big grey rabbit in a green meadow" --no-rewrite --seed "$seed" \
+    worldtube generate "an animated film of a big grey rabbit in a green meadow" --no-rewrite --guidance 2 --seed "$seed" \
         --model "$folder/tuned/model.safetensors" --out "$folder/rabbit-$seed.mp4" --strip "$folder/rabbit-$seed.png"
 done

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from worldtube.data.catalog import Catalog, episode, problem_row, row
+from worldtube.data.table import Table
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError
 from worldtube.video import Clip, Size
 
@@ -326,3 +327,22 @@ def test_errors(catalog, tmp_path):
         manifest.write_bytes(b"not a table at all" * 100)
     with pytest.raises(DataError, match="cannot be read"):
         Catalog(catalog.path)
+
+
+def test_a_look_that_another_writer_overtook_is_tried_again(tmp_path, monkeypatch):
+    with Catalog(tmp_path / "set", mode="a") as catalog:
+        catalog.append([fact(1)])
+        looked, told = Table._look, []
+
+        def overtaken(self):
+            told.append(self.path)
+            if len(told) == 1:
+                raise OSError("Not found: data/piece.lance")
+            looked(self)
+
+        monkeypatch.setattr(Table, "_look", overtaken)
+        with Catalog(tmp_path / "set") as other:
+            assert len(other) == 1 and len(told) > 1
+        monkeypatch.setattr(Table, "_look", lambda self: (tmp_path / "nothing").read_text())
+        with pytest.raises(DataError, match="cannot be read"):
+            len(Catalog(tmp_path / "set"))

@@ -185,9 +185,9 @@ def test_a_record_of_another_ladder_is_refused(climbed):
         ({"budgets": (1e9, 3e9)}, "3 or more"),
         ({"budgets": (3e9, 1e9, 9e9)}, "that rise"),
         ({"widths": (24, 50)}, "width 50"),
-        ({"budgets": (1e7, 3e7, 9e7)}, "enough for 0 of the widths 24, 48"),
-        ({"budgets": (4e8, 1e9, 9e9)}, "enough for 1 of the widths 24, 48"),
-        ({"budgets": (8e8, 2.6e9, 4e9)}, "enough for 0 of the widths 24, 48"),
+        ({"budgets": (1e7, 3e7, 9e7)}, "suit 0 of the widths 24, 48"),
+        ({"budgets": (4e8, 1e9, 9e9)}, "suit 1 of the widths 24, 48"),
+        ({"budgets": (8e8, 2.6e9, 4e9)}, "suit 0 of the widths 24, 48"),
     ],
 )
 def test_what_makes_no_ladder_is_refused(climbed, tmp_path, change, words):

@@ -309,9 +309,17 @@ class Table:
         raise AssertionError("a loop over no tries")
 
     def _refresh(self) -> None:
-        """Look up the places of rows that came since the last look."""
-        if self._version == self._set.latest_version:
-            return
+        """Look up the places of rows that came since the last look; again when they were merged away meanwhile."""
+        for left in reversed(range(TRIES)):
+            try:
+                if self._version != self._set.latest_version:
+                    self._look()
+                return
+            except (OSError, ValueError, DataError, NotFound) as error:
+                if not (_overtaken(error) and left):
+                    raise DataError(f"{self.path} cannot be read: {error}") from error
+
+    def _look(self) -> None:
         found = self._open()
         pieces = {piece.fragment_id: piece for piece in found.get_fragments()}
         known = len(self._pieces)
@@ -335,19 +343,19 @@ class Table:
             try:
                 write()
                 return
-            except OSError as error:
+            except (OSError, ValueError, DataError, NotFound) as error:
                 if not (_overtaken(error) and left):
                     raise _unwritten(self.path, error) from error
 
 
-def _overtaken(error: OSError) -> bool:
+def _overtaken(error: Exception) -> bool:
     """Whether another process committed, or merged what this one began from, meanwhile: then nothing was committed
     here. Lance has a class for it, and for some writes says it only in words."""
     words = ("commit conflict", "ncompatible transaction", "ot found")
     return hasattr(error, "retryable") or any(word in str(error) for word in words)
 
 
-def _unwritten(path: Path, error: OSError) -> DataError:
+def _unwritten(path: Path, error: Exception) -> DataError:
     left = shutil.disk_usage(path if path.exists() else path.parent).free
     return DataError(
         f"{path} cannot be written, and is as it was before ({left / 1e6:.0f} MB are free on its disk): {error}"
