@@ -31,6 +31,7 @@ SAID = {
     "water is poured from a red cup into a blue glass": "A red cup pours water into a blue glass.",
     "a shiny red ball rolls right on a wooden table": "A shiny red ball rolls to the right. "
     "The scene is on a wooden table.",
+    "a red ball rolls into a stack of blue boxes": "a red ball rolls into a stack of blue boxes",
     "three small boxes stacked, the camera orbits to the left": "Three small boxes are stacked "
     "on top of each other. The camera circles to the left.",
     "a red ball does not move, a blue ball rolls right": "A red ball is still and a blue ball rolls to the right.",

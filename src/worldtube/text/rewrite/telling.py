@@ -226,6 +226,8 @@ class _Telling:
         if one.kind == "spilled":
             return "water spills"
         if one.kind == "stacked":
+            if any(other.b in one.a for other in self.scene.happenings):
+                raise Unread("stack")  # it stood before something met it; afterwards is not said
             return "the stack stands"
         names = " and ".join(self.the(index) for index in one.a)
         many = len(one.a) > 1 or self.things[one.a[0]].count != 1
