@@ -133,8 +133,7 @@ def caption(rest: list[str]) -> int:
     from worldtube.data.catalog import Catalog
 
     who = captions.captioner(by, **options)
-    with Catalog(data, mode="r"):
-        pass  # a folder that is no dataset is not made one
+    Catalog(data).close()  # a folder that is no dataset is not made one
     with Catalog(data, mode="a") as catalog, Bar(f"captions by {by}") as bar:
         count = captions.fill(catalog, who, progress=bar)
     told = f"{data}: {count['told']} clips captioned by {by}"
