@@ -72,6 +72,23 @@ def test_a_batch_depends_on_its_number_only(folders):
     assert a.ids != batches(folders, seed=1).batch(3).ids
 
 
+def test_clips_are_read_once_while_they_fit(folders, monkeypatch):
+    read = []
+    take = Catalog.take
+    monkeypatch.setattr(Catalog, "take", lambda *a: read.extend(a[1]) or take(*a))
+    kept = batches(folders)
+    for step in range(20):
+        again = kept.batch(step)
+    assert len(read) == len(set(read)) == len(kept) and kept._bytes > 0
+    monkeypatch.setattr("worldtube.data.batches.KEPT", 0)
+    read.clear()
+    forgetful = batches(folders)
+    for step in range(20):
+        anew = forgetful.batch(step)
+    assert len(read) > 60
+    assert torch.equal(again.tokens, anew.tokens) and again.ids == anew.ids
+
+
 def test_every_clip_comes_once_a_pass(folders):
     order = batches(folders[:1], rows=5)
     seen = [name for step in range(2) for _, (name,) in order.picks(step)]

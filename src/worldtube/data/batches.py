@@ -27,6 +27,8 @@ from worldtube.errors import DataError, unknown
 from worldtube.tokens import CUT, Grid, Layout, Words, join, layout, pack, patchify, select
 
 GOLDEN = 0.6180339887498949
+KEPT = 1e9
+"""Bytes of clips that are kept once read, so that a small dataset is read once and not in every pass."""
 READY = "latents IS NOT NULL AND " + " AND ".join(f"text_{c} IS NOT NULL" for c in CAPTIONS)
 """Of the clips that can be learned from."""
 STAGES = ("latents", "tail", "truth_map", *(f"text_{c}" for c in CAPTIONS))
@@ -121,6 +123,8 @@ class Batches:
         self.rows, self.patch, self.seed = rows, patch, seed
         self.no_words, self.tokens_of, self.truth = no_words, tokens_of, truth
         self._orders: dict[tuple[int, int], np.ndarray] = {}
+        self._kept: dict[tuple[int, str], dict] = {}
+        self._bytes = 0
 
     def __len__(self) -> int:
         return sum(len(groups) for groups in self.groups)
@@ -181,11 +185,19 @@ class Batches:
         """The rows of the catalogs that are needed, by (catalog, id)."""
         columns = ["id", "latents", "fps", "num_frames", *(f"text_{c}" for c in CAPTIONS)]
         further = ["truth_map"] * self.truth + ["tail"] * (self.mix.splits > 0)
-        found = {}
+        keys = [(which, name) for which, names in picks for name in names]
+        found = {key: self._kept[key] for key in keys if key in self._kept}
         for which, catalog in enumerate(self.catalogs):
-            wanted = sorted({name for w, names in picks if w == which for name in names})
+            wanted = sorted({name for w, name in keys if w == which and (w, name) not in found})
+            if not wanted:
+                continue
             there = [column for column in further if column in catalog.columns()]
-            found |= {(which, row["id"]): row for row in catalog.take(wanted, columns + there)}
+            for row in catalog.take(wanted, columns + there):
+                found[which, row["id"]] = row
+                # Which come again last is no secret: those just read. So the first ones stay, and none makes way.
+                if self._bytes < KEPT:
+                    self._kept[which, row["id"]] = row
+                    self._bytes += sum(getattr(value, "nbytes", 0) for value in row.values())
         return found
 
     def _pieces(self, shots: list[dict], rng: np.random.Generator, causal: bool) -> list["_Piece"]:

@@ -141,12 +141,16 @@ def _prepare() -> None:
 def _stop(pool: ProcessPoolExecutor) -> None:
     """Leave nothing running: what waits is dropped, what runs is ended."""
     children = list((pool._processes or {}).values())
+    manager = pool._executor_manager_thread
     pool.shutdown(wait=False, cancel_futures=True)
     for child in children:
         if child.is_alive():
             child.terminate()
     for child in children:
         child.join(timeout=5)
+    # It closes the pool's pipes. An interpreter that ends meanwhile writes to a closed one and complains.
+    if manager is not None:
+        manager.join(timeout=5)
 
 
 def _parts(items: Iterable[Any], length: int) -> Iterator[list[Any]]:
