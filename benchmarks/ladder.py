@@ -1,10 +1,12 @@
 """A scaling ladder: `worldtube train ladder`, and its law as a record. A ladder that is there already is read.
 
-CPU seconds are those of the runs, all together; recording clips comes before and is not among them.
+CPU seconds are those of the runs, all together; recording clips comes before and is not among them. Minutes are
+those of the whole, clips and pictures too, and are told where this call made all of it.
 """
 
 import argparse
 import shutil
+import time
 from pathlib import Path
 
 import timing
@@ -23,6 +25,7 @@ def main(arguments: list[str] | None = None) -> Path:
     parser.add_argument("--pictures", type=Path, help="folder for the plot and the picture")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args(arguments)
+    whole, began = not args.runs.exists(), time.monotonic()
     record = climb(
         LADDERS[args.size][1],
         out=args.runs,
@@ -30,6 +33,7 @@ def main(arguments: list[str] | None = None) -> Path:
         validation=args.validation,
         processes=args.processes,
     )
+    minutes = round((time.monotonic() - began) / 60, 1)
     header, rows = read(record)
     *made, last = rows
     results = []
@@ -53,6 +57,7 @@ def main(arguments: list[str] | None = None) -> Path:
         "residual": last["residual"],
         "compute": [{n: row[n] for n in ("budget", "width", "loss")} for row in last["compute"]],
         "runs": len(made),
+        "minutes": minutes if whole else None,
         "cpu_seconds": round(sum(row["cpu_seconds"] for row in made), 1),
     }
     return timing.write(f"ladder_{args.size}", told, results, args.out)

@@ -3,6 +3,7 @@
 import http.server
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,29 @@ def test_the_longest_prompt_that_is_accepted_is_made(worker, known):
     id = add(worker, asked(known, prompt="a ball. " * 4000))
     worker.step()
     assert len(told(worker, id)["prompt"]) == 32000 and told(worker, id)["status"] == "completed"
+
+
+def test_prompts_are_put_in_the_words_of_the_captions(worker, known, monkeypatch):
+    """Asked for by an endpoint here: `grammar` leaves prompts of models that are not ours as they are."""
+    import worldtube.text.rewrite as rewriting
+
+    monkeypatch.setitem(
+        rewriting.REWRITERS, "endpoint", lambda options: lambda prompt: "A red ball."
+    )
+    ids = [add(worker, asked(known, prompt="a crimson sphere", seed=seed)) for seed in (1, 2)]
+    worker.config = replace(worker.config, rewriter="endpoint:small@http://127.0.0.1:1")
+    worker.step()
+    for id in ids:
+        row = told(worker, id)
+        assert row["prompt"] == "a crimson sphere" and row["status"] == "completed"
+        assert "the prompt was put as: A red ball." in row["warnings"]
+    for rewriter in ("grammar", "off"):
+        worker.config = replace(worker.config, rewriter=rewriter)
+        plain = add(worker, asked(known, prompt="a crimson sphere"))
+        worker.step()
+        assert not [one for one in told(worker, plain)["warnings"] if "put as" in one]
+    with pytest.raises(RequestError, match="'loud' is not accepted"):
+        replace(worker.config, rewriter="loud")
 
 
 def test_alike_jobs_are_made_together(worker, known, monkeypatch):

@@ -139,22 +139,17 @@ def prepared(
 
     TASKS[task](*args, **values)  # what is wrong in itself is told before anything is loaded
     from worldtube.generate.layout import outline
-    from worldtube.generate.request import reworded
     from worldtube.generate.session import load
-    from worldtube.models.local import LocalModel
 
     session = load(model, fast=fast)
     if fast:  # what was not asked for otherwise is as the student learned it
         asked = {name: default for name, (_, default, _) in OPTIONS.items()}
         values = {k: v for k, v in values.items() if k not in asked or v != asked[k]}
     request = session.request(task, *args, **values)
-    ours = isinstance(session.model, LocalModel)
-    if rewrite and (ours or rewriter != "grammar"):  # another model's captions had other words
-        request = reworded(request, rewriter)
+    if rewrite:
+        request = session.reworded(request, rewriter)
     if request.asked:
-        said = " | ".join(
-            text for text in (request.prompt, *(shot.prompt for shot in request.shots)) if text
-        )
+        said = " | ".join(request.words)
         print(
             f"worldtube: the prompt is put as: {said} (--no-rewrite keeps it as it is)",
             file=sys.stderr,

@@ -91,6 +91,11 @@ class Request:
     shots: tuple[Shot, ...] = ()
     """Shots with words and durations of their own, in place of `seconds`; `prompt` is put before each."""
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The prompt and those of the shots, where they say something."""
+        return tuple(text for text in (self.prompt, *(s.prompt for s in self.shots)) if text)
+
     def __post_init__(self) -> None:
         if not self.prompt.strip() and not self.given and not self.shots:
             raise RequestError("the prompt '' is empty; say in a few words what is to be seen")
@@ -154,7 +159,4 @@ def reworded(request: Request, by: str = "grammar") -> Request:
     shots = tuple(replace(shot, prompt=rewrite(shot.prompt, by)) for shot in request.shots)
     if prompt == request.prompt and shots == request.shots:
         return request
-    asked = " | ".join(
-        words for words in (request.prompt, *(one.prompt for one in request.shots)) if words
-    )
-    return replace(request, prompt=prompt, shots=shots, asked=asked)
+    return replace(request, prompt=prompt, shots=shots, asked=" | ".join(request.words))

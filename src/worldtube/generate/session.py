@@ -15,8 +15,9 @@ from worldtube import models, provenance
 from worldtube.generate import engine
 from worldtube.generate.engine import Generated
 from worldtube.generate.layout import outline
-from worldtube.generate.request import Request
+from worldtube.generate.request import Request, reworded
 from worldtube.generate.tasks import TASKS
+from worldtube.models.local import LocalModel
 from worldtube.models.model import VideoModel
 from worldtube.video import Clip, retime
 
@@ -72,6 +73,12 @@ class Session:
             **self.defaults | {name: timed(value) for name, value in kwargs.items()},
         )
         return replace(request, task=task)
+
+    def reworded(self, request: Request, by: str = "grammar") -> Request:
+        """The request in the wording of the captions that our models learned (`text.rewrite`), what was asked kept in
+        `asked`. `grammar` leaves those of other models as they are: their captions had other words."""
+        ours = isinstance(self.model, LocalModel)
+        return reworded(request, by) if ours or by != "grammar" else request
 
     def _task(
         self, name: str, *args: Any, progress: engine.Progress | None = None, **kwargs: Any

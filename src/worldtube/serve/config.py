@@ -66,6 +66,9 @@ class ServeConfig:
     """What clients are told to wait between polls."""
     moderation: str = "default"
     """default, off, or the address of an endpoint in the format of OpenAI's /v1/moderations."""
+    rewriter: str = "grammar"
+    """What puts prompts in the wording that the model learned: grammar, endpoint:MODEL@URL for a language model behind
+    an OpenAI-compatible address, or off. A finished video says in its warnings how its prompt was put."""
     private_webhooks: bool = False
     """Allow webhooks to plain http and to private addresses."""
 
@@ -81,6 +84,11 @@ class ServeConfig:
         if self.moderation not in ("default", "off") and "://" not in self.moderation:
             raise RequestError(
                 f"moderation {self.moderation!r} is not accepted; default, off or an address is"
+            )
+
+        if self.rewriter not in ("grammar", "off") and not self.rewriter.startswith("endpoint:"):
+            raise RequestError(
+                f"rewriter {self.rewriter!r} is not accepted; grammar, off or endpoint:MODEL@URL is"
             )
 
     @property

@@ -131,7 +131,7 @@ class Worker:
             ready = []
             for job in jobs:
                 with leases.one(job):
-                    ready.append((job, self._request(job, Path(folder))))
+                    ready.append((job, self._reworded(job, self._request(job, Path(folder)))))
             try:
                 self._make(ready, leases, Path(folder))
             except Exception as error:
@@ -168,6 +168,11 @@ class Worker:
             options["backward"] = spec["backward"]
         return ask(inputs("clip.mp4"), prompt, seconds=spec["seconds"], **options)
 
+    def _reworded(self, job: Job, request: Request) -> Request:
+        if self.config.rewriter == "off":
+            return request
+        return self.sessions[job.row["model"]].reworded(request, self.config.rewriter)
+
     def _input(self, job: Job, name: str, *, size: Size) -> Clip:
         """A file that the API put beside the job, at the size that the clip is made at. One of ours comes with
         its tokens, so that it is gone on from without decoding and encoding it."""
@@ -202,21 +207,22 @@ class Worker:
             (job, request), one = ready[0], plans[0]
             details = engine.describe(session.model, request, one, one.num_frames)
             frames = engine.stream(session.model, request, progress=leases.tell, look=look)
-            self._hand_in(job, leases, folder, blocks=frames, fps=one.fps, details=details)
+            self._hand_in(job, request, leases, folder, blocks=frames, fps=one.fps, details=details)
             return
         clips = engine.generate(
             session.model, requests, batch=len(ready), progress=leases.tell, look=look
         )
-        for (job, _), clip in zip(ready, clips, strict=True):
+        for (job, request), clip in zip(ready, clips, strict=True):
             with leases.one(job):
                 self._hand_in(
-                    job, leases, folder, blocks=[clip.frames], fps=clip.fps, details=clip.details,
-                    tokens=clip.tokens,
+                    job, request, leases, folder, blocks=[clip.frames], fps=clip.fps,
+                    details=clip.details, tokens=clip.tokens,
                 )  # fmt: skip
 
     def _hand_in(
         self,
         job: Job,
+        request: Request,
         leases: "Leases",
         folder: Path,
         *,
@@ -260,9 +266,8 @@ class Worker:
                 self.store.delete(f"{own}/{name}")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
-            self.jobs.complete(
-                job, num_frames=count, sha256=digest, warnings=row["warnings"] + self._doubts(row)
-            )
+            warnings = row["warnings"] + self._doubts(row, request)
+            self.jobs.complete(job, num_frames=count, sha256=digest, warnings=warnings)
         except Lost:
             self.store.delete(at)
             raise
@@ -270,13 +275,14 @@ class Worker:
         self.store.delete(f"{own}/in")
         self.store.delete(f"{own}/preview")
 
-    def _doubts(self, row: Row) -> list[str]:
-        """What is to be said of a finished video: foreign words, a character that nobody places."""
-        prompts = [row["prompt"], *(shot[0] for shot in row["spec"].get("shots", []))]
+    def _doubts(self, row: Row, request: Request) -> list[str]:
+        """What is to be said of a finished video: other words, foreign ones, a character that nobody places."""
+        prompts = request.words
         model = self.sessions[row["model"]].model
-        told = list(dict.fromkeys(doubt for one in prompts for doubt in model.doubts(one)))
+        told = [f"the prompt was put as: {' | '.join(prompts)}"] if request.asked else []
+        told += dict.fromkeys(doubt for one in prompts for doubt in model.doubts(one))
         for name in self.jobs.characters(row["owner"]):
-            if name.casefold() in " ".join(prompts).casefold():
+            if name.casefold() in (request.asked or " ".join(prompts)).casefold():
                 told.append(f"{row['model']} cannot place the character {name!r}; it read a word")
         return told
 

@@ -238,7 +238,8 @@ def _upright(film: Film, frame: av.VideoFrame, within: int | None) -> np.ndarray
         scale = within / max(width, height)
         width, height = max(2, round(width * scale)), max(2, round(height * scale))
     how = SMALLER if width < frame.width else EXACT
-    pixels = frame.reformat(width, height, format="rgb24", interpolation=how).to_ndarray()
+    small = frame.reformat(width, height, format="rgb24", interpolation=how, threads=1)
+    pixels = small.to_ndarray()
     return np.ascontiguousarray(np.rot90(pixels, film.turns)) if film.turns else pixels
 
 

@@ -26,6 +26,8 @@ PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 # Playlists and edit lists name further files or addresses: a media file may not make us open those.
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 """Without these FFmpeg's colour conversion darkens every pixel by about one."""
+SMALL = 1 << 17
+"""Pictures below so many pixels are decoded and encoded on one thread: it is faster and takes no turn from others."""
 EXIF_TAGS = {
     "title": 0x9C9B,
     "comment": 0x9C9C,
@@ -234,12 +236,12 @@ def _from_container(
 def _decoded(file: BinaryIO, rate: float) -> Iterator[Timed]:
     with open_container(file) as container:
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        stream.thread_type = "NONE" if stream.width * stream.height < SMALL else "AUTO"
         first: float | None = None
         for index, frame in enumerate(container.decode(stream)):
             time = frame.time if frame.time is not None else index / rate
             first = time if first is None else first
-            pixels = frame.reformat(format="rgb24", interpolation=EXACT).to_ndarray()
+            pixels = frame.reformat(format="rgb24", interpolation=EXACT, threads=1).to_ndarray()
             turns = round(frame.rotation / 90) % 4
             yield time - first, np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 

@@ -26,11 +26,9 @@ from PIL import Image, PngImagePlugin
 
 from worldtube.errors import RequestError, unknown
 from worldtube.video.clip import Clip
-from worldtube.video.reader import EXIF_TAGS
+from worldtube.video.reader import EXIF_TAGS, SMALL
 
 RGB = ("rgb24", "gbrp")
-SMALL = 1 << 17
-"""Frames below so many pixels are encoded on one thread: it is faster and takes no turn from others."""
 
 
 def write(
@@ -222,6 +220,7 @@ def _frame(stream: av.VideoStream, array: np.ndarray, index: int) -> av.VideoFra
             dst_color_range=ColorRange.MPEG,
             dst_color_trc=ColorTrc.BT709,
             dst_color_primaries=ColorPrimaries.BT709,
+            threads=1,
         )
     rate = stream.average_rate
     assert rate is not None

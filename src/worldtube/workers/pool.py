@@ -141,7 +141,7 @@ def _prepare() -> None:
 def _stop(pool: ProcessPoolExecutor) -> None:
     """Leave nothing running: what waits is dropped, what runs is ended."""
     children = list((pool._processes or {}).values())
-    manager = pool._executor_manager_thread
+    manager: Any = pool._executor_manager_thread  # typeshed has it as something else
     pool.shutdown(wait=False, cancel_futures=True)
     for child in children:
         if child.is_alive():

@@ -55,10 +55,10 @@ LADDERS: dict[str, tuple[str, LadderConfig]] = {
         ),
     ),
     "ci": (
-        "four budgets of clips of one second at 32x32; minutes on two cores",
+        "four budgets of clips of one second at 32x32; a quarter of an hour on two cores",
         LadderConfig(
-            budgets=(4e10, 1.2e11, 3.6e11, 1.08e12), widths=(24, 48, 72, 96), rows=4, clips=2400, size=32,
-            num_frames=13, patch=1,
+            budgets=(2.7e11, 5.4e11, 1.08e12, 2.16e12), widths=(48, 72, 96), rows=8, least_steps=150,
+            most_epochs=12, clips=4000, size=32, num_frames=13, patch=1,
         ),
     ),
     "laptop": (
