@@ -40,6 +40,8 @@ __all__ = [
 RECORD = "record.jsonl"
 FACTOR = 2.0
 """Between learning rates that are tried."""
+WORTH = 0.01
+"""Share of the loss that a further learning rate must promise."""
 COMPUTE = (1, 4, 32)
 """Multiples of compute in the picture, as in Brooks et al. 2024 (Sora)."""
 
@@ -73,7 +75,8 @@ class Ladder:
         """About how many runs there will be."""
         config = self.scene.config
         return max(
-            len(self.rows), (3 * len(config.budgets) - 2) * len(config.widths) + len(COMPUTE) - 1
+            len(self.rows),
+            (5 * len(config.budgets) // 2 - 1) * len(config.widths) + len(COMPUTE) - 1,
         )
 
     def best(self, budget: float, width: int) -> dict[str, Any]:
@@ -81,30 +84,44 @@ class Ladder:
         some = [row for row in self.rows if (row["budget"], row["width"]) == (budget, width)]
         return min(some, key=lambda row: row["loss"])
 
-    def tuned(self, budget: float, middle: dict[int, float]) -> list[dict[str, Any]]:
-        """The best run of each width at a budget; where it is at the edge of the rates tried, another is."""
+    def tuned(self, budget: float, known: dict[int, float]) -> list[dict[str, Any]]:
+        """The best run of each width at a budget. known: of a smaller budget, the best rate of a width.
+
+        Of a width that is new, three rates are tried; of one that is known the best so far and half of it, since a
+        longer run wants no higher one. Where the best is at the edge of those, the next is tried, unless it is
+        better than its neighbour by less than WORTH: the loss is convex in the logarithm of the rate, so that a
+        further step gains less than the last one.
+        """
         widths = self.scene.widths(budget)
 
         def trial(width: int, rate: float) -> Trial:
             return Trial(flops=budget, width=width, rate=float(f"{rate:.4g}"))
 
-        steps = (1 / FACTOR, 1.0, FACTOR)
-        self.make(trial(width, middle[width] * step) for width in widths for step in steps)
+        first = [
+            trial(width, known.get(width, self.scene.config.rate) * step)
+            for width in widths
+            for step in ((1 / FACTOR, 1.0) if width in known else (1 / FACTOR, 1.0, FACTOR))
+        ]
+        self.make(first)
         for _ in range(2):
-            further = []
-            for width in widths:
-                rates = sorted(
-                    row["rate"]
-                    for row in self.rows
-                    if (row["budget"], row["width"]) == (budget, width)
-                )
-                best = self.best(budget, width)["rate"]
-                if best == rates[0]:
-                    further.append(trial(width, best / FACTOR))
-                elif best == rates[-1]:
-                    further.append(trial(width, best * FACTOR))
+            further = [
+                trial(width, rate) for width in widths for rate in self.further(budget, width)
+            ]
             self.make(further)
         return [self.best(budget, width) for width in widths]
+
+    def further(self, budget: float, width: int) -> list[float]:
+        """The rate beyond those tried that is worth a run, if there is one."""
+        losses = {
+            row["rate"]: row["loss"]
+            for row in self.rows
+            if (row["budget"], row["width"]) == (budget, width)
+        }
+        below, *_, above = rates = sorted(losses)
+        for edge, neighbour, step in ((below, rates[1], 1 / FACTOR), (above, rates[-2], FACTOR)):
+            if losses[edge] == min(losses.values()):
+                return [edge * step] if losses[edge] < (1 - WORTH) * losses[neighbour] else []
+        return []
 
 
 def climb(
@@ -149,18 +166,19 @@ def climb(
         ladder = Ladder(scene, run, rows, processes)
         ladder.progress = progress
         *fit, held_out = config.budgets
-        middle = dict.fromkeys(config.widths, config.rate)
+        rates: dict[int, float] = {}
         points: list[dict[str, Any]] = []
         for budget in fit:
-            tuned = ladder.tuned(budget, middle)
-            middle |= {row["width"]: row["rate"] for row in tuned}
+            tuned = ladder.tuned(budget, rates)
+            rates |= {row["width"]: row["rate"] for row in tuned}
             points += tuned
+        rates = dict.fromkeys(config.widths, config.rate) | rates
         unseen = ladder.make(
-            Trial(flops=held_out, width=width, rate=middle[width])
+            Trial(flops=held_out, width=width, rate=rates[width])
             for width in scene.widths(held_out)
         )
         law = fitted(points, seed=config.seed)
-        of_compute = ladder.make(_compute(scene, law, middle))
+        of_compute = ladder.make(_compute(scene, law, rates))
         step = len(ladder.rows) + 1
         run.log(step=step, law=law.told(), **judged(law, points, unseen), compute=of_compute)
     picture.plot(path, out / "ladder.png")

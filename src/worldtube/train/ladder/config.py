@@ -57,8 +57,8 @@ LADDERS: dict[str, tuple[str, LadderConfig]] = {
     "ci": (
         "four budgets of clips of one second at 32x32; a quarter of an hour on two cores",
         LadderConfig(
-            budgets=(2.7e11, 5.4e11, 1.08e12, 2.16e12), widths=(48, 72, 96), rows=8, least_steps=150,
-            most_epochs=12, clips=4000, size=32, num_frames=13, patch=1,
+            budgets=(2e11, 4e11, 8e11, 1.6e12), widths=(48, 72, 96), rows=8, least_steps=150,
+            most_epochs=12, rate=8e-3, clips=3000, size=32, num_frames=13, patch=1,
         ),
     ),
     "laptop": (
