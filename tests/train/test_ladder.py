@@ -16,7 +16,10 @@ from worldtube.models.local import embedded_path
 from worldtube.records import read
 from worldtube.tokens import Grid, Words, layout
 from worldtube.train.ladder import (
+    COMPUTE,
     LADDERS,
+    Ladder,
+    Scene,
     Trial,
     block_weights,
     carry_out,
@@ -132,7 +135,8 @@ def test_a_killed_ladder_goes_on(climbed):
     for budget in TINY.budgets[:-1]:
         for width in TINY.widths:
             rates = sorted(rate for b, w, rate in each if (b, w) == (budget, width))
-            assert len(rates) >= 3 and rates[1] / rates[0] == pytest.approx(2, rel=1e-3)
+            assert len(rates) >= (3 if budget == TINY.budgets[0] else 2)
+            assert rates[1] / rates[0] == pytest.approx(2, rel=1e-3)
     assert all(row["loss"] == pytest.approx(np.mean(row["bins"])) for row in made)
     assert all(0 < 6 * row["D"] * row["N"] < row["budget"] for row in made)
     held = last["held_out"]
@@ -145,6 +149,27 @@ def test_a_killed_ladder_goes_on(climbed):
     for name, least in (("ladder", 800), ("compute", 100)):
         with Image.open(out / f"{name}.png") as picture:
             assert picture.size[0] > least
+
+
+@pytest.mark.parametrize(
+    ("losses", "beyond"),
+    [
+        ((1.0, 0.9, 0.95), []),
+        ((1.0, 0.95), [4e-3]),
+        ((0.955, 0.95), []),
+        ((0.9, 0.95), [5e-4]),
+        ((0.945, 0.95), []),
+        ((0.9, 0.95, 1.2), [5e-4]),
+        ((0.9, 0.9), []),
+    ],
+)
+def test_a_further_rate_is_tried_where_it_may_be_worth_a_run(losses, beyond):
+    rows = [
+        {"budget": 1.0, "width": 24, "rate": 1e-3 * 2**k, "loss": loss}
+        for k, loss in enumerate(losses)
+    ]
+    rows.append({"budget": 1.0, "width": 48, "rate": 1.0, "loss": 0.1})
+    assert Ladder(None, None, rows, 1).further(1.0, 24) == beyond
 
 
 def test_a_run_is_the_same_again(climbed, tmp_path):
@@ -200,6 +225,27 @@ def test_what_makes_no_ladder_is_refused(climbed, tmp_path, change, words):
             data=data,
             validation=out / "data" / "validation",
         )
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_sizes_suit_their_budgets(name, tmp_path):
+    """Told before an hour of runs; with 25 words a caption, as those of the recorder have."""
+    config = LADDERS[name][1]
+    side, frames = config.size // 8 // config.patch, 1 + (config.num_frames - 1) // 4
+    scene = Scene(
+        config=config,
+        out=tmp_path,
+        data=(),
+        validation=tmp_path,
+        codec=tmp_path,
+        tokens=frames * side**2,
+        words=25.0,
+        clips=config.clips,
+        token_width=24 * config.patch**2,
+    )
+    *_, before, last = config.budgets
+    assert len(scene.widths(config.budgets[0])) >= 2 and scene.widths(last / max(COMPUTE))
+    assert len(scene.widths(before)) == len(config.widths)
 
 
 def test_an_unknown_ladder(tmp_path, capsys):

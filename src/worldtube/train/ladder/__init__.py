@@ -26,7 +26,9 @@ from worldtube.train.ladder.law import Law, fitted, optimum
 from worldtube.train.ladder.trial import Scene, Trial, carry_out, prepared
 
 __all__ = [
+    "COMPUTE",
     "LADDERS",
+    "Ladder",
     "LadderConfig",
     "Scene",
     "Trial",
