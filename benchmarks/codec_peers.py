@@ -1,8 +1,8 @@
 """Our codec beside the architectures of other open video models, on the same filmed clips, from a random start.
 
 Same latent (24 numbers for 4 frames x 8 x 8 pixels), about the same number of weights, same batches, loss, noise on
-the latents and steps; each at the better of two learning rates, tried for a few steps. Scores are on held-out
-clips. The other architectures are those of the `diffusers` package, made smaller. Needs `pip install diffusers`.
+the latents and steps; each at the better of two learning rates, tried for a few steps and judged on training clips.
+Scores are on held-out clips. The other architectures are those of the `diffusers` package, made smaller. Needs `pip install diffusers`.
 """
 
 import argparse
@@ -140,7 +140,8 @@ def scores(codec: nn.Module, clips: list[Clip]) -> dict[str, float]:
     }
 
 
-def held_out(folder: Path, count: int) -> list[Clip]:
+def spread(folder: Path, count: int) -> list[Clip]:
+    """So many clips, from all over a catalog."""
     with Catalog(folder) as catalog:
         names = catalog.ids("problem IS NULL")
         return [catalog.clip(name) for name in names[:: max(1, len(names) // count)][:count]]
@@ -161,7 +162,8 @@ def main(arguments: list[str] | None = None) -> Path:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args(arguments)
     pools = read_pools([Catalog(folder) for folder in args.data], megabytes=4000)
-    clips = held_out(args.held, args.count)
+    clips = spread(args.held, args.count)
+    seen = spread(args.data[0], args.count)  # which learning rate is better is asked of these
     arms: dict[str, Callable[[], nn.Module]] = {
         "worldtube": lambda: ours(pools, linear=True),
         "worldtube, random start": lambda: ours(pools, linear=False),
@@ -196,7 +198,7 @@ def main(arguments: list[str] | None = None) -> Path:
     results.append({"codec": "worldtube, step 0", "steps": 0, **scores(start, clips)})
     for name, make in arms.items():
         tried = {
-            rate: scores(trained(make, pools, config(args.search, rate), name)[0], clips)["psnr"]
+            rate: scores(trained(make, pools, config(args.search, rate), name)[0], seen)["psnr"]
             for rate in args.rates
         }
         print(name, tried, flush=True)

@@ -378,7 +378,8 @@ def ladder(record: Record) -> list[str]:
         f"The last budget was held out: **foretold {held['predicted']:.4f} ({low:.4f} to {high:.4f}), "
         f"found {held['loss']:.4f}: {held['error']:+.1%}**. The law: {told}; largest residual "
         f"{config['residual']:.1%}. {config['training_clips']} clips, {config['runs']} runs, "
-        f"{config['cpu_seconds']:.0f} CPU seconds.",
+        f"{config['cpu_seconds']:.0f} CPU seconds"
+        + (f", {config['minutes']} minutes with everything." if config.get("minutes") else "."),
     ]
 
 

@@ -60,9 +60,10 @@ def test_an_error_names_the_item(processes: int):
     assert isinstance(caught.value.__cause__, ValueError)
 
 
-def test_a_killed_process_is_an_error():
+@pytest.mark.parametrize("items", [3, 40])
+def test_a_killed_process_is_an_error(items):
     with pytest.raises(workers.WorkerError, match="a process ended"):
-        list(workers.map(die, range(3), processes=2))
+        list(workers.map(die, range(items), processes=2))
 
 
 def test_leaving_early_stops_the_processes():

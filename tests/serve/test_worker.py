@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from worldtube import video
-from worldtube.errors import Refused, RequestError, WorldtubeError
+from worldtube.errors import DataError, Refused, RequestError, WorldtubeError
 from worldtube.generate import engine
 from worldtube.serve import moderation, plan
 from worldtube.serve.config import ServeConfig
@@ -96,8 +96,19 @@ def test_prompts_are_put_in_the_words_of_the_captions(worker, known, monkeypatch
         plain = add(worker, asked(known, prompt="a crimson sphere"))
         worker.step()
         assert not [one for one in told(worker, plain)["warnings"] if "put as" in one]
-    with pytest.raises(RequestError, match="'loud' is not accepted"):
-        replace(worker.config, rewriter="loud")
+    worker.config = replace(worker.config, rewriter="endpoint:small@http://127.0.0.1:1")
+
+    def away(options):
+        raise DataError("http://127.0.0.1:1 does not answer")
+
+    monkeypatch.setitem(rewriting.REWRITERS, "endpoint", away)
+    plain = add(worker, asked(known, prompt="a crimson sphere"))
+    worker.step()
+    row = told(worker, plain)
+    assert row["status"] == "completed" and "the rewriter could not be asked" in row["warnings"]
+    for rewriter in ("loud", "endpoint:", "endpoint:small@"):
+        with pytest.raises(RequestError, match=f"'{rewriter}' is not accepted"):
+            replace(worker.config, rewriter=rewriter)
 
 
 def test_alike_jobs_are_made_together(worker, known, monkeypatch):

@@ -167,6 +167,22 @@ def test_what_is_told_are_the_captions_own_words():
     assert words - stop - names - {"into"} <= vocabulary() | {"scene", "edge", "top"}
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a red ball bounces 3 times",
+        "red ball bounces 3 times",
+        "a red ball rolls to the right and bounces 4 times",
+        "a red ball hits a blue box 2 times",
+        "a red ball hits a blue box twice",
+        "a small red ball rolls to the right between two blue boxes",
+        "three red balls roll around a green box",
+    ],
+)
+def test_how_often_and_between_what_is_not_how_many(prompt):
+    assert rewrite(prompt) == prompt
+
+
 def test_the_rewriters_are_listed():
     assert set(REWRITERS) == {"grammar", "endpoint"}
     assert isinstance(REWRITERS["grammar"](""), Grammar)
@@ -184,9 +200,13 @@ def test_a_rewriters_slip_is_seen():
 
 
 def test_an_endpoint_is_asked_and_held_to_the_prompt(chat_server):
-    server = chat_server(["A red ball rolls to the right.", "A red ball rolls to the left."])
+    server = chat_server(
+        ["A red ball rolls to the right.", "A red ball rolls to the left.", "A red ball rolls."]
+    )
     by = f"endpoint:tiny@{server.url}"
     assert rewrite("red ball, going right", by) == "A red ball rolls to the right."
     assert rewrite("red ball, going right", by) == "red ball, going right"
+    unread = "a red ball rolls, the camera pans slowly"
+    assert rewrite(unread, by) == unread, "what cannot be compared stays as it is"
     asked = server.asked[0]
     assert asked["model"] == "tiny" and asked["messages"][-1]["content"] == "red ball, going right"

@@ -18,9 +18,9 @@ from worldtube.tokens import Grid, Words, layout
 from worldtube.train.ladder import (
     COMPUTE,
     LADDERS,
-    Ladder,
     Scene,
     Trial,
+    beyond,
     block_weights,
     carry_out,
     climb,
@@ -152,7 +152,7 @@ def test_a_killed_ladder_goes_on(climbed):
 
 
 @pytest.mark.parametrize(
-    ("losses", "beyond"),
+    ("losses", "further"),
     [
         ((1.0, 0.9, 0.95), []),
         ((1.0, 0.95), [4e-3]),
@@ -163,13 +163,8 @@ def test_a_killed_ladder_goes_on(climbed):
         ((0.9, 0.9), []),
     ],
 )
-def test_a_further_rate_is_tried_where_it_may_be_worth_a_run(losses, beyond):
-    rows = [
-        {"budget": 1.0, "width": 24, "rate": 1e-3 * 2**k, "loss": loss}
-        for k, loss in enumerate(losses)
-    ]
-    rows.append({"budget": 1.0, "width": 48, "rate": 1.0, "loss": 0.1})
-    assert Ladder(None, None, rows, 1).further(1.0, 24) == beyond
+def test_a_further_rate_is_tried_where_it_may_be_worth_a_run(losses, further):
+    assert beyond({1e-3 * 2**k: loss for k, loss in enumerate(losses)}) == further
 
 
 def test_a_run_is_the_same_again(climbed, tmp_path):

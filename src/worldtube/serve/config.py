@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -86,7 +87,8 @@ class ServeConfig:
                 f"moderation {self.moderation!r} is not accepted; default, off or an address is"
             )
 
-        if self.rewriter not in ("grammar", "off") and not self.rewriter.startswith("endpoint:"):
+        asks = re.fullmatch(r"endpoint:[^@]+@https?://.+", self.rewriter)
+        if self.rewriter not in ("grammar", "off") and not asks:
             raise RequestError(
                 f"rewriter {self.rewriter!r} is not accepted; grammar, off or endpoint:MODEL@URL is"
             )

@@ -131,7 +131,7 @@ class Worker:
             ready = []
             for job in jobs:
                 with leases.one(job):
-                    ready.append((job, self._reworded(job, self._request(job, Path(folder)))))
+                    ready.append(self._reworded(job, self._request(job, Path(folder))))
             try:
                 self._make(ready, leases, Path(folder))
             except Exception as error:
@@ -168,10 +168,20 @@ class Worker:
             options["backward"] = spec["backward"]
         return ask(inputs("clip.mp4"), prompt, seconds=spec["seconds"], **options)
 
-    def _reworded(self, job: Job, request: Request) -> Request:
+    def _reworded(self, job: Job, request: Request) -> tuple[Job, Request]:
+        """The request in the wording of the captions; as it is, with a warning of the job, where the rewriter cannot be
+        asked. Raises Refused."""
         if self.config.rewriter == "off":
-            return request
-        return self.sessions[job.row["model"]].reworded(request, self.config.rewriter)
+            return job, request
+        try:
+            made = self.sessions[job.row["model"]].reworded(request, self.config.rewriter)
+        except (RequestError, DataError):
+            logger.exception("the rewriter of %s", job.id)
+            warnings = [*job.row["warnings"], "the rewriter could not be asked"]
+            return replace(job, row={**job.row, "warnings": warnings}), request
+        if made.asked:
+            moderation.check_prompts(made.words, self.config.moderation)
+        return job, made
 
     def _input(self, job: Job, name: str, *, size: Size) -> Clip:
         """A file that the API put beside the job, at the size that the clip is made at. One of ours comes with

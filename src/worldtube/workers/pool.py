@@ -94,9 +94,9 @@ def _in_processes(
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
                 part = pending.pop(future)
-                for following in itertools.islice(parts, 1):
-                    pending[pool.submit(_work, function, following)] = following
                 try:
+                    for following in itertools.islice(parts, 1):
+                        pending[pool.submit(_work, function, following)] = following
                     results = future.result()
                 except BrokenProcessPool as error:
                     raise WorkerError(

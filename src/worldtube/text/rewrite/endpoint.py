@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
-from worldtube.errors import DataError, RequestError
+from worldtube.errors import RequestError
 from worldtube.text.chat import Chat
 from worldtube.text.rewrite.items import items
 from worldtube.text.rewrite.scene import Unread
@@ -39,19 +39,22 @@ class Endpoint:
     def __call__(self, prompt: str) -> str:
         model, _, url = self.where.partition("@")
         messages = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": prompt}]
-        text = " ".join(Chat(url=url, model=model).ask(messages, temperature=0).split())
-        if lost := changed(prompt, text):
+        text = " ".join(
+            Chat(url=url, model=model, timeout=30, tries=2).ask(messages, temperature=0).split()
+        )
+        try:
+            lost = changed(prompt, text)
+        except Unread as error:
+            lost = f"what cannot be compared ({error})"
+        if lost:
             logger.warning("the rewriter changed %s; the prompt is used as it is", lost)
             return prompt
         return text
 
 
 def changed(prompt: str, text: str) -> str:
-    """What facts, as far as the grammar's words show them, a rewriting brought or lost; "" for none."""
-    try:
-        before, after = facts(prompt), facts(text)
-    except Unread as error:
-        raise DataError(f"{text!r} cannot be compared with the prompt ({error})") from error
+    """What facts, as far as the grammar's words show them, a rewriting brought or lost; "" for none. Raises Unread."""
+    before, after = facts(prompt), facts(text)
     return ", ".join(sorted({str(value) for _, value in (before - after) + (after - before)}))
 
 

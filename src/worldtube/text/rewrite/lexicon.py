@@ -280,13 +280,14 @@ JOINS = phrases("""
     and, while, then, and then, after that, next, first, plus, but, before, afterwards, whereas, as well as,
     together with, along with, finally, at the same time
 """)
-NEGATIONS = frozenset(
+REFUSED = frozenset(
     phrases("""
     aren't, can't, cannot, doesn't, don't, either, except, hardly, instead, isn't, neither, never, no, nobody,
-    none, nor, not, nothing, or, other, than, unlike, without, won't
+    none, nor, not, nothing, or, other, than, unlike, without, won't, among, around, between, through, times, twice,
+    thrice
 """)
 )
-"""Words that turn round what others say."""
+"""Words that turn round what others say, or relate it in a way that no caption does: their prompt stays as it is."""
 THEY = phrases("""
     they, them, both, all, both of them, all of them, they both, each of them
 """)

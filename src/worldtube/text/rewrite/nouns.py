@@ -6,7 +6,7 @@ Owns that part of the grammar, and the place in the text. What things do is read
 from dataclasses import replace
 
 from worldtube.text.rewrite.items import Item
-from worldtube.text.rewrite.lexicon import NEGATIONS
+from worldtube.text.rewrite.lexicon import REFUSED
 from worldtube.text.rewrite.scene import Scene, Thing, Unread
 
 ADJECTIVES = ("colour", "size", "material", "count", "unknown", "speed")
@@ -102,8 +102,8 @@ class Nouns:
                 raise Unread(word)  # "a blue one"
             self.named(Item("shape", (self.scene.things[self.last].shape, False), item.words))
         elif item.kind == "unknown":
-            if self.whole or word in NEGATIONS:
-                if word in NEGATIONS or not self.leads_to_noun():
+            if self.whole or word in REFUSED:
+                if word in REFUSED or not self.leads_to_noun():
                     raise Unread(word)
                 noun.others += (word,)
         elif (

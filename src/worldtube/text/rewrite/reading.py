@@ -221,13 +221,6 @@ class _Reading(Nouns):
         if kind == "hit":
             self.act = kind
             return self.settle()
-        if (
-            kind == "toppled"
-            and self.last is not None
-            and self.link is None
-            and len(self.subjects) > 1
-        ):
-            kind = "toppled"
         return self.happen(kind, tuple(self.subjects))
 
     def _liquid(self, item: Item) -> None:

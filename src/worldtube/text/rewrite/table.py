@@ -103,7 +103,7 @@ def _table() -> dict[tuple[str, ...], tuple[str, object]]:
         put(
             "times",
             number,
-            (f"times {number}", f"{number} times", f"count {number}", f"qty {number}"),
+            (f"times {number}", f"count {number}", f"qty {number}"),
         )
         put(
             "times",

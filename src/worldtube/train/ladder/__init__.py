@@ -10,7 +10,7 @@ run with rates chosen before and is not fitted: it says how far the law reaches.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -28,10 +28,10 @@ from worldtube.train.ladder.trial import Scene, Trial, carry_out, prepared
 __all__ = [
     "COMPUTE",
     "LADDERS",
-    "Ladder",
     "LadderConfig",
     "Scene",
     "Trial",
+    "beyond",
     "block_weights",
     "carry_out",
     "climb",
@@ -81,49 +81,52 @@ class Ladder:
             (5 * len(config.budgets) // 2 - 1) * len(config.widths) + len(COMPUTE) - 1,
         )
 
-    def best(self, budget: float, width: int) -> dict[str, Any]:
-        """The run with the lowest loss of a budget and width."""
-        some = [row for row in self.rows if (row["budget"], row["width"]) == (budget, width)]
-        return min(some, key=lambda row: row["loss"])
-
     def tuned(self, budget: float, known: dict[int, float]) -> list[dict[str, Any]]:
         """The best run of each width at a budget. known: of a smaller budget, the best rate of a width.
 
         Of a width that is new, three rates are tried; of one that is known the best so far and half of it, since a
-        longer run wants no higher one. Where the best is at the edge of those, the next is tried, unless it is
-        better than its neighbour by less than WORTH: the loss is convex in the logarithm of the rate, so that a
-        further step gains less than the last one.
+        longer run wants no higher one. Twice, where the best is at the edge of those, the next is tried.
         """
         widths = self.scene.widths(budget)
-
-        def trial(width: int, rate: float) -> Trial:
-            return Trial(flops=budget, width=width, rate=float(f"{rate:.4g}"))
-
-        first = [
-            trial(width, known.get(width, self.scene.config.rate) * step)
+        trials = [
+            Trial(
+                flops=budget,
+                width=width,
+                rate=rounded(known.get(width, self.scene.config.rate) * step),
+            )
             for width in widths
             for step in ((1 / FACTOR, 1.0) if width in known else (1 / FACTOR, 1.0, FACTOR))
         ]
-        self.make(first)
+        rows = self.make(trials)
         for _ in range(2):
             further = [
-                trial(width, rate) for width in widths for rate in self.further(budget, width)
+                Trial(flops=budget, width=width, rate=rounded(rate))
+                for width in widths
+                for rate in beyond({r["rate"]: r["loss"] for r in rows if r["width"] == width})
             ]
-            self.make(further)
-        return [self.best(budget, width) for width in widths]
+            rows += self.make(further)
+        return [
+            min((row for row in rows if row["width"] == width), key=lambda row: row["loss"])
+            for width in widths
+        ]
 
-    def further(self, budget: float, width: int) -> list[float]:
-        """The rate beyond those tried that is worth a run, if there is one."""
-        losses = {
-            row["rate"]: row["loss"]
-            for row in self.rows
-            if (row["budget"], row["width"]) == (budget, width)
-        }
-        below, *_, above = rates = sorted(losses)
-        for edge, neighbour, step in ((below, rates[1], 1 / FACTOR), (above, rates[-2], FACTOR)):
-            if losses[edge] == min(losses.values()):
-                return [edge * step] if losses[edge] < (1 - WORTH) * losses[neighbour] else []
-        return []
+
+def rounded(rate: float) -> float:
+    """As it is told, so that a record finds it again."""
+    return float(f"{rate:.4g}")
+
+
+def beyond(losses: Mapping[float, float]) -> list[float]:
+    """The learning rate beyond those tried (rate -> loss) that is worth a run, if there is one.
+
+    Where the best is at the edge, the next is, unless the best is better than its neighbour by less than WORTH: the
+    loss is convex in the logarithm of the rate, so that a further step gains less than the last one.
+    """
+    rates = sorted(losses)
+    for edge, neighbour, step in ((rates[0], rates[1], 1 / FACTOR), (rates[-1], rates[-2], FACTOR)):
+        if losses[edge] == min(losses.values()):
+            return [edge * step] if losses[edge] < (1 - WORTH) * losses[neighbour] else []
+    return []
 
 
 def climb(
