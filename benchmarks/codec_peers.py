@@ -2,7 +2,8 @@
 
 Same latent (24 numbers for 4 frames x 8 x 8 pixels), about the same number of weights, same batches, loss, noise on
 the latents and steps; each at the better of two learning rates, tried for a few steps and judged on training clips.
-Scores are on held-out clips. The other architectures are those of the `diffusers` package, made smaller. Needs `pip install diffusers`.
+Scores are on held-out clips. The other architectures are those of the `diffusers` package, made smaller. Needs
+`pip install diffusers`.
 """
 
 import argparse
