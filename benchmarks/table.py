@@ -302,7 +302,17 @@ def rewriting(record: Record) -> list[str]:
 
 
 def wording(record: Record) -> list[str]:
-    return _adherence(record, ["arm", "prompts"], ["captions", "measured on"])
+    """A row for each arm and kind of prompt, and one for all prompts of an arm."""
+    results = []
+    for arm in dict.fromkeys(one["arm"] for one in record["results"]):
+        own = [one for one in record["results"] if one["arm"] == arm]
+        counts = {key: sum(one["n"][key] for one in own) for key in own[0]["n"]}
+        shares = {
+            key: sum((one[key] or 0) * one["n"][key] for one in own) / count if count else None
+            for key, count in counts.items()
+        }
+        results += [*own, {"arm": arm, "prompts": "all", "n": counts} | shares]
+    return _adherence(record | {"results": results}, ["arm", "prompts"], ["captions", "measured on"])
 
 
 def loader(record: Record) -> list[str]:
