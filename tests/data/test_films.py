@@ -139,6 +139,71 @@ def test_bad_files_are_told_and_the_rest_goes_on(good, tmp_path):
     assert again.new == 0 and again.problems == found.problems
 
 
+CONTAINERS = {
+    "film.mkv": ("libx264", {}),
+    "film.webm": ("libvpx-vp9", {}),
+    "film.mp4": ("libx264", {"movflags": "faststart"}),
+    "film.mov": ("libx264", {"movflags": "faststart"}),
+    "film.avi": ("mpeg4", {}),
+    "film.flv": ("libx264", {}),
+    "film.gif": ("gif", {}),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_half_a_film_does_not_count_as_whole(tmp_path, name):
+    codec, options = CONTAINERS[name]
+    path = made.write(tmp_path / name, made.shot(0, 240), codec=codec, muxing=options)
+    assert not look(path).cut_off
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    film = look(path)
+    assert film.cut_off and film.seconds < 8
+    shots = find(film, SHOTS["whole"]())
+    assert shots.problem and shots.spans[-1][1] <= film.seconds
+
+
+def test_sound_that_is_longer_is_no_cut(tmp_path):
+    """Nor is sound that goes on a sign that the pictures are all there."""
+    path = made.write(tmp_path / "film.mkv", made.shot(0, 60), sound=200)
+    film = look(path)
+    assert film.sound and film.seconds == pytest.approx(2.5, abs=0.01) and not film.cut_off
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert look(path).cut_off
+
+
+@pytest.mark.parametrize("container", ["ts", "mkv"])
+def test_no_clip_spans_a_hole(tmp_path, container):
+    """A stream whose middle was lost says nothing of it: its times do."""
+    times = [t / 24 for t in range(240) if not 70 <= t < 120]
+    path = made.write(tmp_path / f"film.{container}", made.shot(0, 190), times=times)
+    film = look(path)
+    first, second = find(film, SHOTS["whole"]()).spans
+    assert first == pytest.approx((0, 70 / 24), abs=0.01)
+    assert second == pytest.approx((5, 10), abs=0.05)
+
+
+def test_a_last_picture_that_stays_is_part_of_the_last_clip(tmp_path):
+    times = [t / 24 for t in range(50)]
+    path = made.write(tmp_path / "film.mp4", made.shot(0, 50), times=times, held=0.9)
+    film = look(path)
+    assert film.seconds == pytest.approx(49 / 24 + 0.9, abs=0.05)
+    (_, end) = find(film, SHOTS["whole"]()).spans[-1]
+    *_, last = nearest(film, [0.0, end])
+    *_, (_, wanted) = pictures(film)
+    assert np.array_equal(last, wanted)
+    told = ingest(
+        [path], out=tmp_path / "set", cutting=Cutting(size=Size(32, 32), num_frames=34), on="here"
+    )
+    assert (told.clips, told.problems) == (1, {})
+
+
+def test_bare_streams_are_films(tmp_path):
+    path = made.write(tmp_path / "film.h264", made.shot(0, 60), container="h264")
+    assert look(path).num_frames == 60
+    told = ingest([path], out=tmp_path / "set", cutting=SMALL, on="here")
+    assert (told.clips, told.problems) == (1, {})
+
+
 class Crash:
     """A stage that ends its process at one film and never ends at another."""
 

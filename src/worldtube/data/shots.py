@@ -8,10 +8,12 @@ from typing import Protocol
 import numpy as np
 
 from worldtube.errors import DataError, MissingExtra
-from worldtube.video.film import Film, pictures
+from worldtube.video.film import HELD, Film, pictures
 
 DISTRUST = 0.25
 """Seconds before a damage that are not used."""
+GAP = 0.5
+"""Seconds without a picture (and ten times as long as usual) that are a hole, not a picture that stays."""
 WIDTH = 256
 """Cuts are looked for in pictures of so many pixels on the long side."""
 
@@ -139,11 +141,20 @@ def find(film: Film, detector: Detector) -> Shots:
     if not problem and len(times) < film.num_frames - 2 - film.num_frames // 100:
         problem = f"{film.num_frames - len(times)} of {film.num_frames} frames are damaged"
     whole = not problem
-    last = film.seconds if whole and film.seconds > times[-1] else times[-1]
+    last = min(film.seconds, times[-1] + HELD) if whole else times[-1]
     cuts = [times[cut] for cut in detector.cuts() if cut < len(times)]
-    edges = [times[0], *cuts, last]
-    spans = tuple((a, b) for a, b in itertools.pairwise(edges) if b > a)
+    ends = _before_gaps(times)
+    edges = [*sorted({times[0], *cuts, *ends}), max(last, times[-1])]
+    spans = tuple((a, ends.get(b, b)) for a, b in itertools.pairwise(edges) if b > a)
     return Shots(spans=spans, problem=problem)
+
+
+def _before_gaps(times: list[float]) -> dict[float, float]:
+    """Time of the first picture after each hole -> where the pictures before it end."""
+    steps = np.diff(times)
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    places = np.flatnonzero(steps > max(GAP, 10 * usual)).tolist()
+    return {times[place + 1]: times[place] + usual for place in places}
 
 
 def stretches(shots: Shots, seconds: float, film: Film) -> Iterator[tuple[float, float]]:
