@@ -66,7 +66,9 @@ def write(
             output.mux(stream.encode(frame))
         packets = stream.encode()
         if held and packets:
-            max(packets, key=lambda packet: packet.pts).duration = round(held / packets[0].time_base)
+            max(packets, key=lambda packet: packet.pts).duration = round(
+                held / packets[0].time_base
+            )
         output.mux(packets)
         if tone is not None:
             beep(output, tone, sound)

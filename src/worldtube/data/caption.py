@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import LENGTHS, Catalog
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError, unknown
 from worldtube.text.chat import Chat
 from worldtube.video import Clip
@@ -28,7 +28,6 @@ from worldtube.worlds import language
 
 logger = logging.getLogger(__name__)
 
-LENGTHS = ("short", "medium", "long")
 FIELDS = (*language.FIELDS, "style")
 """short, medium, long (the dense one), subject, background, camera, chronology, style."""
 FRAMES = 8

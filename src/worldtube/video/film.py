@@ -29,6 +29,8 @@ LOOKED_AT = 32
 """Pictures that are decoded to see how a film is to be read."""
 MOST_PIXELS = 4096 * 2304
 """Of a picture of a film. Decoding 8K takes a gigabyte and more for the pictures that others refer to."""
+LETTERS = ("ansi", "bintext", "idf", "xbin")
+"""What FFmpeg takes any text file for, going by its name, to draw it as a terminal did."""
 HELD = 1.0
 """Seconds that the last picture of a film may stay, when its packet says so."""
 
@@ -85,6 +87,8 @@ def look(path: str | Path) -> Film:
 def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
     stream = _picture_stream(container)
     width, height = stream.codec_context.width, stream.codec_context.height
+    if stream.codec_context.name in LETTERS:
+        raise DataError("not readable as a film: it is text")
     if width < 2 or height < 2:
         raise DataError(f"pictures of {width}x{height} (accepted: 2x2 and more)")
     if width * height > MOST_PIXELS:
@@ -115,7 +119,9 @@ def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
     if not count:
         raise DataError("the file holds no frames")
     if not unknown:
-        cut_off |= _short(ends[stream.index] - begun, float((stream.duration or 0) * stream.time_base))
+        cut_off |= _short(
+            ends[stream.index] - begun, float((stream.duration or 0) * stream.time_base)
+        )
         cut_off |= _short(max(ends.values()) - begun, (container.duration or 0) / av.time_base)
     stated = float(stream.average_rate or stream.guessed_rate or 0)
     steps = np.diff(times)
