@@ -52,6 +52,8 @@ COLUMNS = {
 the sha256 of that file. Engine-made clips have a world, its version and a seed instead."""
 LENGTHS = ("short", "medium", "long")
 """Of captions."""
+TOLD = "captions_"
+"""What the columns of captioners begin with, see `caption`."""
 NEEDED = ("width", "height", "num_frames", "fps", "video")
 """Of a clip without a problem."""
 ORDER = ("world", "version", "seed", "source_hash", "start", "width", "height", "id")

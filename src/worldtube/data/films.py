@@ -4,7 +4,8 @@ Owns the order of work and what is kept of a file; how one is read is in `cuttin
 
 A dataset's folder `films` holds what was found out about each file (its hash, times and shots), so that a second run,
 or one after a kill, decodes only what it lacks, and a set can be made again from the same files. Every file leaves a
-trace: clips, or a row that says why it has none. Files are read in child processes with limits; what breaks one is told, and tried again by the next run.
+trace: clips, or a row that says why it has none. Files are read in child processes with limits; what breaks
+one is told, and tried again by the next run.
 """
 
 import hashlib

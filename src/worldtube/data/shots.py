@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ WIDTH = 256
 class Detector(Protocol):
     """Where shots begin, from the pictures of a film in order."""
 
-    version: str
+    version: ClassVar[str]
     """Of what it finds; a dataset is cut with one."""
 
     def see(self, picture: np.ndarray) -> None:
