@@ -26,8 +26,7 @@ def export(rest: list[str]) -> int:
             out: folder to make; what is there already is not touched
             view: name of a saved view; all whole clips when neither it nor a condition is given
             where: SQL condition on the columns, such as "motion > 0.001 AND seed < 500"
-            caption: column that becomes a clip's text, captions_NAME:FIELD for a captioner's; caption_medium when
-                not said (not for files, whose captions are all beside them)
+            caption: column that becomes a clip's text, or captions_NAME:FIELD; caption_medium when not said
             shard_mb: a WebDataset shard is closed when it is as large; 500 when not said
         """
         return data, to, out, view, where, caption, shard_mb

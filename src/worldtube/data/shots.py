@@ -36,7 +36,7 @@ class Detector(Protocol):
 class Adaptive:
     """PySceneDetect's adaptive detector: a jump in colour and brightness that stands out from its neighbours."""
 
-    version = "adaptive-1"
+    version: ClassVar[str] = "adaptive-1"
 
     def __init__(self) -> None:
         try:
@@ -61,7 +61,7 @@ class Adaptive:
 class TransNet:
     """TransNetV2, a network that also sees fades; its package holds the weights. About a hundred times dearer."""
 
-    version = "transnet-1"
+    version: ClassVar[str] = "transnet-1"
     LEVEL = 0.5
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class TransNet:
 class Whole:
     """No cuts: the film is one shot."""
 
-    version = "whole-1"
+    version: ClassVar[str] = "whole-1"
 
     def see(self, picture: np.ndarray) -> None:
         pass
