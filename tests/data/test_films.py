@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import av
 import films as made
 import numpy as np
 import pytest
@@ -263,6 +264,19 @@ def test_a_film_that_was_lost_is_looked_at_again(good, tmp_path, monkeypatch):
         assert len(catalog) == 1
 
 
+def test_a_want_of_memory_is_not_the_films_fault(good, monkeypatch):
+    film = look(good / "odd.avi")
+
+    def full(file):
+        raise av.error.MemoryError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("worldtube.video.film.open_container", full)
+    with pytest.raises(MemoryError):
+        look(good / "odd.avi")
+    with pytest.raises(MemoryError):
+        list(pictures(film))
+
+
 def test_a_stage_that_comes_later_and_fails_is_told(good, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parent)
     given = {"out": tmp_path / "set", "cutting": SMALL, "on": "here"}
@@ -282,7 +296,8 @@ def test_a_film_that_still_grows_is_looked_at_again(good, tmp_path, monkeypatch)
 
     def copied(*args, **options):
         for answer in real(*args, **options):
-            path.write_bytes(whole)
+            if path.stat().st_size < len(whole):
+                path.write_bytes(whole)
             yield answer
 
     monkeypatch.setattr(workers, "run", copied)
@@ -396,7 +411,11 @@ def test_what_is_asked_wrongly(tmp_path, good):
         Cutting(size=Size(31, 32))
 
 
-def test_captions_beside_a_film(tmp_path, caplog):
+def denied(*_):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_captions_beside_a_film(tmp_path, caplog, monkeypatch):
     film = tmp_path / "a.mp4"
     assert films.sidecar(film) == {}
     (tmp_path / "a.json").write_text('{"short": "a", "long": "a b c"}')
@@ -407,6 +426,9 @@ def test_captions_beside_a_film(tmp_path, caplog):
     assert films.sidecar(tmp_path / "c.mp4") == dict.fromkeys(("short", "medium", "long"), "a ? b")
     (tmp_path / "d.json").write_text('{"caption": ["a"], "long": 5}')
     assert films.sidecar(tmp_path / "d.mp4") == {} and "holds no caption" in caplog.text
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", denied)
+        assert films.sidecar(film) == {} and "cannot be read: Permission denied" in caplog.text
     (tmp_path / "b.json").write_text("[1, 2")
     assert films.sidecar(tmp_path / "b.mp4") == {}
     assert "is no caption" in caplog.text
