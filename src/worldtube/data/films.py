@@ -4,8 +4,8 @@ Owns the order of work and what is kept of a file; how one is read is in `cuttin
 
 A dataset's folder `films` holds what was found out about each file (its hash, times and shots), so that a second run,
 or one after a kill, decodes only what it lacks, and a set can be made again from the same files. Every file leaves a
-trace: clips, or a row that says why it has none. Files are read in child processes with limits; what breaks
-one is told, and tried again by the next run.
+trace: clips, or a row that says why it has none. Files are read in child processes with limits; what breaks one is
+told, and tried again by the next run.
 """
 
 import hashlib
@@ -206,15 +206,15 @@ def _watched(
         stage, [str(path) for path in todo], on=on, processes=processes, limits=limits
     ):
         path = todo[index]
-        done += 1
-        tell("films", done, len(files))
         if isinstance(answer, workers.Lost):
             lost.append(_lost(answer, _text(str(path))))
-            continue
-        # Through JSON, so that a run that finds the note computes with the very same numbers.
-        text = json.dumps(answer | {"stamp": stamps[path]})
-        video.write_whole(_note(folder, path), text.encode())
-        known[path] = json.loads(text)
+        else:
+            # Through JSON, so that a run that finds the note computes with the very same numbers.
+            text = json.dumps(answer | {"stamp": stamps[path]})
+            video.write_whole(_note(folder, path), text.encode())
+            known[path] = json.loads(text)
+        done += 1
+        tell("films", done, len(files))
     return [_found(name, path, known[path]) for name, path in files if path in known], lost
 
 

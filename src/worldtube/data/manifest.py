@@ -104,7 +104,7 @@ def of_run(
         now.save(folder)
         return now
     begun = Manifest.load(folder)
-    now = freeze(catalogs, ["0"] * len(catalogs), columns)
+    now = freeze(catalogs, ["0"] * len(catalogs), columns)  # its ids are asked for by name
     ids = (*begun.ids, *[()] * len(catalogs))
     there = tuple(
         _there(catalog, names, one, columns)

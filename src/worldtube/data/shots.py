@@ -142,7 +142,8 @@ def find(film: Film, detector: Detector) -> Shots:
     if not problem and len(times) < film.num_frames - 2 - film.num_frames // 100:
         problem = f"{film.num_frames - len(times)} of {film.num_frames} frames are damaged"
     whole = not problem
-    last = min(film.seconds, times[-1] + HELD) if whole else times[-1]
+    longest = max(HELD, 1 / film.fps)
+    last = min(film.seconds, times[-1] + longest) if whole else times[-1]
     cuts = [times[cut] for cut in detector.cuts() if cut < len(times)]
     ends = _before_gaps(times)
     edges = [*sorted({times[0], *cuts, *ends}), max(last, times[-1])]

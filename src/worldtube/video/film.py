@@ -98,9 +98,9 @@ def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
     begun, ends = 0.0, defaultdict[int, float](float)  # of each stream
     for packet in container.demux():
         if packet.pts is not None and packet.time_base:
-            shown = float(packet.pts * packet.time_base)
-            begun = min(begun, shown)
-            end = shown + float((packet.duration or 0) * packet.time_base)
+            at = float(packet.pts * packet.time_base)
+            begun = min(begun, at)
+            end = at + float((packet.duration or 0) * packet.time_base)
             ends[packet.stream_index] = max(ends[packet.stream_index], end)
         if packet.stream_index != stream.index:
             continue
