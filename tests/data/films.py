@@ -40,32 +40,43 @@ def write(
     times: list[float] | None = None,
     codec: str = "libx264",
     degrees: int = 0,
-    sound: bool = False,
+    sound: int = 0,
     container: str | None = None,
+    muxing: dict[str, str] | None = None,
+    held: float | None = None,
 ) -> Path:
-    """The frames as a film; times: when each is shown, in seconds; container: of another kind than the name says."""
-    with av.open(str(path), mode="w", format=container) as output:
+    """The frames as a film; times: when each is shown, in seconds; held: how long the last one is.
+
+    sound: pieces of 64 ms; container: of another kind than the name says; muxing: options of it.
+    """
+    with av.open(str(path), mode="w", format=container, options=muxing or {}) as output:
         options = {"crf": "12", "g": "48"} if codec == "libx264" else {}
         stream = output.add_stream(codec, rate=1000 if times else round(fps), options=options)
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p" if codec != "mjpeg" else "yuvj420p"
+        stream.pix_fmt = {"mjpeg": "yuvj420p", "gif": "rgb8"}.get(codec, "yuv420p")
         stream.codec_context.thread_count = 1
         if degrees:
             stream.set_display_rotation(degrees)
         tone = output.add_stream("aac", rate=16000, layout="mono") if sound else None
         for index, array in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(array, format="rgb24")
+            frame = frame.reformat(format=stream.pix_fmt)
             if times:
                 frame.pts = round(times[index] * 1000)
             output.mux(stream.encode(frame))
-        output.mux(stream.encode())
+        packets = stream.encode()
+        if held and packets:
+            max(packets, key=lambda packet: packet.pts).duration = round(
+                held / packets[0].time_base
+            )
+        output.mux(packets)
         if tone is not None:
-            beep(output, tone)
+            beep(output, tone, sound)
     return path
 
 
-def beep(output, tone) -> None:
-    for index in range(8):
+def beep(output, tone, num_frames: int = 8) -> None:
+    for index in range(num_frames):
         wave = np.sin(np.arange(1024) / 9)[None].astype(np.float32)
         samples = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
         samples.sample_rate, samples.pts = 16000, 1024 * index
@@ -81,7 +92,7 @@ def good(folder: Path) -> Path:
     (folder / "cuts.txt").write_text("a square wanders\nover coloured ground\n")
     steps = np.random.default_rng(7).uniform(0.02, 0.08, 100)
     write(folder / "uneven.mkv", shot(3, 100), times=np.cumsum(steps).tolist())
-    write(folder / "turned.mov", shot(4, 70), degrees=90, sound=True)
+    write(folder / "turned.mov", shot(4, 70), degrees=90, sound=8)
     write(folder / "odd.avi", shot(5, 66, width=95, height=63), codec="mpeg4")
     (folder / "more").mkdir(exist_ok=True)
     (folder / "more" / "copy.mp4").write_bytes((folder / "cuts.mp4").read_bytes())

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from worldtube.codec import CodecConfig, VideoCodec
-from worldtube.data.batches import Batches, Mix
+from worldtube.data.batches import Batches, Mix, ready
 from worldtube.data.catalog import Catalog
 from worldtube.data.catalog import row as catalog_row
 from worldtube.data.latents import (
@@ -21,6 +21,7 @@ from worldtube.data.latents import (
     split_frame,
     truth_map,
 )
+from worldtube.data.views import save_view
 from worldtube.errors import DataError
 from worldtube.text.encoder import TextEncoder
 from worldtube.tokens import CUT, patchify
@@ -50,6 +51,12 @@ def folders(tmp_path_factory):
             assert cache_truth(catalog, (4, 8, 8)) == count
         out.append(folder)
     return out
+
+
+def test_a_view_whose_condition_ends_in_a_comment_is_learned_from(folders):
+    with Catalog(folders[1], mode="a") as catalog:
+        save_view(catalog, "some", "seed > 0 -- all but one")
+        assert [len(each) for each in ready([catalog], "some")] == [3]
 
 
 def batches(folders, **more):

@@ -100,6 +100,24 @@ def test_an_endpoint_that_refuses_ends_the_run_and_keeps_what_was_told(data, cha
     assert [bool(one) for one in told(data, "endpoint")] == [True, False, False, False]
 
 
+def test_answers_before_a_refusal_are_kept(data, chat_server):
+    """They were paid for, also when they are of the same batch."""
+    server = chat_server([json.dumps(FACTS), json.dumps(FACTS), 401])
+    with pytest.raises(RequestError, match="401"):
+        caption.fill(data, caption.captioner("endpoint", url=server.url, model="eyes"))
+    assert [bool(one) for one in told(data, "endpoint")] == [True, True, False, False]
+
+
+def test_a_prompt_that_is_not_there(data, tmp_path):
+    from worldtube.cli.data import caption as command
+
+    with pytest.raises(NotFound, match=r"no file .*missing.txt with a prompt"):
+        command([str(data.path), "--prompt", str(tmp_path / "missing.txt")])
+    (tmp_path / "prompt.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(DataError, match="cannot be read as a prompt"):
+        command([str(data.path), "--prompt", str(tmp_path / "prompt.txt")])
+
+
 def test_nobody_at_the_address(data, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with pytest.raises(RequestError, match="could not be used, 4 times"):
@@ -109,10 +127,12 @@ def test_nobody_at_the_address(data, monkeypatch):
 def test_text_beside_the_clips(data, tmp_path, caplog):
     names = [name.replace(":", "_") for name in data.ids()]
     (tmp_path / f"{names[0]}.txt").write_text("A cat sleeps.\n")
+    (tmp_path / f"{names[2]}.txt").write_bytes(b"A caf\xe9.")
     (tmp_path / f"{names[1]}.json").write_text(json.dumps(FACTS | {"rating": 5}))
     counts = caption.fill(data, caption.captioner("sidecar", folder=tmp_path))
-    assert counts == {"told": 2, "failed": 2}
-    first, second = told(data, "sidecar")[:2]
+    assert counts == {"told": 3, "failed": 1}
+    first, second, third = told(data, "sidecar")[:3]
+    assert third["medium"] == "A caf\ufffd."
     assert first == dict.fromkeys(("short", "medium", "long"), "A cat sleeps.")
     assert second == FACTS
     caption.fill(data, caption.captioner("sidecar", column="caption_long"))

@@ -46,6 +46,9 @@ def catalog(tmp_path_factory):
         made.set("motion", {name: i / 10 for i, name in enumerate(made.ids("seed < 50"))})
         made.add_column("latents", "codec")
         made.set("latents", {name: np.zeros(3, np.float16) for name in made.ids("seed < 50")})
+        made.add_column("captions_own", "1")
+        told = json.dumps({"by": "own", "fields": {"medium": "a toy", "subject": "one toy"}})
+        made.set("captions_own", dict.fromkeys(made.ids("seed < 2"), told))
         yield made
 
 
@@ -106,6 +109,17 @@ def test_huggingface(catalog, tmp_path):
         assert mp4 == catalog.take([each["id"]], ["video"])[0]["video"]
 
 
+def test_what_a_captioner_told(catalog, tmp_path):
+    ids = catalog.ids("seed < 3")
+    for number, (caption, told) in enumerate(
+        {"captions_own": "a toy", "captions_own:subject": "one toy"}.items()
+    ):
+        out = tmp_path / str(number)
+        export(catalog, ids, to="huggingface", out=out, caption=caption)
+        lines = (out / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["text"] for line in lines] == [told, told, ""]
+
+
 def test_files_are_films_with_their_captions(catalog, tmp_path):
     (name,) = catalog.ids("seed = 3")
     assert export(catalog, [name], to="files", out=tmp_path / "out") == 1
@@ -151,6 +165,12 @@ def test_what_cannot_be_exported(catalog, tmp_path):
         ({"caption": "caption_dense"}, "no column 'caption_dense'.*caption_long"),
         ({"caption": "motion"}, "no column 'motion' with text"),
         ({"shard_mb": 0}, "shard_mb 0"),
+        ({"shard_mb": 9, "to": "files"}, r"files does not use shard_mb 9 \(accepted: webdataset\)"),
+        ({"shard_mb": 9, "to": "huggingface"}, "huggingface does not use shard_mb"),
+        ({"caption": "caption_long", "to": "files"}, "files does not use caption 'caption_long'"),
+        ({"caption": "caption_long:short"}, "column 'caption_long' has no fields"),
+        ({"caption": "captions_own:dense"}, "unknown caption field 'dense'"),
+        ({"caption": "captions_me"}, "no column 'captions_me'.*captions_own"),
         ({"out": tmp_path}, "is there already"),
         ({"out": tmp_path / "none" / "out"}, "no folder"),
     ):

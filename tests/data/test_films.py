@@ -1,14 +1,18 @@
 """Laws of ingest: any file leaves a trace, the table depends on the files alone, and a kill costs nothing but time."""
 
+import builtins
 import hashlib
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
+import av
 import films as made
 import numpy as np
 import pytest
@@ -16,16 +20,17 @@ import pytest
 pytest.importorskip("lance")
 pytest.importorskip("scenedetect")
 
-from worldtube import video
+from worldtube import video, workers
 from worldtube.data import films
 from worldtube.data.catalog import Catalog
 from worldtube.data.cutting import Cut, Found, Part
 from worldtube.data.films import Cutting, ingest
 from worldtube.data.shots import SHOTS, find
 from worldtube.data.stages import DEFAULT, STAGES, Piece
-from worldtube.errors import DataError, NotFound, RequestError
+from worldtube.errors import DataError, MissingExtra, NotFound, RequestError
 from worldtube.video import Clip, Size
 from worldtube.video.film import look, motion_vectors, nearest, pictures
+from worldtube.workers import Lost
 
 SMALL = Cutting(size=Size(32, 32))
 SCORES = [column for name in DEFAULT for column in STAGES[name].columns]
@@ -139,6 +144,71 @@ def test_bad_files_are_told_and_the_rest_goes_on(good, tmp_path):
     assert again.new == 0 and again.problems == found.problems
 
 
+CONTAINERS = {
+    "film.mkv": ("libx264", {}),
+    "film.webm": ("libvpx-vp9", {}),
+    "film.mp4": ("libx264", {"movflags": "faststart"}),
+    "film.mov": ("libx264", {"movflags": "faststart"}),
+    "film.avi": ("mpeg4", {}),
+    "film.flv": ("libx264", {}),
+    "film.gif": ("gif", {}),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_half_a_film_does_not_count_as_whole(tmp_path, name):
+    codec, options = CONTAINERS[name]
+    path = made.write(tmp_path / name, made.shot(0, 240), codec=codec, muxing=options)
+    assert not look(path).cut_off
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    film = look(path)
+    assert film.cut_off and film.seconds < 8
+    shots = find(film, SHOTS["whole"]())
+    assert shots.problem and shots.spans[-1][1] <= film.seconds
+
+
+def test_sound_that_is_longer_is_no_cut(tmp_path):
+    """Nor is sound that goes on a sign that the pictures are all there."""
+    path = made.write(tmp_path / "film.mkv", made.shot(0, 60), sound=200)
+    film = look(path)
+    assert film.sound and film.seconds == pytest.approx(2.5, abs=0.01) and not film.cut_off
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert look(path).cut_off
+
+
+@pytest.mark.parametrize("container", ["ts", "mkv"])
+def test_no_clip_spans_a_hole(tmp_path, container):
+    """A stream whose middle was lost says nothing of it: its times do."""
+    times = [t / 24 for t in range(240) if not 70 <= t < 120]
+    path = made.write(tmp_path / f"film.{container}", made.shot(0, 190), times=times)
+    film = look(path)
+    first, second = find(film, SHOTS["whole"]()).spans
+    assert first == pytest.approx((0, 70 / 24), abs=0.01)
+    assert second == pytest.approx((5, 10), abs=0.05)
+
+
+def test_a_last_picture_that_stays_is_part_of_the_last_clip(tmp_path):
+    times = [t / 24 for t in range(50)]
+    path = made.write(tmp_path / "film.mp4", made.shot(0, 50), times=times, held=0.9)
+    film = look(path)
+    assert film.seconds == pytest.approx(49 / 24 + 0.9, abs=0.05)
+    (_, end) = find(film, SHOTS["whole"]()).spans[-1]
+    *_, last = nearest(film, [0.0, end])
+    *_, (_, wanted) = pictures(film)
+    assert np.array_equal(last, wanted)
+    told = ingest(
+        [path], out=tmp_path / "set", cutting=Cutting(size=Size(32, 32), num_frames=34), on="here"
+    )
+    assert (told.clips, told.problems) == (1, {})
+
+
+def test_bare_streams_are_films(tmp_path):
+    path = made.write(tmp_path / "film.h264", made.shot(0, 60), container="h264")
+    assert look(path).num_frames == 60
+    told = ingest([path], out=tmp_path / "set", cutting=SMALL, on="here")
+    assert (told.clips, told.problems) == (1, {})
+
+
 class Crash:
     """A stage that ends its process at one film and never ends at another."""
 
@@ -151,13 +221,16 @@ class Crash:
     def __call__(self, piece: Piece) -> dict[str, float]:
         if piece.source == "odd.avi":
             os.abort()
-        if piece.source == "uneven.mkv":
+        if piece.source == "uneven.mkv" and piece.start > 0:
             time.sleep(1e4)
+        if piece.source == "turned.mov":
+            raise ZeroDivisionError("no pixel moves")
         return {"calm": 1.0}
 
 
-def test_a_crash_or_a_hang_costs_its_own_rows(good, tmp_path, monkeypatch):
-    monkeypatch.setattr(films, "PATIENCE", 3.0)
+def test_a_crash_or_a_hang_costs_its_own_clip(good, tmp_path, monkeypatch):
+    """It is told and tried again, and the clips that were read with it are there; an error is a row."""
+    monkeypatch.setattr(films, "PATIENCE", 2.0)
     monkeypatch.syspath_prepend(Path(__file__).parent)
     stages = {"calm": Crash()}
     found = ingest(
@@ -165,11 +238,133 @@ def test_a_crash_or_a_hang_costs_its_own_rows(good, tmp_path, monkeypatch):
     )
     with Catalog(tmp_path / "set") as catalog:
         rows = catalog.take(catalog.ids("problem IS NOT NULL"), ["source", "problem"])
-        told = {row["source"]: row["problem"] for row in rows}
-        assert told.keys() == {"odd.avi", "uneven.mkv"}
-        assert "SIGABRT" in told["odd.avi"] and "longer than" in told["uneven.mkv"]
+        error = "stage calm: ZeroDivisionError: no pixel moves"
+        assert rows == [{"source": "turned.mov", "problem": error}]
         assert catalog.missing("calm") == []
-    assert found.clips == 5
+        names = catalog.ids("problem IS NULL")
+        sources = Counter(row["source"] for row in catalog.take(names, ["source"]))
+    assert sources == {"cuts.mp4": 4, "uneven.mkv": 1} and found.clips == 5
+    aborted, hung, failed = sorted(found.problems)
+    assert "SIGABRT" in aborted and "longer than" in hung and failed == error
+    again = ingest([good], out=tmp_path / "set", cutting=SMALL, stages={}, on="here")
+    assert again.new == 2 and again.problems == {error: 1}
+
+
+def test_a_film_that_was_lost_is_looked_at_again(good, tmp_path, monkeypatch):
+    real = workers.run
+    monkeypatch.setattr(
+        workers, "run", lambda stage, items, **_: ((i, Lost("died")) for i in range(len(items)))
+    )
+    found = ingest([good / "odd.avi"], out=tmp_path / "set", cutting=SMALL, on="here")
+    assert (found.files, found.clips, found.problems) == (1, 0, {"reading it died": 1})
+    monkeypatch.setattr(workers, "run", real)
+    found = ingest([good / "odd.avi"], out=tmp_path / "set", cutting=SMALL, on="here")
+    assert (found.files, found.clips, found.problems) == (1, 1, {})
+    with Catalog(tmp_path / "set") as catalog:
+        assert len(catalog) == 1
+
+
+def test_a_want_of_memory_is_not_the_films_fault(good, monkeypatch):
+    film = look(good / "odd.avi")
+
+    def full(file):
+        raise av.error.MemoryError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("worldtube.video.film.open_container", full)
+    with pytest.raises(MemoryError):
+        look(good / "odd.avi")
+    with pytest.raises(MemoryError):
+        list(pictures(film))
+
+
+def test_a_stage_that_comes_later_and_fails_is_told(good, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    given = {"out": tmp_path / "set", "cutting": SMALL, "on": "here"}
+    ingest([good / "turned.mov"], **given, stages={})
+    for _ in range(2):
+        found = ingest([good / "turned.mov"], **given, stages={"calm": Crash()})
+        assert found.problems == {"stage calm: ZeroDivisionError: no pixel moves": 1}
+        assert found.clips == 1
+
+
+def test_a_film_that_still_grows_is_looked_at_again(good, tmp_path, monkeypatch):
+    """It was copied to its end while its beginning was read."""
+    path = made.write(tmp_path / "film.mkv", made.shot(0, 120))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    real = workers.run
+
+    def copied(*args, **options):
+        for answer in real(*args, **options):
+            if path.stat().st_size < len(whole):
+                path.write_bytes(whole)
+            yield answer
+
+    monkeypatch.setattr(workers, "run", copied)
+    ingest([path], out=tmp_path / "set", cutting=SMALL, on="here")
+    monkeypatch.setattr(workers, "run", real)
+    found = ingest([path], out=tmp_path / "set", cutting=SMALL, on="here")
+    assert (found.clips, found.problems) == (2, {})
+
+
+def test_odd_names_and_sidecars_do_not_end_the_work(good, tmp_path):
+    folder, data = tmp_path / "odd", (good / "odd.avi").read_bytes()
+    folder.mkdir()
+    (folder / "gone.mp4").symlink_to(tmp_path / "nowhere")
+    (folder / "a.avi").write_bytes(data)
+    (folder / "a.json").write_text('{"caption": "a ball", "short": ["a"], "long": 5}')
+    (folder / "a.avi.txt").symlink_to(folder / "a.avi.txt")
+    (folder / "film.txt").write_bytes(made.write(tmp_path / "b.mkv", made.shot(1, 60)).read_bytes())
+    (folder / "readme.txt").write_text("this is no film at all\n" * 4000)
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.avi")).write_bytes(
+        (good / "uneven.mkv").read_bytes()
+    )
+    long = "n" * 251 + ".avi"
+    (folder / long).write_bytes(made.write(tmp_path / "c.mkv", made.shot(2, 60)).read_bytes())
+    for _ in range(2):
+        found = ingest([folder], out=tmp_path / "set", cutting=SMALL, on="here")
+        assert (found.files, found.clips) == (6, 5)
+        with Catalog(tmp_path / "set") as catalog:
+            names = catalog.ids("problem IS NOT NULL")
+            rows = catalog.take(names, ["source", "problem"])
+            assert {row["source"]: row["problem"] for row in rows} == {
+                "gone.mp4": "not a regular file",
+                "readme.txt": "not readable as a film: it is text",
+            }
+            columns = ["source", "caption_short", "caption_long"]
+            rows = catalog.take(catalog.ids("problem IS NULL"), columns)
+        assert {row["source"] for row in rows} == {"a.avi", "film.txt", "caf\ufffd.avi", long}
+        told = {row["source"]: (row["caption_short"], row["caption_long"]) for row in rows}
+        assert told["a.avi"] == ("a ball", "a ball") and told["film.txt"] == (None, None)
+
+
+def test_a_stage_without_its_package_is_told_before_the_work(good, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    with pytest.raises(MissingExtra, match=r"worldtube\[ocr\]"):
+        ingest([good], out=tmp_path / "set", stages=["text"])
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_library_that_cannot_be_loaded_is_no_missing_extra(monkeypatch):
+    """As one that finds no room under a limit of memory."""
+    real = builtins.__import__
+
+    def fails(name, *rest):
+        if name == "scenedetect":
+            raise ImportError("libcv.so: failed to map segment from shared object")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", fails)
+    with pytest.raises(ImportError, match="failed to map"):
+        SHOTS["adaptive"]()
+
+
+def test_pieces_are_merged_at_the_end(good, tmp_path, monkeypatch):
+    monkeypatch.setattr(films, "BATCH", 1)
+    monkeypatch.setattr(films, "TOGETHER", 1)
+    ingest([good], out=tmp_path / "set", cutting=SMALL, on="here", stages=["look"])
+    with Catalog(tmp_path / "set") as catalog:
+        assert len(catalog._clips._set.get_fragments()) == 1
 
 
 @pytest.mark.parametrize("on", ["processes"])
@@ -192,6 +387,19 @@ def test_another_way_of_cutting_needs_another_folder(whole, good):
         ingest([good], out=whole, cutting=Cutting(size=Size(48, 32), fps=8), on="here")
 
 
+def test_another_version_of_the_detector_is_another_way_of_cutting(good, tmp_path, monkeypatch):
+    given = {"out": tmp_path / "set", "cutting": Cutting(shots="whole"), "on": "here"}
+    ingest([good / "odd.avi"], **given, stages={})
+    monkeypatch.setattr(SHOTS["whole"], "version", "whole-2")
+    with pytest.raises(DataError, match="clips of detector whole-1, not whole-2: name"):
+        ingest([good / "odd.avi"], **given, stages={})
+    file = tmp_path / "set" / "films" / "cutting.json"
+    told = json.loads(file.read_text())
+    del told["detector"]  # as datasets were before it was told
+    file.write_text(json.dumps(told))
+    assert ingest([good / "odd.avi"], **given, stages={}).clips == 1
+
+
 def test_what_is_asked_wrongly(tmp_path, good):
     with pytest.raises(NotFound, match="no file or folder"):
         ingest([tmp_path / "nowhere"], out=tmp_path / "set")
@@ -203,13 +411,24 @@ def test_what_is_asked_wrongly(tmp_path, good):
         Cutting(size=Size(31, 32))
 
 
-def test_captions_beside_a_film(tmp_path, caplog):
+def denied(*_):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_captions_beside_a_film(tmp_path, caplog, monkeypatch):
     film = tmp_path / "a.mp4"
     assert films.sidecar(film) == {}
     (tmp_path / "a.json").write_text('{"short": "a", "long": "a b c"}')
     assert films.sidecar(film) == {"short": "a", "medium": "a", "long": "a b c"}
     (tmp_path / "a.mp4.txt").write_text(" some\nwords ")
     assert films.sidecar(film)["long"] == "some words"
+    (tmp_path / "c.json").write_text('{"caption": "a \\ud800 b", "long": 5, "short": " "}')
+    assert films.sidecar(tmp_path / "c.mp4") == dict.fromkeys(("short", "medium", "long"), "a ? b")
+    (tmp_path / "d.json").write_text('{"caption": ["a"], "long": 5}')
+    assert films.sidecar(tmp_path / "d.mp4") == {} and "holds no caption" in caplog.text
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", denied)
+        assert films.sidecar(film) == {} and "cannot be read: Permission denied" in caplog.text
     (tmp_path / "b.json").write_text("[1, 2")
     assert films.sidecar(tmp_path / "b.mp4") == {}
     assert "is no caption" in caplog.text

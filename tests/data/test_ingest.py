@@ -15,7 +15,7 @@ pytest.importorskip("mujoco")
 
 from worldtube.data import ingest
 from worldtube.data.catalog import Catalog
-from worldtube.errors import RequestError
+from worldtube.errors import DataError, RequestError
 from worldtube.video import Size
 from worldtube.worlds.record import record
 
@@ -99,6 +99,14 @@ def test_a_seed_that_fails_is_told_and_not_tried_again(tmp_path, monkeypatch, ca
         assert catalog.take([bad], ["problem", "video"]) == [
             {"problem": "ArithmeticError: the ball left the universe", "video": None}
         ]
+
+
+def test_clips_of_another_length_are_not_those_asked_for(tmp_path):
+    given = {"size": SIZE, "out": tmp_path / "set", "processes": 0}
+    ingest.record_world("tabletop", seeds=range(2), num_frames=1, **given)
+    with pytest.raises(DataError, match=r"with 1 frames at 12 fps, not 2 at 12: name another"):
+        ingest.record_world("tabletop", seeds=range(1, 3), num_frames=2, **given)
+    assert ingest.record_world("tabletop", seeds=range(2, 3), num_frames=2, **given) == 1
 
 
 def test_what_cannot_be_recorded(tmp_path):

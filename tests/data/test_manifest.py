@@ -50,6 +50,31 @@ def test_a_run_goes_on_with_what_it_began_with(catalog, run):
     assert len(freeze([catalog], [WHERE], READS).ids[0]) == 20
 
 
+def test_a_clip_that_became_a_repeat_stays_in_its_run(catalog, run):
+    """What is first among those that look alike may be a clip that came later."""
+    catalog.add_column("repeats", "of 12")
+    catalog.set("repeats", dict.fromkeys(catalog.ids(), ""))
+    where = f"{WHERE} AND (repeats = '')"
+    first = of_run(run, [catalog], [where], READS)
+    fill(catalog, [12])
+    catalog.add_column("repeats", "of 13")
+    catalog.set("repeats", dict.fromkeys(catalog.ids(), "") | {"test:1:3:16x16": "test:1:12:16x16"})
+    assert len(catalog.ids(where)) == 12
+    assert of_run(run, [catalog], [where], READS).ids == first.ids
+    assert of_run(run, [catalog], [f"{WHERE} AND (repeats = ''\n)"], READS).ids == first.ids
+    with pytest.raises(DataError, match="clips were chosen by"):
+        of_run(run, [catalog], [f"{WHERE} AND (repeats = '' AND seed > 1)"], READS)
+
+
+def test_clips_without_what_is_read_are_missing(catalog, run, tmp_path):
+    of_run(run, [catalog], [WHERE], READS)
+    with Catalog(tmp_path / "other", mode="a") as other:
+        other.append([fact(seed) for seed in range(12)])
+        fill(other, range(10))
+        with pytest.raises(DataError, match="2 of 12 clips are missing, test:1:10"):
+            of_run(run, [other], [WHERE], READS)
+
+
 def test_the_hash_depends_on_clips_and_versions_alone(catalog, tmp_path):
     with Catalog(tmp_path / "other", mode="a") as other:
         for seed in reversed(range(12)):

@@ -1,5 +1,6 @@
 """Laws of views and of the page: a view is a condition with versions, nothing is deleted, the page needs nobody."""
 
+import json
 import re
 
 import numpy as np
@@ -60,6 +61,28 @@ def test_a_condition_that_is_true_of_a_problem_does_not_keep_it(catalog):
     assert len(views.view(catalog, "all")) == 10
 
 
+def test_a_condition_may_end_in_a_comment(catalog):
+    assert views.save_view(catalog, "all", "motion >= 0 -- all of them").version == 1
+    assert len(views.view(catalog, "all")) == 10
+    catalog.add_column("latents", "1")
+    catalog.set("latents", {name: b"z" for name in catalog.ids("motion > 0.45")})
+    found = catalog.ids(views.condition("motion < 0.8 -- few", of="latents IS NOT NULL"))
+    assert len(found) == 3
+
+
+def test_columns_that_were_made_anew_are_told(catalog, caplog):
+    one = views.save_view(catalog, "v", "MOTION > 0.5 AND Light = 1")
+    assert one.columns == {"motion": "1", "light": "1"}
+    views.view(catalog, "v")
+    assert not caplog.records
+    catalog.add_column("motion", "2")
+    views.view(catalog, "v")
+    (told,) = caplog.messages
+    assert (
+        told == "view v asks for motion, which was of version 1 when it was saved and is now of 2"
+    )
+
+
 def test_versions(catalog):
     views.save_view(catalog, "v", "motion > 0.5")
     assert views.save_view(catalog, "v", "motion > 0.5").version == 1
@@ -116,6 +139,24 @@ def test_the_page(catalog, tmp_path):
         and "https://" not in page
     )
     assert "$" not in re.sub(r"<script>.*</script>", "", page, flags=re.DOTALL)
+
+
+def test_the_page_shows_what_captioners_told(catalog, tmp_path):
+    catalog.add_column("captions_own", "1")
+    fields = {"short": "balls", "medium": "a <b>ball</b> rolls", "long": "a ball rolls"}
+    told = json.dumps({"by": "own", "fields": fields})
+    catalog.set("captions_own", dict.fromkeys(catalog.ids("motion > 0.45"), told))
+    page = write_page(catalog, tmp_path / "page.html").read_text()
+    assert page.count("<p>own: a &lt;b&gt;ball&lt;/b&gt; rolls</p>") == 5
+    assert page.count("<p>own: balls</p>") == 5
+
+
+def test_a_column_may_be_called_like_a_word_of_sql(catalog, tmp_path):
+    catalog.add_column("group", "1")
+    assert len(catalog.missing("group")) == 10
+    catalog.set("group", {name: 2.0 for name in catalog.missing("group")[:4]})
+    assert len(catalog.missing("group")) == 6
+    assert "<figcaption>group" in write_page(catalog, tmp_path / "page.html").read_text()
 
 
 def test_the_page_of_nothing(tmp_path):

@@ -125,7 +125,7 @@ def caption(rest: list[str]) -> int:
         options["path" if by == "own" else "model"] = (
             Path(model) if model and by == "own" else model
         )
-        options["prompt"] = prompt and prompt.read_text(encoding="utf-8")
+        options["prompt"] = prompt and _prompt(prompt)
         return data, by, {name: value for name, value in options.items() if value is not None}
 
     data, by, options = parse(positional(command, "data"), "caption", rest)
@@ -139,6 +139,17 @@ def caption(rest: list[str]) -> int:
     told = f"{data}: {count['told']} clips captioned by {by}"
     print(told + (f", {count['failed']} could not be (see above)" if count["failed"] else ""))
     return 1 if count["failed"] and not count["told"] else 0
+
+
+def _prompt(file: Path) -> str:
+    from worldtube.errors import DataError, NotFound
+
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise NotFound(f"no file {file} with a prompt") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read as a prompt: {error}") from error
 
 
 def data(rest: list[str]) -> int:

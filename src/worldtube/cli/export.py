@@ -15,8 +15,8 @@ def export(rest: list[str]) -> int:
         out: Path,
         view: str | None = None,
         where: str | None = None,
-        caption: str = "caption_medium",
-        shard_mb: int = 500,
+        caption: str | None = None,
+        shard_mb: int | None = None,
     ) -> Any:
         """Write the clips of a dataset as WebDataset shards, as a folder for Hugging Face's datasets, or as files.
 
@@ -26,8 +26,8 @@ def export(rest: list[str]) -> int:
             out: folder to make; what is there already is not touched
             view: name of a saved view; all whole clips when neither it nor a condition is given
             where: SQL condition on the columns, such as "motion > 0.001 AND seed < 500"
-            caption: column that becomes a clip's text
-            shard_mb: a WebDataset shard is closed when it is as large
+            caption: column that becomes a clip's text, or captions_NAME:FIELD; caption_medium when not said
+            shard_mb: a WebDataset shard is closed when it is as large; 500 when not said
         """
         return data, to, out, view, where, caption, shard_mb
 
@@ -36,6 +36,8 @@ def export(rest: list[str]) -> int:
     )
     from worldtube.data.catalog import Catalog
     from worldtube.data.export import export as write
+    from worldtube.data.views import kept
+    from worldtube.data.views import view as view_of
     from worldtube.errors import RequestError
 
     if view is not None and where is not None:
@@ -44,11 +46,9 @@ def export(rest: list[str]) -> int:
         )
     with Catalog(data) as catalog:
         if view is not None:
-            from worldtube.data.views import view as ids_of
-
-            ids = ids_of(catalog, view)
+            ids = view_of(catalog, view)
         else:
-            ids = catalog.ids(f"problem IS NULL AND ({where or 1}\n)")
+            ids = kept(catalog, where or "1")
         if not ids:
             raise RequestError(
                 f"{data} has no clips to export (accepted: a view or condition that keeps some)"

@@ -22,7 +22,7 @@ from worldtube.data.latents import (
     unpack_text,
     unpack_truth,
 )
-from worldtube.data.views import views
+from worldtube.data.views import condition, views
 from worldtube.errors import DataError, unknown
 from worldtube.tokens import CUT, Grid, Layout, Words, join, layout, pack, patchify, select
 
@@ -307,7 +307,7 @@ def conditions(catalogs: Sequence[Catalog], view: str = "") -> list[str]:
     saved = [views(catalog) if view else {} for catalog in catalogs]
     if view and not any(view in each for each in saved):
         raise unknown("view", view, sorted({name for each in saved for name in each}))
-    return [f"{READY} AND ({each[view].where})" if view in each else READY for each in saved]
+    return [condition(each[view].where, of=READY) if view in each else READY for each in saved]
 
 
 def ready(catalogs: Sequence[Catalog], view: str = "") -> list[list[str]]:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import LENGTHS, TOLD, Catalog
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError, unknown
 from worldtube.text.chat import Chat
 from worldtube.video import Clip
@@ -28,7 +28,6 @@ from worldtube.worlds import language
 
 logger = logging.getLogger(__name__)
 
-LENGTHS = ("short", "medium", "long")
 FIELDS = (*language.FIELDS, "style")
 """short, medium, long (the dense one), subject, background, camera, chronology, style."""
 FRAMES = 8
@@ -149,9 +148,9 @@ class Sidecar(_EachAlone):
                 Path(self.folder or ".", f"{name}.json"),
             )
             if text.is_file():
-                return {"medium": text.read_text(encoding="utf-8").strip()}
+                return {"medium": text.read_text("utf-8", "replace").strip()}
             if fields.is_file():
-                return parsed(fields.read_text(encoding="utf-8"))
+                return parsed(fields.read_text("utf-8", "replace"))
         raise DataError(
             f"no text in {self.folder} ({' or '.join(f'{one}.txt' for one in names)} is looked for)"
         )
@@ -296,7 +295,12 @@ def captioner(name: str, **options: Any) -> Captioner:
 
 def column(name: str) -> str:
     """The column that a captioner fills."""
-    return f"captions_{name}"
+    return TOLD + name
+
+
+def fields_in(told: str | None) -> dict[str, str]:
+    """The fields in a value of such a column; none in None."""
+    return json.loads(told)["fields"] if told else {}
 
 
 def version(who: Captioner) -> str:
@@ -313,28 +317,28 @@ def fill(
     batch at most. Raises RequestError where the captioner cannot be used at all.
     """
     name = column(who.name)
-    needed = [one for one in who.columns if one in catalog.columns() or one != "source"]
-    if who.name == "truth" or needed:
-        catalog.take([], needed)  # an unknown column is told before anything is made
+    catalog.take([], who.columns)  # an unknown column is told before anything is made
     catalog.add_column(name, version(who))
     todo, failed = catalog.missing(name), 0
     about = {"by": who.name, "model": who.model, "prompt": who.prompt}
     for start in range(0, len(todo), batch):
         ids = todo[start : start + batch]
-        rows = catalog.take(ids, ["id", *needed])
+        rows = catalog.take(ids, ["id", *who.columns])
         clips = [catalog.clip(one) if who.watches else None for one in ids]
         told: dict[str, str] = {}
-        for one, answer in zip(ids, who(rows, clips), strict=True):
-            try:
-                fields = whole(answer) if isinstance(answer, dict) else answer
-            except DataError as error:
-                fields = error
-            if isinstance(fields, DataError):
-                logger.warning("%s: %s", one, fields)
-                failed += 1
-            else:
-                told[one] = json.dumps({**about, "fields": fields}, ensure_ascii=False)
-        catalog.set(name, told)
+        try:
+            for one, answer in zip(ids, who(rows, clips), strict=True):
+                try:
+                    fields = whole(answer) if isinstance(answer, dict) else answer
+                except DataError as error:
+                    fields = error
+                if isinstance(fields, DataError):
+                    logger.warning("%s: %s", one, fields)
+                    failed += 1
+                else:
+                    told[one] = json.dumps({**about, "fields": fields}, ensure_ascii=False)
+        finally:
+            catalog.set(name, told)  # also what an endpoint said before it refused, or Ctrl-C
         if progress is not None:
             progress(min(start + batch, len(todo)), len(todo))
     return {"told": len(todo) - failed, "failed": failed}
@@ -349,7 +353,7 @@ def captions(catalog: Catalog, by: str, ids: Sequence[str]) -> list[dict[str, st
             f"{catalog.path} has no captions by {by} (run `worldtube caption {catalog.path} --by {by}`)"
         )
     rows = catalog.take(ids, [column(by)])
-    return [json.loads(row[column(by)])["fields"] if row[column(by)] else {} for row in rows]
+    return [fields_in(row[column(by)]) for row in rows]
 
 
 def whole(fields: Mapping[str, str]) -> dict[str, str]:

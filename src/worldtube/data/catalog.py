@@ -50,6 +50,10 @@ COLUMNS = {
 }
 """Name -> kind. source: path of the file that a filmed clip is a piece of, from second `start` to `stop`; source_hash:
 the sha256 of that file. Engine-made clips have a world, its version and a seed instead."""
+LENGTHS = ("short", "medium", "long")
+"""Of captions."""
+TOLD = "captions_"
+"""What the columns of captioners begin with, see `caption`."""
 NEEDED = ("width", "height", "num_frames", "fps", "video")
 """Of a clip without a problem."""
 ORDER = ("world", "version", "seed", "source_hash", "start", "width", "height", "id")
@@ -170,7 +174,7 @@ class Catalog:
 
     def missing(self, name: str) -> list[str]:
         """Ids of whole clips without a value in this column."""
-        return self.ids(f"problem IS NULL AND {self._known(name)} IS NULL")
+        return self.ids(f'problem IS NULL AND "{self._known(name)}" IS NULL')
 
     def ids(self, where: str = "1", values: Sequence[Any] = ()) -> list[str]:
         """Ids in the order of world, version, seed and size, filmed clips after them by file and time.
@@ -312,7 +316,7 @@ def row(
         **_place(world, version, seed, clip.size, shot),
         "num_frames": clip.num_frames,
         "fps": clip.fps,
-        **{f"caption_{length}": captions[length] for length in ("short", "medium", "long")},
+        **{f"caption_{length}": captions[length] for length in LENGTHS},
         "truth": json.dumps(truth, ensure_ascii=False),
         # The caption has columns of its own.
         "video": video.encode(Clip(frames=clip.frames, fps=clip.fps), lossless=True),

@@ -3,9 +3,9 @@
 Knows nothing of catalogs, folders or where it runs; what is told of clips is in `stages`, where cuts fall in `shots`.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from worldtube import video
 from worldtube.data import shots
 from worldtube.data.shots import SHOTS, Shots
 from worldtube.data.stages import LOOKED_AT, Piece, Scores
-from worldtube.errors import DataError, RequestError, unknown
+from worldtube.errors import DataError, RequestError, WorldtubeError, unknown
 from worldtube.video import Clip, Size
 from worldtube.video.film import Film, look, nearest
 
@@ -53,7 +53,8 @@ class Cutting:
         return self.num_frames / self.fps
 
     def told(self) -> dict[str, Any]:
-        return asdict(self) | {"size": str(self.size), "version": VERSION}
+        own = {"size": str(self.size), "version": VERSION, "detector": SHOTS[self.shots].version}
+        return asdict(self) | own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ class Watch:
 
     def __call__(self, path: str) -> dict[str, Any]:
         try:
-            if not Path(path).is_file():
+            if not os.path.isfile(path):
                 raise DataError("not a regular file")
             film = look(path)
             try:
@@ -165,8 +166,13 @@ class Cut:
             source=found.source, start=start, stop=stop, frames=np.stack(whole), clip=clip
         )
         scores: dict[str, Any] = {}
-        for stage in self.stages.values():
-            scores |= stage(piece)
+        for name, stage in self.stages.items():
+            try:
+                scores |= stage(piece)
+            except (WorldtubeError, MemoryError):
+                raise
+            except Exception as error:
+                raise DataError(f"stage {name}: {type(error).__name__}: {error}") from error
         row = _place(found, span) | {
             "width": size.width,
             "height": size.height,

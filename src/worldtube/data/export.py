@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import TOLD, Catalog
 from worldtube.errors import DataError, RequestError, unknown
 
 GROUP = 16
 """Clips in memory at a time."""
+SHARD_MB = 500
 Progress = Callable[[int, int], None]
-Sample = tuple[str, bytes, dict[str, Any]]
-"""(name of its files, mp4, facts)"""
+Sample = tuple[str, bytes, str, dict[str, Any]]
+"""(name of its files, mp4, text, facts)"""
 
 
 def export(
@@ -30,23 +31,29 @@ def export(
     *,
     to: str,
     out: str | Path,
-    caption: str = "caption_medium",
-    shard_mb: int = 500,
+    caption: str | None = None,
+    shard_mb: int | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Write these clips to the new folder `out` in a layout of LAYOUTS; returns how many.
 
-    caption: the column whose text is the sample's. shard_mb: a shard is closed when it is as large. Clips without
-    a video are left out. Raises RequestError for a folder that is there, DataError when the disk is full.
+    caption: the column whose text is the sample's, caption_medium when not said; `captions_NAME:FIELD` takes a field
+    of a captioner's, the medium one when not said. shard_mb: a shard is closed when it is as large (500). Clips without
+    a video are left out. Raises RequestError for a folder that is there and for an option that the layout does not
+    use, DataError when the disk is full.
     """
     out = Path(out)
     if to not in LAYOUTS:
         raise unknown("layout", to, LAYOUTS)
-    if shard_mb < 1:
+    for option, value in (("caption", caption), ("shard_mb", shard_mb)):
+        users = [name for name in LAYOUTS if option in OPTIONS.get(name, ())]
+        if value is not None and to not in users:
+            raise RequestError(
+                f"layout {to} does not use {option} {value!r} (accepted: {', '.join(users)})"
+            )
+    if shard_mb is not None and shard_mb < 1:
         raise RequestError(f"shard_mb {shard_mb} is not accepted; 1 or more is")
-    if catalog.kinds().get(caption) != "text":
-        texts = [name for name, kind in catalog.kinds().items() if kind == "text"]
-        raise RequestError(f"no column {caption!r} with text (accepted: {', '.join(texts)})")
+    text = _text(catalog, caption or "caption_medium")
     if out.exists():
         raise RequestError(f"{out} is there already (accepted: a new folder)")
     if not out.absolute().parent.is_dir():
@@ -55,7 +62,8 @@ def export(
     shutil.rmtree(part, ignore_errors=True)  # of one that was killed
     try:
         part.mkdir()
-        count = LAYOUTS[to](part, _samples(catalog, ids, progress), caption, shard_mb * 1_000_000)
+        samples = _samples(catalog, ids, text, progress)
+        count = LAYOUTS[to](part, samples, (shard_mb or SHARD_MB) * 1_000_000)
         os.replace(part, out)
     except OSError as error:
         raise DataError(f"{out} cannot be written, and nothing of it is there: {error}") from error
@@ -64,7 +72,33 @@ def export(
     return count
 
 
-def _samples(catalog: Catalog, ids: Sequence[str], progress: Progress | None) -> Iterator[Sample]:
+def _text(catalog: Catalog, caption: str) -> Callable[[dict[str, Any]], str]:
+    """Row -> the text of a sample."""
+    column, _, field = caption.partition(":")
+    kinds = catalog.kinds()
+    if kinds.get(column) != "text":
+        texts = [name for name, kind in kinds.items() if kind == "text"]
+        raise RequestError(f"no column {column!r} with text (accepted: {', '.join(texts)})")
+    if column.startswith(TOLD):
+        from worldtube.data.caption import FIELDS, fields_in  # it brings torch
+
+        field = field or "medium"
+        if field not in FIELDS:
+            raise unknown("caption field", field, FIELDS)
+        return lambda row: fields_in(row[column]).get(field, "")
+    if field:
+        raise RequestError(
+            f"column {column!r} has no fields (accepted: {column}, {TOLD}NAME:FIELD)"
+        )
+    return lambda row: row[column] or ""
+
+
+def _samples(
+    catalog: Catalog,
+    ids: Sequence[str],
+    text: Callable[[dict[str, Any]], str],
+    progress: Progress | None,
+) -> Iterator[Sample]:
     kinds = catalog.kinds()
     facts = [name for name, kind in kinds.items() if kind not in ("blob", "arrays")]
     for start in range(0, len(ids), GROUP):
@@ -72,12 +106,12 @@ def _samples(catalog: Catalog, ids: Sequence[str], progress: Progress | None) ->
             mp4 = row.pop("video")
             if mp4 is not None:
                 # A dot would end the name for WebDataset, and a colon is no part of one on Windows.
-                yield row["id"].replace(":", "_").replace(".", "_"), mp4, row
+                yield row["id"].replace(":", "_").replace(".", "_"), mp4, text(row), row
         if progress is not None:
             progress(min(start + GROUP, len(ids)), len(ids))
 
 
-def webdataset(folder: Path, samples: Iterator[Sample], caption: str, most: int) -> int:
+def webdataset(folder: Path, samples: Iterator[Sample], most: int) -> int:
     """`000000.tar`, ... with NAME.mp4, NAME.json (facts, captions, scores, truth) and NAME.txt for each clip."""
     count = shards = 0
     sample = next(samples, None)
@@ -85,7 +119,7 @@ def webdataset(folder: Path, samples: Iterator[Sample], caption: str, most: int)
         with open(folder / f"{shards:06d}.tar", "wb") as file:
             with tarfile.open(fileobj=file, mode="w") as tar:
                 while sample is not None and file.tell() < most:
-                    _add(tar, sample, caption)
+                    _add(tar, sample)
                     sample, count = next(samples, None), count + 1
             file.flush()
             os.fsync(file.fileno())
@@ -93,12 +127,12 @@ def webdataset(folder: Path, samples: Iterator[Sample], caption: str, most: int)
     return count
 
 
-def _add(tar: tarfile.TarFile, sample: Sample, caption: str) -> None:
-    name, mp4, facts = sample
+def _add(tar: tarfile.TarFile, sample: Sample) -> None:
+    name, mp4, text, facts = sample
     parts = {
         "mp4": mp4,
         "json": _told(facts),
-        "txt": (facts[caption] or "").encode(),
+        "txt": text.encode(),
     }
     for ending, data in parts.items():
         entry = tarfile.TarInfo(f"{name}.{ending}")
@@ -106,18 +140,18 @@ def _add(tar: tarfile.TarFile, sample: Sample, caption: str) -> None:
         tar.addfile(entry, io.BytesIO(data))
 
 
-def huggingface(folder: Path, samples: Iterator[Sample], caption: str, most: int) -> int:
+def huggingface(folder: Path, samples: Iterator[Sample], most: int) -> int:
     """`metadata.jsonl` beside `videos/`: `datasets.load_dataset("videofolder", data_dir=...)` gives a column `video`,
     one `text` and the facts, `truth` as JSON."""
     count = 0
     (folder / "videos").mkdir()
     with open(folder / "metadata.jsonl", "w", encoding="utf-8") as lines:
-        for name, mp4, facts in samples:
+        for name, mp4, text, facts in samples:
             path = folder / "videos" / f"{name}.mp4"
             _write(path, mp4)
             if facts["truth"] is not None:  # worlds tell different things; a column has one kind
                 facts["truth"] = json.dumps(facts["truth"], ensure_ascii=False)
-            told = {"file_name": f"videos/{path.name}", "text": facts[caption] or "", **facts}
+            told = {"file_name": f"videos/{path.name}", "text": text, **facts}
             lines.write(json.dumps(told, ensure_ascii=False) + "\n")
             count += 1
         lines.flush()
@@ -125,10 +159,10 @@ def huggingface(folder: Path, samples: Iterator[Sample], caption: str, most: int
     return count
 
 
-def files(folder: Path, samples: Iterator[Sample], caption: str, most: int) -> int:
+def files(folder: Path, samples: Iterator[Sample], most: int) -> int:
     """NAME.mp4 and NAME.json (facts, captions, scores, truth): what `worldtube ingest` takes as films."""
     count = 0
-    for name, mp4, facts in samples:
+    for name, mp4, _, facts in samples:
         _write(folder / f"{name}.mp4", mp4)
         _write(folder / f"{name}.json", _told(facts))
         count += 1
@@ -147,9 +181,11 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-LAYOUTS: dict[str, Callable[[Path, Iterator[Sample], str, int], int]] = {
+LAYOUTS: dict[str, Callable[[Path, Iterator[Sample], int], int]] = {
     "webdataset": webdataset,
     "huggingface": huggingface,
     "files": files,
 }
-"""name -> function of (folder, samples, caption column, bytes of a shard) that returns how many it wrote."""
+"""name -> function of (folder, samples, bytes of a shard) that returns how many it wrote."""
+OPTIONS = {"webdataset": ("caption", "shard_mb"), "huggingface": ("caption",)}
+"""What a layout makes use of."""

@@ -4,12 +4,14 @@ Owns the order of work and what is kept of a file; how one is read is in `cuttin
 
 A dataset's folder `films` holds what was found out about each file (its hash, times and shots), so that a second run,
 or one after a kill, decodes only what it lacks, and a set can be made again from the same files. Every file leaves a
-trace: clips, or a row that says why it has none. Files are read in child processes with limits.
+trace: clips, or a row that says why it has none. Files are read in child processes with limits; what breaks one is
+told, and tried again by the next run.
 """
 
 import hashlib
 import json
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +21,7 @@ from typing import Any
 
 from worldtube import video, workers
 from worldtube.data import shots
-from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import LENGTHS, Catalog
 from worldtube.data.cutting import Cut, Cutting, Found, Part, Watch, problem_row
 from worldtube.data.repeats import mark_repeats
 from worldtube.data.shots import Shots
@@ -35,7 +37,6 @@ SECONDS = 20.0
 """A smaller batch is written when this much time has passed."""
 PATIENCE = 300.0
 """Seconds that any file may take, however small."""
-LENGTHS = ("short", "medium", "long")
 SIDECARS = (".txt", ".json")
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class Summary:
     repeats: int
     """Clips of the whole catalog that look like an earlier one."""
     problems: Mapping[str, int]
-    """Why files, or pieces of them, gave no clip, and how many."""
+    """Why files, or pieces of them, gave no clip, and how many; also what this run lost and the next tries again."""
 
 
 def ingest(
@@ -85,7 +86,7 @@ def ingest(
         folder = Path(out, "films")
         _agree(folder, cutting)
         limits = workers.Limits(seconds=_patience, memory_mb=memory_mb)
-        found = _watched(files, folder, cutting, on, processes, limits, tell)
+        found, lost = _watched(files, folder, cutting, on, processes, limits, tell)
         films = {one.sha256: one for one in reversed(found)}  # of copies, the first
         ours = [films[sha] for sha in dict.fromkeys(one.sha256 for one in found)]
         for name, stage in loaded.items():
@@ -105,29 +106,38 @@ def ingest(
             for one, span in wanted
             if (name := one.id(*span)) not in there or name in lacking
         ]
-        _cut_all(catalog, todo, len(wanted), Cut(cutting, loaded), on, processes, limits, tell)
+        cut = Cut(cutting, loaded)
+        lost += _cut_all(catalog, todo, len(wanted), cut, on, processes, limits, tell)
         repeats = mark_repeats(catalog) if "phash" in catalog.columns() else 0
-        return _summary(catalog, found, ours, wanted, there, repeats, cutting)
+        catalog.compact()
+        return _summary(catalog, len(files), found, ours, wanted, there, repeats, cutting, lost)
 
 
 def listed(sources: Sequence[str | Path]) -> list[tuple[str, Path]]:
-    """(name, path) of every file: those named, and in folders all but hidden ones and captions, in order."""
+    """(name, path) of every file: those named, and in folders all but hidden ones and captions of others, in order."""
     files: dict[Path, str] = {}
     for source in map(Path, sources):
         if source.is_dir():
-            inside = (path for path in source.rglob("*") if not path.is_dir())
-            for path in sorted(inside):
+            inside = sorted(path for path in source.rglob("*") if not os.path.isdir(path))
+            films = {path for path in inside if path.suffix.lower() not in SIDECARS}
+            told_of = films | {path.with_suffix("") for path in films}
+            for path in inside:
                 name = path.relative_to(source)
                 hidden = any(part.startswith(".") for part in name.parts)
-                if not hidden and path.suffix.lower() not in SIDECARS:
-                    files.setdefault(path.absolute(), name.as_posix())
+                if not hidden and (path in films or path.with_suffix("") not in told_of):
+                    files.setdefault(path.absolute(), _text(name.as_posix()))
         elif source.exists():
-            files.setdefault(source.absolute(), source.name)
+            files.setdefault(source.absolute(), _text(source.name))
         else:
             raise NotFound(f"no file or folder {source}")
     if not files:
         raise NotFound(f"no files in {', '.join(map(str, sources))}")
     return [(name, path) for path, name in files.items()]
+
+
+def _text(name: str) -> str:
+    """A name as text: one that is no UTF-8 cannot be kept as it is."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _stages(stages: Sequence[str] | Mapping[str, Scores]) -> dict[str, Scores]:
@@ -144,8 +154,9 @@ def _agree(folder: Path, cutting: Cutting) -> None:
     folder.mkdir(exist_ok=True)
     file = folder / "cutting.json"
     if file.is_file():
-        own = json.loads(file.read_text())
         asked = cutting.told()
+        # Early datasets do not say the detector's version.
+        own = {"detector": asked["detector"]} | json.loads(file.read_text())
         other = [
             f"{key} {own.get(key)}, not {asked[key]}" for key in asked if own.get(key) != asked[key]
         ]
@@ -174,9 +185,11 @@ def _watched(
     processes: int | None,
     limits: workers.Limits,
     tell: Progress,
-) -> list[Found]:
-    """What is in each file, from the notes of a run before where the file is as it was then."""
+) -> tuple[list[Found], list[str]]:
+    """What is in each file, from the notes of a run before where the file is as it was then; and of the files that
+    broke a limit, why."""
     known: dict[Path, dict[str, Any]] = {}
+    lost: list[str] = []
     for _, path in files:
         note = _note(folder, path)
         if note.is_file():
@@ -184,30 +197,44 @@ def _watched(
             if told["stamp"] == _stamp(path):
                 known[path] = told
     todo = [path for _, path in files if path not in known]
+    # A file that changes while it is read is not what was read.
+    stamps = {path: _stamp(path) for path in todo}
     done = len(known)
     tell("films", done, len(files))
     stage = Watch(cutting.shots)
     for index, answer in workers.run(
         stage, [str(path) for path in todo], on=on, processes=processes, limits=limits
     ):
-        if isinstance(answer, workers.Lost):
-            answer = {"film": None, "spans": (), "problem": f"reading it {answer.reason}"}
         path = todo[index]
-        # Through JSON, so that a run that finds the note computes with the very same numbers.
-        text = json.dumps(answer | {"stamp": _stamp(path)})
-        video.write_whole(_note(folder, path), text.encode())
-        known[path] = json.loads(text)
+        if isinstance(answer, workers.Lost):
+            lost.append(_lost(answer, _text(str(path))))
+        else:
+            # Through JSON, so that a run that finds the note computes with the very same numbers.
+            text = json.dumps(answer | {"stamp": stamps[path]})
+            video.write_whole(_note(folder, path), text.encode())
+            known[path] = json.loads(text)
         done += 1
         tell("films", done, len(files))
-    return [_found(name, path, known[path]) for name, path in files]
+    return [_found(name, path, known[path]) for name, path in files if path in known], lost
+
+
+def _lost(answer: workers.Lost, what: str) -> str:
+    """The problem; nothing else is kept, for the file may not be at fault."""
+    problem = f"reading it {answer.reason}"
+    logger.warning("%s: %s; the next run tries again", what, problem)
+    return problem
 
 
 def _note(folder: Path, path: Path) -> Path:
-    return folder / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.json"
+    return folder / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.json"
 
 
-def _stamp(path: Path) -> list[int]:
-    about = path.stat()
+def _stamp(path: Path) -> list[int] | None:
+    """By which a changed file is known; None where none is there (a link that leads nowhere, a file just removed)."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
     return [about.st_size, about.st_mtime_ns]
 
 
@@ -224,39 +251,57 @@ def _found(name: str, path: Path, told: Mapping[str, Any]) -> Found:
 
 def _hash(path: Path) -> str:
     """Of the file, or of its name where there is nothing to read."""
-    if path.is_file():
+    if os.path.isfile(path):
         try:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             pass
-    return hashlib.sha256(str(path).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(path)).hexdigest()
 
 
 def sidecar(path: Path) -> dict[str, str]:
     """Captions by length, from FILE.txt or FILE.json beside a film (FILE with or without its ending).
 
-    JSON holds `short`, `medium` and `long`, or `caption`. Words for one length serve for those that are not told.
+    JSON holds `short`, `medium` and `long`, or `caption`. Words for one length serve for those that are not told. A
+    file that holds something else is told in the log.
     """
-    for beside in (path.with_suffix(".txt"), Path(f"{path}.txt")):
-        if beside.is_file() and (words := beside.read_text("utf-8", "replace").strip()):
-            return dict.fromkeys(LENGTHS, " ".join(words.split()))
-    for beside in (path.with_suffix(".json"), Path(f"{path}.json")):
-        if beside.is_file():
-            try:
-                told = json.loads(beside.read_text("utf-8"))
-                told = {"caption": told} if isinstance(told, str) else dict(told)
-            except (ValueError, TypeError) as error:
-                logger.warning("%s is no caption: %s", beside, error)
-                continue
-            words = [told.get(key) or told.get(f"caption_{key}") for key in LENGTHS]
-            first = told.get("caption") or words[1] or words[0] or words[2]
-            if isinstance(first, str):
-                return {key: one or first for key, one in zip(LENGTHS, words, strict=True)}
-            logger.warning(
-                "%s holds no caption (accepted: %s, caption)", beside, ", ".join(LENGTHS)
-            )
+    texts, objects = (
+        [one for one in (path.with_suffix(ending), Path(f"{path}{ending}")) if one != path]
+        for ending in SIDECARS
+    )
+    for beside in texts:
+        if words := " ".join(_read(beside).split()):
+            return dict.fromkeys(LENGTHS, words)
+    for beside in objects:
+        if not (text := _read(beside)):
+            continue
+        try:
+            told = json.loads(text)
+            told = {"caption": told} if isinstance(told, str) else dict(told)
+        except (ValueError, TypeError, RecursionError) as error:
+            logger.warning("%s is no caption: %s", beside, error)
+            continue
+        said = {
+            key: one.encode("utf-8", "replace").decode()
+            for key, one in told.items()
+            if isinstance(one, str) and one.strip()
+        }
+        words = [said.get(key) or said.get(f"caption_{key}") for key in LENGTHS]
+        first = said.get("caption") or words[1] or words[0] or words[2]
+        if first:
+            return {key: one or first for key, one in zip(LENGTHS, words, strict=True)}
+        logger.warning("%s holds no caption (accepted: %s, caption)", beside, ", ".join(LENGTHS))
     return {}
+
+
+def _read(path: Path) -> str:
+    """The text of a file, "" where there is none."""
+    try:
+        return path.read_text("utf-8", "replace") if os.path.isfile(path) else ""
+    except OSError as error:
+        logger.warning("%s cannot be read: %s", path, error.strerror)
+        return ""
 
 
 def _wanted(
@@ -299,27 +344,41 @@ def _cut_all(
     processes: int | None,
     limits: workers.Limits,
     tell: Progress,
-) -> None:
-    parts = _parts(todo)
+) -> list[str]:
+    """Commit the clips; returns why some are not there: those that broke a limit, alone too, and stages that failed
+    for a clip of a run before."""
+    parts, lost = _parts(todo), []
     waiting: list[tuple[dict[str, Any], dict[str, Any]]] = []
     written = time.monotonic()
     done = total - len(todo)
     tell("clips", done, total)
     try:
-        for index, made in workers.run(stage, parts, on=on, processes=processes, limits=limits):
-            part = parts[index]
-            if isinstance(made, workers.Lost):
-                problem = f"reading it {made.reason}"
-                made = [(problem_row(part.found, span, problem), {}) for span in part.spans]
-            waiting += made
-            done += len(made)
-            if len(waiting) >= BATCH or time.monotonic() - written > SECONDS:
-                batch, waiting = waiting, []
-                _commit(catalog, batch)
-                written = time.monotonic()
-            tell("clips", done, total)
+        while parts:
+            again: list[Part] = []
+            for index, made in workers.run(stage, parts, on=on, processes=processes, limits=limits):
+                part = parts[index]
+                if not isinstance(made, workers.Lost):
+                    waiting += made
+                    lost += [
+                        row["problem"]
+                        for row, _ in made
+                        if "problem" in row and row["id"] in catalog
+                    ]
+                    done += len(made)
+                elif len(part.spans) > 1:  # one of them may be at fault
+                    again += [Part(found=part.found, spans=(span,)) for span in part.spans]
+                else:
+                    lost.append(_lost(made, part.found.id(*part.spans[0])))
+                    done += 1
+                if len(waiting) >= BATCH or time.monotonic() - written > SECONDS:
+                    batch, waiting = waiting, []
+                    _commit(catalog, batch)
+                    written = time.monotonic()
+                tell("clips", done, total)
+            parts = again
     finally:
         _commit(catalog, waiting)  # also after Ctrl-C
+    return lost
 
 
 def _commit(catalog: Catalog, made: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> None:
@@ -332,24 +391,27 @@ def _commit(catalog: Catalog, made: Sequence[tuple[dict[str, Any], dict[str, Any
 
 def _summary(
     catalog: Catalog,
+    files: int,
     found: Sequence[Found],
     films: Sequence[Found],
     wanted: Sequence[tuple[Found, tuple[float, float]]],
     there: set[str],
     repeats: int,
     cutting: Cutting,
+    lost: Sequence[str],
 ) -> Summary:
     names = [one.id(*span) for one, span in wanted]
-    files = [one.id(0, 0) for one in films]
+    whole = [one.id(0, 0) for one in films]
     bad = set(catalog.ids("problem IS NOT NULL"))
-    told = [name for name in (*files, *names) if name in bad]
-    good = [name for name in names if name not in bad]
+    told = [name for name in (*whole, *names) if name in bad]
+    good = [name for name in names if name not in bad and name in catalog]
+    problems = [row["problem"] for row in catalog.take(told, ["problem"])]
     return Summary(
-        files=len(found),
+        files=files,
         copies=len(found) - len(films),
         clips=len(good),
         new=sum(name not in there for name in good),
         seconds=len(good) * cutting.seconds,
         repeats=repeats,
-        problems=dict(Counter(row["problem"] for row in catalog.take(told, ["problem"]))),
+        problems=dict(Counter([*problems, *lost])),
     )

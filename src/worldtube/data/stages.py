@@ -7,6 +7,7 @@ is pure: the same piece gives the same values on every machine and in every proc
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -150,10 +151,14 @@ class Text:
     version = "rapidocr-1"
     columns: tuple[str, ...] = ("text_area", "words")
 
+    def __init__(self) -> None:
+        if find_spec("rapidocr") is None:  # told before the first film is looked at
+            raise MissingExtra("reading burnt-in text", "ocr")
+
     def setup(self) -> None:
         try:
             import rapidocr
-        except ImportError as error:
+        except ModuleNotFoundError as error:  # where this is another machine
             raise MissingExtra("reading burnt-in text", "ocr") from error
         import logging
 

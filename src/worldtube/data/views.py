@@ -5,6 +5,7 @@ versions before stay, so that a run can say which clips it meant.
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +13,8 @@ from dataclasses import asdict, dataclass
 from worldtube import video
 from worldtube.data.catalog import Catalog
 from worldtube.errors import NotFound, RequestError, unknown
+
+logger = logging.getLogger(__name__)
 
 WHOLE = "problem IS NULL"
 """What every view asks for besides its own condition."""
@@ -40,8 +43,8 @@ def save_view(catalog: Catalog, name: str, where: str) -> View:
         raise RequestError(
             f'view {name} needs a condition, such as "motion > 0.01 AND static < 0.5"'
         )
-    catalog.ids(_condition(where))
-    named = set(re.findall(r"\w+", where))
+    catalog.ids(condition(where))
+    named = set(re.findall(r"\w+", where.lower()))
     columns = {
         key: version for key, version in catalog.columns().items() if version and key in named
     }
@@ -65,16 +68,24 @@ def views(catalog: Catalog) -> dict[str, View]:
 def find_view(catalog: Catalog, name: str, version: int | None = None) -> View:
     """A saved view, the newest version when not said.
 
-    Raises RequestError for an unknown name, NotFound for an unknown version.
+    Columns that were made anew since it was saved are told in the log. Raises RequestError for an unknown name,
+    NotFound for an unknown version.
     """
     known = _versions(catalog, name)
     if not known:
         raise unknown("view", name, views(catalog))
     if version is None:
-        return known[-1]
+        version = len(known)
     if not 1 <= version <= len(known):
         raise NotFound(f"view {name} has no version {version} (accepted: 1 to {len(known)})")
-    return known[version - 1]
+    found, now = known[version - 1], catalog.columns()
+    for column, then in found.columns.items():
+        if now.get(column) != then:
+            logger.warning(
+                "view %s asks for %s, which was of version %s when it was saved and is now of %s",
+                *(name, column, then, now.get(column, "none")),
+            )
+    return found
 
 
 def view(catalog: Catalog, name: str, version: int | None = None) -> list[str]:
@@ -84,7 +95,12 @@ def view(catalog: Catalog, name: str, version: int | None = None) -> list[str]:
 
 def kept(catalog: Catalog, where: str) -> list[str]:
     """Ids of the clips that a condition keeps."""
-    return catalog.ids(_condition(where))
+    return catalog.ids(condition(where))
+
+
+def condition(where: str, *, of: str = WHOLE) -> str:
+    """The SQL for those clips of a condition for which this one holds too."""
+    return f"{of} AND ({where}\n)"  # the line ends a comment in it
 
 
 def terms(where: str) -> list[str]:
@@ -117,10 +133,6 @@ def drops(catalog: Catalog, where: str) -> list[tuple[str, int, int]]:
         left = left & passed
         told.append((term, len(whole - passed), len(left)))
     return told
-
-
-def _condition(where: str) -> str:
-    return f"{WHOLE} AND ({where}\n)"  # the line ends a comment in it
 
 
 def _versions(catalog: Catalog, name: str) -> list[View]:

@@ -7,6 +7,7 @@ nothing of shots or datasets.
 
 import hashlib
 import itertools
+from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,6 +29,10 @@ LOOKED_AT = 32
 """Pictures that are decoded to see how a film is to be read."""
 MOST_PIXELS = 4096 * 2304
 """Of a picture of a film. Decoding 8K takes a gigabyte and more for the pictures that others refer to."""
+LETTERS = ("ansi", "bintext", "idf", "xbin")
+"""What FFmpeg takes any text file for, going by its name, to draw it as a terminal did."""
+HELD = 1.0
+"""Seconds that the last picture of a film may stay, when its packet says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,8 @@ def look(path: str | Path) -> Film:
             whole = is_whole(file)
             with open_container(file) as container:
                 return _facts(str(path), sha256, container, whole)
+    except MemoryError:
+        raise  # FFmpeg's too: not the file's fault
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise DataError(f"not readable as a film: {_reason(error)}") from error
 
@@ -80,13 +87,23 @@ def look(path: str | Path) -> Film:
 def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
     stream = _picture_stream(container)
     width, height = stream.codec_context.width, stream.codec_context.height
+    if stream.codec_context.name in LETTERS:
+        raise DataError("not readable as a film: it is text")
     if width < 2 or height < 2:
         raise DataError(f"pictures of {width}x{height} (accepted: 2x2 and more)")
     if width * height > MOST_PIXELS:
         raise DataError(f"pictures of {width}x{height} (accepted: {MOST_PIXELS:,} pixels)")
     times: list[float] = []
     unknown, last, cut_off = 0, 0.0, not whole
-    for packet in container.demux(stream):
+    begun, ends = 0.0, defaultdict[int, float](float)  # of each stream
+    for packet in container.demux():
+        if packet.pts is not None and packet.time_base:
+            at = float(packet.pts * packet.time_base)
+            begun = min(begun, at)
+            end = at + float((packet.duration or 0) * packet.time_base)
+            ends[packet.stream_index] = max(ends[packet.stream_index], end)
+        if packet.stream_index != stream.index:
+            continue
         if packet.is_corrupt:
             cut_off = True
             break
@@ -101,6 +118,11 @@ def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
     count = len(times) + unknown
     if not count:
         raise DataError("the file holds no frames")
+    if not unknown:
+        cut_off |= _short(
+            ends[stream.index] - begun, float((stream.duration or 0) * stream.time_base)
+        )
+        cut_off |= _short(max(ends.values()) - begun, (container.duration or 0) / av.time_base)
     stated = float(stream.average_rate or stream.guessed_rate or 0)
     steps = np.diff(times)
     span = times[-1] - times[0] if times else 0.0
@@ -108,7 +130,7 @@ def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
     even = bool(not len(steps) or np.abs(steps - steps.mean()).max() <= 0.002 + 0.05 * steps.mean())
     if even and stated and abs(stated - fps) < 0.01 * fps:
         fps = stated
-    turns, aspect, ordered = _shape(container, stream)
+    turns, aspect, ordered = _shape(path)
     shown = (max(2, round(width * aspect)), height)
     across, down = shown if turns % 2 == 0 else shown[::-1]
     return Film(
@@ -120,13 +142,18 @@ def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
         turns=turns,
         num_frames=count,
         begin=times[0] if times else 0.0,
-        seconds=span + (last if 0 < last < 1 else 1 / fps) if not unknown else count / fps,
+        seconds=span + (last if 0 < last < HELD else 1 / fps) if not unknown else count / fps,
         fps=fps,
         even=even,
         seekable=ordered and not unknown and len(set(times)) == count,
         sound=bool(container.streams.audio),
         cut_off=cut_off,
     )
+
+
+def _short(seconds: float, stated: float) -> bool:
+    """Whether so much less is there than the file says: its own numbers may be a little off."""
+    return seconds < stated - max(1.0, 0.02 * stated)
 
 
 def _picture_stream(container: Any) -> Any:
@@ -136,15 +163,17 @@ def _picture_stream(container: Any) -> Any:
     return moving[0]
 
 
-def _shape(container: Any, stream: Any) -> tuple[int, float, bool]:
+def _shape(path: str) -> tuple[int, float, bool]:
     """Quarter turns, the width of a pixel by its height, and whether frames come out in the order of their times:
     of the first pictures, which say more than the header."""
-    stream.thread_type = "NONE"
-    container.seek(0)
-    first = list(itertools.islice(container.decode(stream), LOOKED_AT))
-    times = [frame.pts for frame in first if frame.pts is not None]
-    turns = round(first[0].rotation / 90) % 4 if first else 0
-    aspect = float(stream.sample_aspect_ratio or 1)
+    # Opened anew: a bare stream of pictures cannot go back to its beginning.
+    with open(path, "rb") as file, open_container(file) as container:
+        stream = _picture_stream(container)
+        stream.thread_type = "NONE"
+        first = list(itertools.islice(container.decode(stream), LOOKED_AT))
+        times = [frame.pts for frame in first if frame.pts is not None]
+        turns = round(first[0].rotation / 90) % 4 if first else 0
+        aspect = float(stream.sample_aspect_ratio or 1)
     ordered = all(a < b for a, b in itertools.pairwise(times))
     return turns, aspect if 0.2 < aspect < 5 else 1.0, ordered
 
@@ -164,7 +193,7 @@ def nearest(
     """The frame nearest to each of these times (seconds since the first frame, ascending): RGB (H, W, 3) as shown.
 
     within: scale down to so many pixels on the long side. Reads from the key frame before the first to the last.
-    Raises DataError where the film is damaged.
+    The last one stays to the end of the film. Raises DataError where the film is damaged.
     """
     wanted = list(times)
     place = 0
@@ -180,7 +209,10 @@ def nearest(
         if place == len(wanted):
             return
         previous = (time, frame)
-    if previous is None or wanted[-1] > previous[0] + 1.5 / film.fps:
+    if previous is None:
+        raise DataError(f"the film ends before {wanted[-1]:.2f} s")
+    held = min(HELD, film.seconds - previous[0])
+    if wanted[-1] > previous[0] + max(1.5 / film.fps, held):
         raise DataError(f"the film ends before {wanted[-1]:.2f} s")
     picture = _upright(film, previous[1], within)
     for _ in wanted[place:]:
@@ -226,6 +258,8 @@ def _decoded(film: Film, start: float) -> Generator[tuple[float, av.VideoFrame]]
                 if time > previous:
                     previous = time
                     yield time, frame
+    except MemoryError:
+        raise  # FFmpeg's too: not the file's fault
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DataError(f"damaged: {_reason(error)}") from error
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from worldtube import video
-from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import TOLD, Catalog
 from worldtube.data.views import WHOLE, drops, view, views
 from worldtube.errors import DataError
 
@@ -24,6 +24,8 @@ SHOWN = 96
 LISTED = 200
 """Problems that are listed one by one."""
 BINS = 32
+SAID = ("medium", "short", "long")
+"""The captions that are shown, the first where there is room for one."""
 SIDE = 192
 """Pixels of a shown clip on its long side, at most."""
 
@@ -79,7 +81,7 @@ def _numbers(catalog: Catalog, names: Sequence[str]) -> dict[str, list[float]]:
     """The stages' columns that hold numbers, with their values."""
     found = {}
     for column, version in catalog.columns().items():
-        first = catalog.ids(f"{WHOLE} AND {column} IS NOT NULL")[:1] if version else []
+        first = catalog.ids(f'{WHOLE} AND "{column}" IS NOT NULL')[:1] if version else []
         if first and isinstance(catalog.take(first, [column])[0][column], float):
             rows = catalog.take(names, [column])
             found[column] = [row[column] for row in rows if row[column] is not None]
@@ -128,10 +130,12 @@ def _views(catalog: Catalog, total: int) -> str:
 
 def _cards(catalog: Catalog, names: Sequence[str], columns: Sequence[str]) -> list[str]:
     kept = {name: set(view(catalog, name)) for name in views(catalog)}
-    facts = ["source", "start", "world", "seed", "caption_short", "caption_medium", "caption_long"]
+    recorded = [f"caption_{length}" for length in SAID]
+    facts = ["source", "start", "world", "seed", *recorded]
+    captioners = [name for name in catalog.columns() if name.startswith(TOLD)]
     more = [name for name in ("repeats", "words") if name in catalog.columns()]
-    made = []
-    for name, row in zip(names, catalog.take(names, [*facts, *columns, *more]), strict=True):
+    made, asked = [], [*facts, *columns, *more, *captioners]
+    for name, row in zip(names, catalog.take(names, asked), strict=True):
         clip = catalog.clip(name)
         data = base64.b64encode(_playable(clip)).decode()
         within = " ".join(one for one in kept if name in kept[one])
@@ -140,9 +144,18 @@ def _cards(catalog: Catalog, names: Sequence[str], columns: Sequence[str]) -> li
             if row["source"]
             else f"{row['world']} {row['seed']}"
         )
-        words = [row[f"caption_{length}"] for length in ("medium", "short", "long")]
-        caption = next((text for text in words if text), "")
-        others = "".join(f"<p>{escape(text)}</p>" for text in words if text and text != caption)
+        words = [("", row[key]) for key in recorded]
+        for key in captioners:
+            from worldtube.data.caption import fields_in  # it brings torch
+
+            told = fields_in(row[key])
+            words += [(f"{key.removeprefix(TOLD)}: ", told.get(length)) for length in SAID]
+        caption = next((text for _, text in words if text), "")
+        others = "".join(
+            f"<p>{escape(by + text)}</p>"
+            for by, text in dict.fromkeys(words)
+            if text and text != caption
+        )
         lines = [f"{column} {row[column]:.4g}" for column in columns if row[column] is not None]
         lines += [
             f"repeats {row[key]}" if key == "repeats" else row[key] for key in more if row[key]
