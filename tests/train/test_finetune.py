@@ -101,6 +101,6 @@ def test_a_run_may_learn_from_a_saved_view(base, tmp_path, capsys):
     words += ["--steps", "2", "--rows", "2", "--threads", "1", "--view"]
     assert main([*words, "lwo"]) == 2 and "low" in capsys.readouterr().err
     assert main([*words, "low"]) == 0
-    (ids,) = Manifest.load(out).ids
-    assert [name.split(":")[2] for name in ids] == ["4", "5"]
-    assert own_prompts([data], "low") == ("a bar of light, 4 down", "a bar of light, 5 down")
+    ids = Manifest.load(out).ids
+    assert [name.split(":")[2] for name in ids[0]] == ["4", "5"]
+    assert own_prompts([data], ids) == ("a bar of light, 4 down", "a bar of light, 5 down")
