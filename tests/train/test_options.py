@@ -17,9 +17,11 @@ from worldtube.data.catalog import Catalog
 from worldtube.data.latents import cache_latents, cache_text, cache_truth
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError
 from worldtube.models import load, load_codec
+from worldtube.models.adapters import merged
+from worldtube.models.adapters import read as read_adapters
 from worldtube.records import read
 from worldtube.text.encoder import TextEncoder
-from worldtube.train import lora, report, tracking
+from worldtube.train import report, tracking
 from worldtube.train.checkpoint import Checkpoints
 from worldtube.train.loop import setup
 
@@ -159,10 +161,10 @@ def test_adapters_are_merged_into_the_model(prepared, tmp_path):  # noqa: F811
     state = state_of(tmp_path / "few")
     assert state["masters"].keys() == state["ema"].keys()
     assert all(name.endswith((".up", ".down")) for name in state["masters"])
-    adapters = lora.load(tmp_path / "few" / "adapters.safetensors")
+    adapters = read_adapters(tmp_path / "few" / "adapters.safetensors")
     assert adapters.keys() == state["masters"].keys()
     base = load(start, dtype=torch.float32).transformer.state_dict()
-    wanted = lora.merged(base | adapters)
+    wanted = merged(base | adapters)
     found = load(tmp_path / "few" / "model.safetensors", dtype=torch.float32).transformer
     changed = 0
     for name, value in found.state_dict().items():
@@ -173,8 +175,18 @@ def test_adapters_are_merged_into_the_model(prepared, tmp_path):  # noqa: F811
         run(prepared, tmp_path / "none", replace(CONFIG, lora=64))
     with pytest.raises(DataError, match="lora is 4 there and 0 here"):
         run(prepared, tmp_path / "few", replace(CONFIG, steps=6))
+    path = tmp_path / "few" / "adapters.safetensors"
+    beside = load(start, adapters=path, dtype=torch.float32).transformer.state_dict()
+    assert all(torch.equal(beside[name], value) for name, value in wanted.items())
     with pytest.raises(NotFound, match="no adapters"):
-        lora.load(tmp_path / "adapters.safetensors")
+        load(start, adapters=tmp_path / "adapters.safetensors")
+    for other in (start, prepared / "codec.safetensors"):
+        with pytest.raises(DataError, match="does not fit this model"):
+            load(start, adapters=other)
+    with pytest.raises(DataError, match="does not fit this model"):
+        load(adapters=path)
+    with pytest.raises(RequestError, match="do not go with a student"):
+        load(adapters=path, fast=True)
 
 
 def test_the_page_of_a_run(prepared, tmp_path, capsys):  # noqa: F811

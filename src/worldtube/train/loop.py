@@ -25,6 +25,7 @@ from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.generate import engine
 from worldtube.generate.cost import resident
 from worldtube.generate.tasks import TASKS
+from worldtube.models.adapters import merged
 from worldtube.models.local import Card, LocalModel
 from worldtube.train import lora, report
 from worldtube.train.checkpoint import Checkpoints, differences
@@ -90,7 +91,7 @@ class Setup:
         """The model with the averaged weights and no adapters; every process must ask. notes: for its card."""
         model = self.model
         state = {name: whole(value) for name, value in model.transformer.state_dict().items()}
-        state = lora.merged(state | self.optimizer.averaged())
+        state = merged(state | self.optimizer.averaged())
         with torch.device("meta"):
             transformer = Transformer(model.transformer.config)
         transformer.load_state_dict(state, assign=True)
@@ -321,7 +322,7 @@ def _train(
                 raise
             step += 1
             numbers = {} if skipped else numbers  # none is finite, and JSON knows no other
-            line = {"skipped": guard.bad} if skipped else {}
+            line: dict[str, Any] = {"skipped": guard.bad} if skipped else {}
             if config.log_samples:
                 ids = sorted(ranks.gathered(list(zip(batch.rows, batch.ids, strict=True))))
                 sampled(step=step, ids=[name for _, name in ids])
@@ -330,9 +331,8 @@ def _train(
                 measured = measure(made.averaged().transformer)
             if step % config.log_every == 0 or step == config.steps or measured:
                 seconds = time.monotonic() - since
-                line |= (
-                    numbers | measured | ({} if skipped else {"gradient": norm}) | {"rate": rate}
-                )
+                line |= numbers | measured | {"rate": rate}
+                line |= {} if skipped else {"gradient": norm}
                 line["clips_per_second"] = (step - told) * config.rows / seconds
                 line["tokens_per_second"] = tokens / seconds
                 line["memory_mb"] = memory(ranks)
