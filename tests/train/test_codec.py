@@ -211,7 +211,10 @@ def test_steps_that_are_not_finite_are_skipped_and_then_stop_it(
         train_codec(CONFIG, [pool], tmp_path / "always")
 
 
-@pytest.mark.parametrize(("field", "value"), [("frames", (12,)), ("sides", (16, 20))])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("frames", (12,)), ("sides", (16, 20)), ("dtype", "half"), ("log_every", 0)],
+)
 def test_what_cannot_be_trained_on_is_said(field: str, value: object) -> None:
     with pytest.raises(RequestError, match=field):
         CodecTrainConfig(**{field: value})

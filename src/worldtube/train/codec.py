@@ -33,6 +33,7 @@ from worldtube.evaluate import reconstruction
 from worldtube.models.local import load_codec, save_codec
 from worldtube.train import report
 from worldtube.train.checkpoint import Checkpoints, differences
+from worldtube.train.config import check
 from worldtube.train.optimizer import Optimizer, learning_rate
 from worldtube.train.pools import Pool, draw_batch, draw_patches, identity, read_pools, to_pixels
 from worldtube.train.steps import Guard, Progress, record_from, stoppable
@@ -103,6 +104,12 @@ class CodecTrainConfig:
     """Time between checkpoints."""
 
     def __post_init__(self) -> None:
+        check(
+            self.dtype,
+            batch=self.batch,
+            log_every=self.log_every,
+            validate_every=self.validate_every,
+        )
         for frames in self.frames:
             if frames < 1 or frames % FRAMES != 1:
                 raise RequestError(f"frames has {frames} (accepted: 1, 5, 9, ... 1 + 4 k)")

@@ -94,12 +94,14 @@ class TrainConfig:
     """How many of the newest stay."""
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise RequestError(
-                f"dtype {self.dtype!r} is not accepted (accepted: {', '.join(DTYPES)})"
-            )
-        for name in ("rows", "steps", "log_every", "validate_every"):
-            if getattr(self, name) < 1:
-                raise RequestError(
-                    f"{name} {getattr(self, name)} is not accepted (accepted: 1 or more)"
-                )
+        counts = ("rows", "steps", "log_every", "validate_every")
+        check(self.dtype, **{name: getattr(self, name) for name in counts})
+
+
+def check(dtype: str, **counts: int) -> None:
+    """Raises RequestError for a type that no network computes in, and for counts below 1."""
+    if dtype not in DTYPES:
+        raise RequestError(f"dtype {dtype!r} is not accepted (accepted: {', '.join(DTYPES)})")
+    for name, count in counts.items():
+        if count < 1:
+            raise RequestError(f"{name} {count} is not accepted (accepted: 1 or more)")
