@@ -312,7 +312,9 @@ def wording(record: Record) -> list[str]:
             for key, count in counts.items()
         }
         results += [*own, {"arm": arm, "prompts": "all", "n": counts} | shares]
-    return _adherence(record | {"results": results}, ["arm", "prompts"], ["captions", "measured on"])
+    return _adherence(
+        record | {"results": results}, ["arm", "prompts"], ["captions", "measured on"]
+    )
 
 
 def loader(record: Record) -> list[str]:

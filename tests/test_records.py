@@ -58,3 +58,34 @@ def test_errors(tmp_path):
     path.write_text("[]\n", encoding="utf-8")
     with pytest.raises(DataError, match="no config"):
         records.read(path)
+
+
+def test_a_run_that_goes_on_with_other_settings_tells_both(tmp_path):
+    path = tmp_path / "run.jsonl"
+    with records.Run(path, Config()) as run:
+        for step in range(1, 6):
+            run.log(step=step)
+    records.Run.resume(path, 4, Config()).close()
+    assert "before" not in records.read(path)[0]
+    records.Run.resume(path, 3, Config(depth=5)).close()
+    records.Run.resume(path, 2, Config(depth=6)).close()
+    first, rows = records.read(path)
+    assert first["config"] == {"depth": 6} and len(rows) == 2
+    told = [(one["until"], one["config"]["depth"]) for one in first["before"]]
+    assert told == [(3, 4), (2, 5)]
+
+
+def test_a_kill_while_a_run_starts_leaves_no_record(tmp_path, monkeypatch):
+    path = tmp_path / "run.jsonl"
+
+    def killed(config):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(records, "header", killed)
+        records.Run(path, {})
+    assert not records.begun(path) and not path.exists()
+    path.touch()
+    assert not records.begun(path)
+    records.Run(path, {}).close()
+    assert records.begun(path)

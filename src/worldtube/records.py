@@ -1,6 +1,7 @@
 """Run records. Owns the JSON-lines file of a run (a header, then numbers); not what is measured or drawn.
 
-The first line is `{"config", "commit", "versions", "machine", "started"}`, each further one
+The first line is `{"config", "commit", "versions", "machine", "started"}`, and `before`, a list of
+`{"until": step, "config"}`, where a run went on with other settings; each further line is
 `{"step", "seconds", name: number}`.
 """
 
@@ -33,17 +34,26 @@ class Run:
         self.path = Path(path)
         if not self.path.parent.is_dir():
             raise RequestError(f"no folder {self.path.parent} to write {self.path.name} in")
-        if self.path.exists() and self.path.stat().st_size > 0:
+        if begun(self.path):
             raise RequestError(f"{self.path} holds a run already (accepted: a new path, or resume)")
+        first = header(config)  # takes a while, in which a kill must leave no empty record
         self._file: IO[str] = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close
         self._begun = time.monotonic()
-        self._write(header(config))
+        self._write(first)
 
     @classmethod
-    def resume(cls, path: str | Path, step: int) -> Self:
-        """Go on with a record after `step`: later lines, which will be made again, are cut away."""
+    def resume(cls, path: str | Path, step: int, config: Any = None) -> Self:
+        """Go on with a record after `step`: later lines, which will be made again, are cut away.
+
+        config: of the steps to come; where it is another, the header tells both. As before when None.
+        """
         path = Path(path)
         first, rows = read(path)
+        if config is not None:
+            wanted = json.loads(_line(_dictionary(config)))
+            if wanted != first["config"]:
+                before = [*first.get("before", []), {"until": step, "config": first["config"]}]
+                first |= {"config": wanted, "before": before}
         kept = [row for row in rows if row["step"] <= step]
         temporary = path.with_name(f".{path.name}.part")
         with open(temporary, "w", encoding="utf-8") as file:
@@ -74,6 +84,12 @@ class Run:
     def _write(self, row: Mapping[str, Any]) -> None:
         self._file.write(_line(row))
         self._file.flush()
+
+
+def begun(path: str | Path) -> bool:
+    """Whether there is a record, and not only the empty file that a kill left."""
+    path = Path(path)
+    return path.exists() and path.stat().st_size > 0
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -110,14 +126,17 @@ def header(config: Any) -> dict[str, Any]:
         "cores": _cores(),
     }
     return {
-        "config": asdict(config)
-        if is_dataclass(config) and not isinstance(config, type)
-        else config,
+        "config": _dictionary(config),
         "commit": _commit(),
         "versions": versions,
         "machine": machine,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _dictionary(config: Any) -> Any:
+    known = is_dataclass(config) and not isinstance(config, type)
+    return asdict(config) if known else config
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from worldtube.data.latents import (
     truth_map,
 )
 from worldtube.data.views import save_view
-from worldtube.errors import DataError
+from worldtube.errors import DataError, RequestError
 from worldtube.text.encoder import TextEncoder
 from worldtube.tokens import CUT, patchify
 from worldtube.video import Clip
@@ -101,6 +101,24 @@ def test_every_clip_comes_once_a_pass(folders):
     seen = [name for step in range(2) for _, (name,) in order.picks(step)]
     assert len(set(seen)) == 10
     assert [n for _, (n,) in order.picks(2)] != seen[:5]
+
+
+def test_what_clips_will_take_is_foretold(folders):
+    order = batches(folders)
+    for step in range(2):
+        order.batch(step)
+    told, ever = order.held_at_last(1000), order.held
+    assert 0 < ever < told
+    for step in range(20):
+        order.batch(step)
+    assert order.held == pytest.approx(told, rel=0.01)
+    assert order.held_at_last(1000) == order.held, "all are read"
+
+
+def test_weights_are_one_for_each_dataset(folders):
+    for weights in ((1.0,), (1.0, 1.0, 1.0), (0.0, 0.0), (-1.0, 2.0), (float("nan"), 1.0)):
+        with pytest.raises(RequestError, match="accepted for 2 datasets"):
+            batches(folders, weights=weights)
 
 
 def test_weights_are_kept(folders):

@@ -9,7 +9,7 @@ import torch
 
 from worldtube.data import caption
 from worldtube.data.catalog import Catalog, row
-from worldtube.data.latents import CAPTIONS, cache_text, unpack_text
+from worldtube.data.latents import CAPTIONS, cache_text, unpack_text, words
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError
 from worldtube.text.encoder import TextEncoder
 from worldtube.video import Clip
@@ -150,6 +150,10 @@ def test_training_reads_the_words_of_one_captioner(data):
         assert torch.allclose(unpack_text(rows[0][f"text_{length}"]), expected, atol=1e-2)
     with pytest.raises(NotFound, match="worldtube caption"):
         cache_text(data, encoder, captions="own")
+    ids = data.ids()[1:3]
+    assert [each["short"] for each in words(data, ids)] == ["long words 1", "long words 2"]
+    cache_text(data, encoder)
+    assert words(data, ids)[0] == {length: f"{length} words 1" for length in CAPTIONS}
 
 
 @pytest.mark.parametrize(

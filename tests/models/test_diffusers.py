@@ -231,6 +231,15 @@ def test_two_networks_share_the_levels(tmp_path):
     wanted = both(**arguments(grid, model), latents=noise, output_type="latent").frames
     assert (made(model, request)[0] - wanted).abs().max() <= TOLERANCE
 
+    (clip,) = engine.generate(model, [request])
+    edits = [  # one begins below the boundary, the other above, in one batch
+        TASKS["edit"](clip, PROMPT, strength=strength, steps=STEPS, sampler="euler", seed=5)
+        for strength in (0.3, 0.95)
+    ]
+    _, together = engine.sample(model, edits)
+    for edit, tokens in zip(edits, together, strict=True):
+        assert (engine.sample(model, [edit])[1][0] - tokens).abs().max() <= TOLERANCE
+
 
 @pytest.mark.parametrize(
     ("files", "words"),
@@ -246,6 +255,14 @@ def test_a_folder_that_cannot_be_opened(tmp_path, files, words):
         (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=words):
         models.load(tmp_path)
+
+
+def test_a_file_that_was_cut_short(tmp_path):
+    tiny.wan(tmp_path / "wan")
+    (file,) = (tmp_path / "wan" / "text_encoder").glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(DataError, match="cannot be opened as a WanPipeline"):
+        models.load(tmp_path / "wan")
 
 
 def test_weights_that_read_more_are_refused(tmp_path):

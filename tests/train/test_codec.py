@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from states import same, state_of
 from worldtube import records
 from worldtube.codec import CodecConfig
 from worldtube.data.catalog import Catalog, row
-from worldtube.errors import RequestError, WorldtubeError
+from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.evaluate import reconstruction
 from worldtube.models.local import load_codec
 from worldtube.train.checkpoint import Checkpoints
@@ -26,6 +27,7 @@ from worldtube.train.codec import (
     draw_batch,
     train_codec,
 )
+from worldtube.train.pools import read_pools
 from worldtube.video import Clip
 
 TINY = CodecConfig(
@@ -153,8 +155,9 @@ def test_a_batch_is_a_function_of_the_step() -> None:
     pools = [discs(16), discs(8, side=24)]
     shapes = set()
     for step in range(12):
-        pixels, weights = draw_batch(pools, CONFIG, step)
-        again, _ = draw_batch(pools, CONFIG, step)
+        pixels, weights, names = draw_batch(pools, CONFIG, step)
+        again, *_ = draw_batch(pools, CONFIG, step)
+        assert len(names) == len(pixels)
         assert torch.equal(pixels, again)
         assert weights.shape == (len(pixels), 1, *pixels.shape[2:])
         assert weights.mean().item() == pytest.approx(1, abs=1e-5)
@@ -166,7 +169,7 @@ def test_a_batch_is_a_function_of_the_step() -> None:
 
 def test_clips_without_masks_are_weighted_by_change() -> None:
     pool = discs(4)
-    pixels, weights = draw_batch([Pool(frames=pool.frames)], CONFIG, 0)
+    pixels, weights, _ = draw_batch([Pool(frames=pool.frames)], CONFIG, 0)
     assert weights.shape == (len(pixels), 1, *pixels.shape[2:])
     assert weights.max() > 1.2 * weights.min()
 
@@ -202,14 +205,94 @@ def test_steps_that_are_not_finite_are_skipped_and_then_stop_it(
     rows = records.read(tmp_path / "twice" / "run.jsonl")[1]
     assert [row["step"] for row in rows if "skipped" in row] == [3, 4]
     bad.update(range(20))
-    with pytest.raises(WorldtubeError, match="5 steps in a row"):
-        train_codec(CONFIG, [discs(8)], tmp_path / "always")
+    pool = discs(8)
+    pool = replace(pool, names=tuple(f"discs:1:{seed}" for seed in range(8)))
+    with pytest.raises(WorldtubeError, match=r"5 steps in a row.* on .*discs:1:\d"):
+        train_codec(CONFIG, [pool], tmp_path / "always")
 
 
-@pytest.mark.parametrize(("field", "value"), [("frames", (12,)), ("sides", (16, 20))])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("frames", (12,)), ("sides", (16, 20)), ("dtype", "half"), ("log_every", 0)],
+)
 def test_what_cannot_be_trained_on_is_said(field: str, value: object) -> None:
     with pytest.raises(RequestError, match=field):
         CodecTrainConfig(**{field: value})
+
+
+def filled(folder: Path, pool: Pool) -> Catalog:
+    with Catalog(folder, mode="a") as catalog:
+        for seed, (frames, ids) in enumerate(zip(pool.frames, pool.ids, strict=True)):
+            clip = Clip(frames=frames, fps=12, caption="a disc", tracks={"ids": ids})
+            captions = dict.fromkeys(("short", "medium", "long"), "a disc")
+            catalog.append([row(folder.name, 1, seed, clip, captions, {"world": "discs"})])
+    return Catalog(folder)
+
+
+def test_catalogs_share_the_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A clip takes 9 * 16 * 16 * 4 = 9216 bytes, so that 1 MB is 108 of them."""
+    many, few = discs(80), discs(70)
+    catalogs = [filled(tmp_path / "many", many), filled(tmp_path / "few", few)]
+    (pool,) = read_pools(catalogs, megabytes=1)
+    count = [sum(name.startswith(of) for name in pool.names) for of in ("many", "few")]
+    assert count == [54, 54]
+    assert "42 clips are left out" in caplog.text
+    caplog.clear()
+    (pool,) = read_pools(catalogs[:1], megabytes=1)
+    assert len(pool) == 80 and not caplog.records
+    assert pool.names == tuple(catalogs[0].ids())
+    assert abs(pool.frames.astype(int) - many.frames).mean() < 4
+    assert (pool.ids == many.ids).all(), "each beside its own masks"
+    (pool,) = read_pools([catalogs[0], filled(tmp_path / "small", discs(4))], megabytes=1)
+    assert len(pool) == 84
+
+
+MEMORY = """
+import re
+from pathlib import Path
+import numpy as np
+from worldtube.train.pools import read_pools
+from worldtube.video import Clip
+
+class Clips:
+    def ids(self, where):
+        return [str(k) for k in range(150)]
+
+    def take(self, ids, columns):
+        return [{"id": one, "num_frames": 9, "height": 96, "width": 96} for one in ids]
+
+    def clip(self, name):
+        frames = np.full((9, 96, 96, 3), int(name), np.uint8)
+        return Clip(frames=frames, fps=12, tracks={"ids": frames[..., 0].copy()})
+
+def held(what):  # the most counts from exec on here, and from before it in getrusage
+    return 1024 * int(re.search(what + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+before = held("VmRSS")
+(pool,) = read_pools([Clips()], megabytes=100)
+assert (pool.frames[:, 0, 0, 0, 0] == np.arange(150)).all() and (pool.ids[7] == 7).all()
+print((held("VmHWM") - before) / (pool.frames.nbytes + pool.ids.nbytes))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_clip_is_in_memory_twice() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True
+    ).stdout
+    assert 0.9 < float(told) < 1.3
+
+
+def test_a_run_is_not_resumed_on_other_clips(tmp_path: Path) -> None:
+    named = replace(discs(8), names=tuple("abcdefgh"))
+    steps = iter(range(1, 100))
+    train_codec(CONFIG, [named], tmp_path, until=lambda: next(steps) > 1)
+    other = replace(named, names=tuple("abcdefgx"))
+    with pytest.raises(DataError, match=r"clips is 8 \(\w+\) there and 8 \(\w+\) here"):
+        train_codec(CONFIG, [other], tmp_path)
+    with pytest.raises(DataError, match="seed is 0 there and 1 here"):
+        train_codec(replace(CONFIG, seed=1), [named], tmp_path)
+    assert Checkpoints(tmp_path).facts()["step"] == 1, "nothing was learned"
 
 
 def test_the_command_trains_from_catalogs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -223,12 +306,7 @@ def test_the_command_trains_from_catalogs(tmp_path: Path, capsys: pytest.Capture
         __call__ = lambda self, step, steps, numbers: self.append((step, steps))  # noqa: E731
 
     bars: list[Bar] = []
-    pool = discs(4)
-    with Catalog(tmp_path / "clips", mode="a") as catalog:
-        for seed, (frames, ids) in enumerate(zip(pool.frames, pool.ids, strict=True)):
-            clip = Clip(frames=frames, fps=12, caption="a disc", tracks={"ids": ids})
-            captions = dict.fromkeys(("short", "medium", "long"), "a disc")
-            catalog.append([row("discs", 1, seed, clip, captions, {"world": "discs"})])
+    filled(tmp_path / "clips", discs(4))
     words = f"--data {tmp_path}/clips --validation {tmp_path}/clips --out {tmp_path}/run --steps 2"
     sizes = "--batch 2 --frames 5 --sides 16 --validate-every 2 --codec.channels 4"
     widths = "--codec.encoder-widths 8 8 --codec.decoder-widths 8 8 --codec.decoder-blocks 1 1"

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from test_loop import CONFIG, prepared, run  # noqa: F401 - a fixture
 
 from worldtube import models
 from worldtube.cli import main
+from worldtube.data import caption
 from worldtube.data.catalog import Catalog
 from worldtube.data.catalog import row as catalog_row
 from worldtube.data.manifest import Manifest
@@ -85,6 +87,30 @@ def test_without_captions_it_says_what_to_do(base, tmp_path, capsys):
     assert "has no captions" in (said := capsys.readouterr().err) and "worldtube caption" in said
 
 
+def test_words_of_a_captioner_are_the_models_own(base, tmp_path, capsys):
+    """They are what is cached, what the sheets show and what the model is at home with."""
+    data, out = own_clips(tmp_path / "clips", captioned=False), tmp_path / "run"
+    with Catalog(data, mode="a") as catalog:
+        for name in catalog.ids():
+            text = f"a line of light, take {name.split(':')[2]}"
+            (tmp_path / f"{name.replace(':', '_')}.txt").write_text(text)
+        caption.fill(catalog, caption.captioner("sidecar", folder=tmp_path))
+    words = ["train", "finetune", "--data", str(data), "--out", str(out), "--model", str(base)]
+    words += ["--steps", "1", "--rows", "2", "--threads", "1"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "captions by sidecar" in said and f"worldtube cache {data} --captions sidecar" in said
+    assert main(["cache", str(data), "--codec", str(base), "--captions", "sidecar"]) == 0
+    assert main(words) == 0
+    prompts = read(out / "record.jsonl")[0]["config"]["sample_prompts"]
+    assert prompts == [f"a line of light, take {i}" for i in range(6)]
+    model = load(out / "model.safetensors")
+    assert len(model.bank) == len(load(base).bank) + 6
+    torch.testing.assert_close(
+        model.bank[-6:].float(), model.text.sentence(prompts), atol=1e-3, rtol=0
+    )
+
+
 def test_the_defaults_are_the_models_own():
     model = models.load()
     config = finetune_config(model)
@@ -101,6 +127,6 @@ def test_a_run_may_learn_from_a_saved_view(base, tmp_path, capsys):
     words += ["--steps", "2", "--rows", "2", "--threads", "1", "--view"]
     assert main([*words, "lwo"]) == 2 and "low" in capsys.readouterr().err
     assert main([*words, "low"]) == 0
-    (ids,) = Manifest.load(out).ids
-    assert [name.split(":")[2] for name in ids] == ["4", "5"]
-    assert own_prompts([data], "low") == ("a bar of light, 4 down", "a bar of light, 5 down")
+    ids = Manifest.load(out).ids
+    assert [name.split(":")[2] for name in ids[0]] == ["4", "5"]
+    assert own_prompts([data], ids) == ("a bar of light, 4 down", "a bar of light, 5 down")

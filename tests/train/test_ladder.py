@@ -108,8 +108,10 @@ def test_flops_are_those_that_are_done(width):
 
 @pytest.fixture(scope="module")
 def climbed(tmp_path_factory):
-    """A tiny ladder, interrupted after its fourth run and gone on with."""
+    """A tiny ladder, interrupted after its fourth run and gone on with; killed before, while it began."""
     out = tmp_path_factory.mktemp("ladder") / "tiny"
+    out.mkdir()
+    (out / "record.jsonl").touch()
 
     def stop(done, total, told):
         if done == 4:

@@ -1,5 +1,6 @@
 """Law 5: a killed and resumed run equals an uninterrupted one to the bit; patterns, rate and guard."""
 
+import json
 import os
 import signal
 import subprocess
@@ -18,14 +19,15 @@ from worldtube.data.catalog import Catalog
 from worldtube.data.catalog import row as catalog_row
 from worldtube.data.latents import TRUTH_CHANNELS, cache_latents, cache_text, cache_truth
 from worldtube.errors import DataError, RequestError, WorldtubeError
-from worldtube.models import LocalModel, load, load_codec, save, save_codec
+from worldtube.models import load, load_codec, save_codec
 from worldtube.records import read
 from worldtube.text.encoder import TextEncoder
 from worldtube.tokens import Grid, join, layout, pack
 from worldtube.train import patterns
 from worldtube.train.checkpoint import Checkpoints
-from worldtube.train.loop import train
+from worldtube.train.loop import setup, train
 from worldtube.train.optimizer import learning_rate
+from worldtube.train.parallel import Ranks
 from worldtube.train.recipes import RECIPES
 from worldtube.train.start import repatched
 from worldtube.train.student import StudentConfig
@@ -147,6 +149,13 @@ def test_a_bad_sample_is_skipped_and_named(prepared, tmp_path, monkeypatch, capl
     assert "step 3" in caplog.text and "square:1:" in caplog.text
     state = state_of(tmp_path / "run")
     assert all(torch.isfinite(m).all() for m in state["masters"].values()) and state["updates"] == 5
+    rows = [
+        json.loads(line, parse_constant=lambda what: pytest.fail(f"{what} is no JSON"))
+        for line in (tmp_path / "run" / "record.jsonl").read_text().splitlines()[1:]
+    ]
+    assert [row["step"] for row in rows if row.get("skipped") == 1] == [4]
+    assert ["loss" in row for row in rows] == [True] * 3 + [False] + [True] * 2
+    assert "steps that were not finite<td>1" in (tmp_path / "run" / "report.html").read_text()
     monkeypatch.setattr(
         Batches,
         "batch",
@@ -162,6 +171,23 @@ def test_what_does_not_fit_is_said(prepared, tmp_path):
     run(prepared, tmp_path / "run", replace(CONFIG, steps=1))
     with pytest.raises(DataError, match="another network: depth is 2 there and 3 here"):
         run(prepared, tmp_path / "run", replace(CONFIG, model=replace(CONFIG.model, depth=3)))
+    for change, words in (
+        ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"rows": 5}, "rows is 4 there and 5 here"),
+        ({"muon": False}, "muon is True there and False here"),
+    ):
+        with pytest.raises(DataError, match=words):
+            run(prepared, tmp_path / "run", replace(CONFIG, **change))
+    assert Checkpoints(tmp_path / "run").facts()["step"] == 1
+    start = tmp_path / "run" / "model.safetensors"
+    for change, words in (
+        ({"width": 96}, "width is 64 there and 96 here"),
+        ({"depth": 3}, "depth is 2 there and 3 here"),
+        ({"truth_width": 1}, f"truth_width is 0 there and {4 * TRUTH_CHANNELS} here"),
+    ):
+        config = replace(CONFIG, model=replace(CONFIG.model, **change))
+        with pytest.raises(RequestError, match=words):
+            run(prepared, tmp_path / "other", config, start=start)
     torch.manual_seed(1)
     save_codec(
         VideoCodec(CodecConfig(encoder_widths=(8, 8), decoder_widths=(8, 8))),
@@ -174,6 +200,50 @@ def test_what_does_not_fit_is_said(prepared, tmp_path):
             codec=tmp_path / "other.safetensors",
             out=tmp_path / "x",
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("dtype", "bf16", "accepted: bfloat16, float16, float32"),
+        ("log_every", 0, "1 or more"),
+        ("validate_every", 0, "1 or more"),
+        ("rows", 0, "1 or more"),
+        ("steps", -1, "1 or more"),
+    ],
+)
+def test_settings_that_no_run_can_have(name, value, words):
+    with pytest.raises(RequestError, match=f"{name} .*{words}"):
+        replace(CONFIG, **{name: value})
+
+
+def test_a_record_tells_the_settings_that_a_run_went_on_with(prepared, tmp_path):
+    (tmp_path / "record.jsonl").touch()  # a kill while it began
+    run(prepared, tmp_path, replace(CONFIG, steps=4, decay=0.0))
+    run(prepared, tmp_path, replace(CONFIG, steps=6, decay=0.0))
+    first, _ = read(tmp_path / "record.jsonl")
+    assert first["config"]["steps"] == 6
+    assert [(one["until"], one["config"]["steps"]) for one in first["before"]] == [(4, 4)]
+    page = (tmp_path / "report.html").read_text()
+    assert "6 of 6" in page and "other settings until step<td>4" in page
+
+
+def test_all_of_the_model_is_on_the_device(prepared, monkeypatch):
+    """`meta` stands in for a GPU; its weights are on no device that an optimizer knows."""
+    monkeypatch.setattr("worldtube.train.loop.Optimizer", lambda *_, **__: None)
+    codec, device = prepared / "codec.safetensors", Ranks(device="meta")
+    model = setup(CONFIG, codec=codec, start=None, ranks=device).model
+    for part in (model.codec, model.transformer):
+        assert {value.device.type for value in part.state_dict().values()} == {"meta"}
+
+
+@pytest.mark.gpu
+def test_sheets_of_samples_are_made_on_a_gpu(prepared, tmp_path):
+    config = replace(CONFIG, steps=2, device="cuda", sample_every=1, sample_prompts=("a square",))
+    run(prepared, tmp_path, config, validation=[prepared / "data"])
+    assert (tmp_path / "samples-000002.png").is_file()
+    made = load(tmp_path / "model.safetensors")
+    assert made.device.type == "cpu" and load_codec(tmp_path / "model.safetensors")
 
 
 def test_half_of_the_rows_have_a_level_per_token():
@@ -273,12 +343,16 @@ def test_a_student_comes_closer_to_its_teacher(prepared, tmp_path):
     losses = [line["loss"] for line in read(tmp_path / "student" / "record.jsonl")[1]]
     assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:20])
 
-    both = tmp_path / "both.safetensors"
-    card = replace(teacher.card, student_steps=4)
-    save(LocalModel(card, teacher.codec, teacher.transformer), both, student=student.transformer)
+    both = tmp_path / "student" / "model.safetensors"
+    assert load(both, fast=True).defaults["steps"] == load(both).card.student_steps == 4
+    assert load(both).card.notes == teacher.card.notes | {"student_clips_seen": 80 * 4}
+    assert load(both).bank is not None
     for fast, wanted in ((False, teacher), (True, student)):
-        found = load(both, fast=fast).transformer.token_out.weight
-        assert torch.equal(found, wanted.transformer.token_out.weight.to(found.dtype))
+        found = load(both, fast=fast).transformer.state_dict()
+        for name, value in wanted.transformer.state_dict().items():
+            assert torch.equal(found[name], value.to(found[name].dtype)), name
+    again = replace(config, steps=82, student=config.student)
+    train(again, **where, start=both, out=tmp_path / "student")  # its teacher is the same
     with pytest.raises(DataError, match="no student"):
         load(start, fast=True)
 

@@ -2,20 +2,26 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 import torch
-from states import state_of
-from test_loop import CONFIG, prepared, run  # noqa: F401 - a fixture
+from states import same, state_of
+from test_loop import CONFIG, prepared, row, run  # noqa: F401 - a fixture
 
 from worldtube.cli import main
+from worldtube.data.catalog import Catalog
+from worldtube.data.latents import cache_latents, cache_text, cache_truth
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError
-from worldtube.models import load
+from worldtube.models import load, load_codec
+from worldtube.models.adapters import merged
+from worldtube.models.adapters import read as read_adapters
 from worldtube.records import read
-from worldtube.train import lora, report, tracking
+from worldtube.text.encoder import TextEncoder
+from worldtube.train import report, tracking
 from worldtube.train.checkpoint import Checkpoints
 from worldtube.train.loop import setup
 
@@ -82,7 +88,7 @@ def test_a_checkpoint_that_finds_no_space_leaves_the_one_before(prepared, tmp_pa
     assert "could not be written" in made.stderr or "File too large" in made.stderr
     run(prepared, out, replace(CONFIG, steps=6))
     run(prepared, tmp_path / "whole", replace(CONFIG, steps=6))
-    assert state_of(out)["step"] == 6
+    assert state_of(out)["step"] == 6 and same(state_of(out), state_of(tmp_path / "whole"))
 
 
 def test_only_the_newest_checkpoints_stay(prepared, tmp_path):  # noqa: F811
@@ -113,6 +119,31 @@ def test_a_run_keeps_the_clips_it_began_with(prepared, tmp_path):  # noqa: F811
         run(prepared, tmp_path, replace(CONFIG, steps=4))
 
 
+def test_clips_that_came_since_change_nothing(prepared, tmp_path):  # noqa: F811
+    """Neither what is learned nor what the model is at home with."""
+    grown, config = tmp_path / "grown", replace(CONFIG, steps=4, log_samples=True)
+    shutil.copytree(prepared, grown)
+    run(prepared, tmp_path / "whole", config)
+    steps = iter(range(1, 100))
+    run(grown, tmp_path / "parts", config, until=lambda: next(steps) > 2)
+    codec, version = load_codec(grown / "codec.safetensors")
+    with Catalog(grown / "data", mode="a") as catalog:
+        catalog.append([{**row(i), "caption_medium": "a stripe"} for i in range(12, 20)])
+        assert cache_latents(catalog, codec, version=version) == 8
+        assert cache_text(catalog, TextEncoder()) == cache_truth(catalog, codec.stride) == 8
+    run(grown, tmp_path / "parts", config)
+    whole, parts = (
+        [line["ids"] for line in read(tmp_path / name / "samples.jsonl")[1]]
+        for name in ("whole", "parts")
+    )
+    assert len(whole) == 4 and whole == parts
+    models = [load(tmp_path / name / "model.safetensors") for name in ("whole", "parts")]
+    assert torch.equal(models[0].bank, models[1].bank)
+    assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
+    run(grown, tmp_path / "new", replace(config, steps=1))
+    assert len(json.loads((tmp_path / "new" / "manifest.json").read_text())["ids"][0]) == 20
+
+
 def test_validation_is_the_same_each_time(prepared, tmp_path):  # noqa: F811
     config = replace(CONFIG, steps=6, validate_every=3, rate=0.0)
     run(prepared, tmp_path, config, validation=[prepared / "data"])
@@ -130,10 +161,10 @@ def test_adapters_are_merged_into_the_model(prepared, tmp_path):  # noqa: F811
     state = state_of(tmp_path / "few")
     assert state["masters"].keys() == state["ema"].keys()
     assert all(name.endswith((".up", ".down")) for name in state["masters"])
-    adapters = lora.load(tmp_path / "few" / "adapters.safetensors")
+    adapters = read_adapters(tmp_path / "few" / "adapters.safetensors")
     assert adapters.keys() == state["masters"].keys()
     base = load(start, dtype=torch.float32).transformer.state_dict()
-    wanted = lora.merged(base | adapters)
+    wanted = merged(base | adapters)
     found = load(tmp_path / "few" / "model.safetensors", dtype=torch.float32).transformer
     changed = 0
     for name, value in found.state_dict().items():
@@ -144,8 +175,18 @@ def test_adapters_are_merged_into_the_model(prepared, tmp_path):  # noqa: F811
         run(prepared, tmp_path / "none", replace(CONFIG, lora=64))
     with pytest.raises(DataError, match="lora is 4 there and 0 here"):
         run(prepared, tmp_path / "few", replace(CONFIG, steps=6))
+    path = tmp_path / "few" / "adapters.safetensors"
+    beside = load(start, adapters=path, dtype=torch.float32).transformer.state_dict()
+    assert all(torch.equal(beside[name], value) for name, value in wanted.items())
     with pytest.raises(NotFound, match="no adapters"):
-        lora.load(tmp_path / "adapters.safetensors")
+        load(start, adapters=tmp_path / "adapters.safetensors")
+    for other in (start, prepared / "codec.safetensors"):
+        with pytest.raises(DataError, match="does not fit this model"):
+            load(start, adapters=other)
+    with pytest.raises(DataError, match="does not fit this model"):
+        load(adapters=path)
+    with pytest.raises(RequestError, match="do not go with a student"):
+        load(adapters=path, fast=True)
 
 
 def test_the_page_of_a_run(prepared, tmp_path, capsys):  # noqa: F811

@@ -1,11 +1,14 @@
 """What is foretold of a training run: a batch's tokens and memory from a few rows."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 from test_loop import CONFIG, prepared  # noqa: F401 - a fixture
 
+from worldtube.data.catalog import Catalog
+from worldtube.data.views import save_view
 from worldtube.errors import RequestError
 from worldtube.train import cost
 from worldtube.train.loop import setup
@@ -26,11 +29,31 @@ def test_a_few_rows_tell_of_many(prepared, named, monkeypatch):  # noqa: F811
     assert few.memory["gradients"] == pytest.approx(many.memory["gradients"], rel=0.15)
     assert few.weights == many.weights and few.step.keys() == many.step.keys()
     assert all((part > 0).all() for part in few.step.values())
+    assert (few.memory["clips"] > 0) == named
     if named:
         made = setup(config, codec=prepared / "codec.safetensors", start=None)
         batches = made.batches(config, **data)
         tokens = [batches.batch(step).layout.bounds[-1] for step in range(8)]
         assert few.tokens == pytest.approx(sum(tokens) / 8, rel=0.1)
+
+
+def test_clips_that_will_be_read_are_counted(prepared, tmp_path, monkeypatch):  # noqa: F811
+    """After three rows of one clip each three of the twelve are in memory, and all will be."""
+    config = replace(CONFIG, rows=1, steps=1000, mix=replace(CONFIG.mix, images=0.0))
+    monkeypatch.setattr(cost, "STEPS", 2)
+    told = predict(prepared, config, data=[prepared / "data"])
+    made = setup(config, codec=prepared / "codec.safetensors", start=None)
+    batches = made.batches(config, [prepared / "data"])
+    for step in range(3):
+        batches.batch(step)
+    assert told.memory["clips"] == pytest.approx(batches.held / 3 * 12)
+    few = predict(prepared, replace(config, steps=4), data=[prepared / "data"])
+    assert few.memory["clips"] == pytest.approx(batches.held / 3 * 4)
+    shutil.copytree(prepared / "data", tmp_path / "data")
+    with Catalog(tmp_path / "data", mode="a") as catalog:
+        save_view(catalog, "few", "seed < 2")
+    few = predict(prepared, replace(config, view="few"), data=[tmp_path / "data"])
+    assert few.memory["clips"] == pytest.approx(batches.held / 3 * 2)
 
 
 def test_what_is_kept_is_counted_once():

@@ -48,6 +48,7 @@ def read_task(
         out: Path = Path(f"{task}.{suffix}"),
         strip: Path | None = None,
         model: Path | None = None,
+        adapters: Path | None = None,
         fast: bool = False,
         rewrite: bool = True,
         rewriter: str = "grammar",
@@ -58,6 +59,7 @@ def read_task(
         out: file to write; its ending chooses the format (mp4, webm, gif, webp, png)
         strip: also write a PNG of frames side by side
         model: weight file or diffusers folder; the embedded model when not said
+        adapters: adapters.safetensors of a fine-tuning of that model (`worldtube train finetune --lora`)
         fast: a few steps by the model's student, where it has one
         rewrite: put the prompt in the wording that the model learned; what is not understood stays as it is
         rewriter: grammar, or endpoint:MODEL@URL for a language model behind an OpenAI-compatible address
@@ -123,6 +125,7 @@ def prepared(
     out: Path,
     strip: Path | None,
     model: Path | None,
+    adapters: Path | None,
     fast: bool,
     rewrite: bool,
     rewriter: str,
@@ -141,7 +144,7 @@ def prepared(
     from worldtube.generate.layout import outline
     from worldtube.generate.session import load
 
-    session = load(model, fast=fast)
+    session = load(model, fast=fast, adapters=adapters)
     if fast:  # what was not asked for otherwise is as the student learned it
         asked = {name: default for name, (_, default, _) in OPTIONS.items()}
         values = {k: v for k, v in values.items() if k not in asked or v != asked[k]}

@@ -23,7 +23,7 @@ from worldtube.data.latents import (
     unpack_truth,
 )
 from worldtube.data.views import condition, views
-from worldtube.errors import DataError, unknown
+from worldtube.errors import DataError, RequestError, unknown
 from worldtube.tokens import CUT, Grid, Layout, Words, join, layout, pack, patchify, select
 
 GOLDEN = 0.6180339887498949
@@ -118,6 +118,13 @@ class Batches:
                 raise DataError(
                     f"{folder} has no clips with latents and text (run `worldtube cache`)"
                 )
+        if weights is not None and (
+            len(weights) != len(folders) or min(weights) < 0 or not 0 < sum(weights) < np.inf
+        ):
+            raise RequestError(
+                f"weights {', '.join(map(str, weights))} are not accepted for {len(folders)} datasets "
+                "(accepted: a number for each, from 0 on and not all 0)"
+            )
         share = np.array(weights if weights is not None else [len(g) for g in self.groups], float)
         self.share = share / share.sum()
         self.rows, self.patch, self.seed = rows, patch, seed
@@ -128,6 +135,17 @@ class Batches:
 
     def __len__(self) -> int:
         return sum(len(groups) for groups in self.groups)
+
+    @property
+    def held(self) -> float:
+        """Bytes of the clips that were read so far and are kept."""
+        return self._bytes
+
+    def held_at_last(self, draws: int) -> float:
+        """About how many there will be after so many rows, from the mean of those so far."""
+        clips = sum(len(names) for groups in self.groups for names in groups)
+        each = self._bytes / max(1, len(self._kept))
+        return max(self._bytes, min(KEPT, each * min(clips, draws * clips / len(self))))
 
     def _order(self, which: int, epoch: int) -> np.ndarray:
         """The permutation of catalog `which` in pass `epoch`; only the newest few are kept."""

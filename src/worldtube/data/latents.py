@@ -4,7 +4,7 @@ Owns what is computed and in which shapes. Knows nothing of batches or training.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -137,6 +137,20 @@ def cache_text(
                 progress(min(start + group, len(todo)), len(todo))
         most = max(most, made)
     return most
+
+
+def words(catalog: Catalog, ids: Sequence[str]) -> list[dict[str, str | None]]:
+    """The captions by length that the text states of these clips were made of (see `cache_text`); None for one that
+    there is not. The recorded ones where no captioner's are named by the version of the states."""
+    columns = catalog.columns()
+    version = columns.get("text_medium") or ""
+    for by in caption.CAPTIONERS:
+        told = columns.get(caption.column(by))
+        if told is not None and version.endswith(f":{told}"):
+            fields = caption.captions(catalog, by, ids)
+            return [{length: each.get(length) for length in CAPTIONS} for each in fields]
+    rows = catalog.take(ids, [f"caption_{length}" for length in CAPTIONS])
+    return [{length: row[f"caption_{length}"] for length in CAPTIONS} for row in rows]
 
 
 def truth_map(

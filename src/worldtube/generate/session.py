@@ -92,13 +92,18 @@ class Session:
 
 
 def load(
-    path: str | Path | None = None, *, device: str | torch.device = "cpu", fast: bool = False
+    path: str | Path | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    fast: bool = False,
+    adapters: str | Path | None = None,
 ) -> Session:
     """The model in a weight file or a diffusers folder; without a path, the one that ships inside the package.
 
-    fast: its student, which needs a few steps where the model itself needs 24 with guidance.
+    fast: its student, which needs a few steps where the model itself needs 24 with guidance. adapters: file of a
+    fine-tuning of this model.
     """
-    return Session(models.load(path, device=device, fast=fast))
+    return Session(models.load(path, device=device, fast=fast, adapters=adapters))
 
 
 @lru_cache(maxsize=1)

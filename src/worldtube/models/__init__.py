@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from worldtube.errors import RequestError
 from worldtube.models import diffusers, local
 from worldtube.models.diffusers import DiffusersModel
 from worldtube.models.gaussian import GaussianModel
@@ -33,10 +34,13 @@ def load(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.bfloat16,
     fast: bool = False,
+    adapters: Path | str | None = None,
 ) -> LocalModel | DiffusersModel:
     """The model in a safetensors file of ours or in a folder of a diffusers pipeline; without a path, the one that
     ships inside the package. Arguments as for `local.load`.
     """
     if path is not None and Path(path).is_dir():
+        if adapters is not None:
+            raise RequestError(f"adapters for {path} are not accepted; those for a weight file are")
         return diffusers.load(path, device=device, dtype=dtype, fast=fast)
-    return local.load(path, device=device, dtype=dtype, fast=fast)
+    return local.load(path, device=device, dtype=dtype, fast=fast, adapters=adapters)

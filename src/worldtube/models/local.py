@@ -22,6 +22,7 @@ from torch import Tensor
 from worldtube.codec import CODECS, CodecConfig, VideoCodec
 from worldtube.codec.autoencoder import FINE, FRAMES
 from worldtube.errors import DataError, NotFound, RequestError, unknown
+from worldtube.models.adapters import put
 from worldtube.models.model import ABILITIES, Footprint
 from worldtube.text.encoder import FAMILIAR, TextEncoder
 from worldtube.tokens import Grid, Layout, Words, patchify, unpatchify
@@ -326,11 +327,13 @@ def load(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.bfloat16,
     fast: bool = False,
+    adapters: Path | str | None = None,
 ) -> LocalModel:
     """The model in a safetensors file; without a path, the one that ships inside the package.
 
     `dtype` is the transformer's; the codec chooses its own. `fast`: with the student in place of its teacher,
-    which makes a clip in `card.student_steps` steps without guidance. Raises NotFound, DataError.
+    which makes a clip in `card.student_steps` steps without guidance. `adapters`: file of a fine-tuning of this
+    model. Raises NotFound, DataError, RequestError for adapters of a student, which has none.
     """
     path = embedded_path() if path is None else Path(path)
     config, tensors = _read(path)
@@ -348,6 +351,10 @@ def load(
     if fast and not card.student_steps:
         raise DataError(f"{path} holds no student; `fast` needs one (worldtube train student)")
     _fill(transformer, "student" if fast else "transformer", tensors, path)
+    if adapters is not None:
+        if fast:
+            raise RequestError("adapters do not go with a student (accepted: one of the two)")
+        put(adapters, transformer)
     codec.decoder.to(
         dtype
     )  # in bf16 half the time for 0.002 dB; what the encoder makes stays exact

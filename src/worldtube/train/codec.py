@@ -33,8 +33,9 @@ from worldtube.evaluate import reconstruction
 from worldtube.models.local import load_codec, save_codec
 from worldtube.train import report
 from worldtube.train.checkpoint import Checkpoints, differences
+from worldtube.train.config import check
 from worldtube.train.optimizer import Optimizer, learning_rate
-from worldtube.train.pools import Pool, draw_batch, draw_patches, read_pools, to_pixels
+from worldtube.train.pools import Pool, draw_batch, draw_patches, identity, read_pools, to_pixels
 from worldtube.train.steps import Guard, Progress, record_from, stoppable
 from worldtube.video import Clip, save_image
 
@@ -103,6 +104,12 @@ class CodecTrainConfig:
     """Time between checkpoints."""
 
     def __post_init__(self) -> None:
+        check(
+            self.dtype,
+            batch=self.batch,
+            log_every=self.log_every,
+            validate_every=self.validate_every,
+        )
         for frames in self.frames:
             if frames < 1 or frames % FRAMES != 1:
                 raise RequestError(f"frames has {frames} (accepted: 1, 5, 9, ... 1 + 4 k)")
@@ -150,7 +157,8 @@ def train_codec(
     `samples/`.
     start: begin from this codec instead of the linear optimum. until: asked after each step whether
     to stop here and go on another time. Ctrl-C also leaves a checkpoint. Raises WorldtubeError
-    after five steps in a row that are not finite.
+    after five steps in a row that are not finite, DataError for a folder with a run of another codec, other clips
+    or another seed.
     """
     (folder / "samples").mkdir(parents=True, exist_ok=True)
     if config.freeze_encoder and start is None:
@@ -172,11 +180,16 @@ def train_codec(
     codec.to(config.device, getattr(torch, config.dtype)).train()
     optimizer = Optimizer(codec, weight_decay=config.weight_decay, ema_steps=config.ema_steps)
     sizes = codec.config.to_dict()
+    order = {"seed": config.seed, "batch": config.batch, "clips": identity(pools)}
     step, guard = 0, Guard()
     if facts is not None:
         if said := differences(facts["model"], sizes):
             raise DataError(
                 f"{folder} holds a checkpoint of another codec: {said} (accepted: another folder)"
+            )
+        if said := differences(facts.get("order", order), order):
+            raise DataError(
+                f"{folder} holds a run that began otherwise: {said} (accepted: as it began, or another folder)"
             )
         state = optimizer.state_dict()
         checkpoints.load(state)
@@ -192,7 +205,8 @@ def train_codec(
     def keep() -> None:
         save_codec(averaged(), folder / WEIGHTS)
         report.write(folder)
-        checkpoints.save(optimizer.state_dict(), step=step, bad=guard.bad, model=sizes)
+        facts = {"bad": guard.bad, "model": sizes, "order": order}
+        checkpoints.save(optimizer.state_dict(), step=step, **facts)
 
     with ExitStack() as stack:
         stack.enter_context(checkpoints)
@@ -200,7 +214,7 @@ def train_codec(
         stop = stack.enter_context(stoppable())
         saved = time.monotonic()
         while step < config.steps and not (stop() or until()):
-            pixels, weights = draw_batch(pools, config, step)
+            pixels, weights, names = draw_batch(pools, config, step)
             loss, parts = loss_of(
                 codec,
                 pixels.to(config.device),
@@ -218,7 +232,7 @@ def train_codec(
             )
             norm = optimizer.step(rate)
             try:
-                bad = guard(step, norm, partial(list, [f"{len(pixels)} crops"]))
+                bad = guard(step, norm, partial(list, dict.fromkeys(names)))
             except WorldtubeError:
                 keep()
                 raise

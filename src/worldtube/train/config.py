@@ -3,14 +3,17 @@
 from dataclasses import dataclass, field
 
 from worldtube.data.batches import Mix
+from worldtube.errors import RequestError
 from worldtube.train.parallel import Kind
 from worldtube.train.student import StudentConfig
 from worldtube.transformer import TransformerConfig
 
+DTYPES = ("bfloat16", "float16", "float32")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides the numbers of a run."""
+    """Everything that decides the numbers of a run. Raises RequestError for what no run can have."""
 
     model: TransformerConfig = field(default_factory=TransformerConfig)
     """Sizes of the network."""
@@ -89,3 +92,16 @@ class TrainConfig:
     """Time between checkpoints."""
     checkpoints: int = 2
     """How many of the newest stay."""
+
+    def __post_init__(self) -> None:
+        counts = ("rows", "steps", "log_every", "validate_every")
+        check(self.dtype, **{name: getattr(self, name) for name in counts})
+
+
+def check(dtype: str, **counts: int) -> None:
+    """Raises RequestError for a type that no network computes in, and for counts below 1."""
+    if dtype not in DTYPES:
+        raise RequestError(f"dtype {dtype!r} is not accepted (accepted: {', '.join(DTYPES)})")
+    for name, count in counts.items():
+        if count < 1:
+            raise RequestError(f"{name} {count} is not accepted (accepted: 1 or more)")

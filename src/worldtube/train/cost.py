@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldtube.data.batches import Batch
+from worldtube.data.batches import Batch, ready
+from worldtube.data.catalog import Catalog
 from worldtube.errors import RequestError
 from worldtube.generate.budget import HEAP
 from worldtube.generate.cost import Seconds, clocks, resident
@@ -61,7 +62,11 @@ def predict(
     began = clocks()
     made = setup(few, codec=codec, start=start)
     loaded, _ = resident()
-    batch_of = made.batches(few, data).batch if data else _stand_in(made, few)
+    batches = None
+    if data:
+        ids = ready([Catalog(folder) for folder in data], config.view)
+        batches = made.batches(few, data, ids)
+    batch_of = _stand_in(made, few) if batches is None else batches.batch
     prepare = clocks() - began
     parts: dict[str, list[Seconds]] = {"rows": [], "network": [], "optimizer": []}
     tokens, bytes_kept = [], []
@@ -86,13 +91,19 @@ def predict(
     step = {name: np.mean(each, axis=0) for name, each in parts.items()}
     step |= {name: times * step[name] for name in ("rows", "network")}
     _, most = resident()
+    held = 0.0 if batches is None else batches.held
+    clips = 0.0 if batches is None else batches.held_at_last(config.steps * config.rows)
     return TrainCost(
         weights=sum(p.numel() for p in made.model.transformer.parameters()),
         tokens=times * float(np.mean(tokens)),
         prepare=prepare,
         step=step,
-        memory={"gradients": times * kept, "optimizer": max(0.0, most - loaded - kept)},
-        peak=most + (times - 1) * kept + HEAP,
+        memory={
+            "gradients": times * kept,
+            "optimizer": max(0.0, most - loaded - kept - held),
+            "clips": clips,
+        },
+        peak=most + (times - 1) * kept + clips - held + HEAP,
     )
 
 

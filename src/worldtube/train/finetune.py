@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from worldtube import models
-from worldtube.data.batches import Mix, ready
+from worldtube.data import caption
+from worldtube.data.batches import Mix
 from worldtube.data.catalog import Catalog
-from worldtube.data.latents import CAPTIONS, cache_latents, cache_text
+from worldtube.data.latents import CAPTIONS, cache_latents, cache_text, words
 from worldtube.errors import DataError, RequestError
 from worldtube.models.local import LocalModel, embedded_path, load_codec
 from worldtube.text.encoder import TextEncoder
 from worldtube.train.config import TrainConfig
-from worldtube.train.loop import sample_sheet, train
+from worldtube.train.loop import frozen, sample_sheet, train
+from worldtube.train.parallel import ALONE
 
 RANK = 16
 NUM_PROMPTS = 6
@@ -78,8 +80,9 @@ def finetune(
         raise RequestError("no dataset was named (accepted: --data DATASET ...)")
     for folder in data:
         prepare(folder, start, bar=bar)
-    config = replace(config, sample_prompts=own_prompts(data, config.view) or config.sample_prompts)
     out.mkdir(parents=True, exist_ok=True)
+    ids = frozen(out, list(data), config.view, ALONE)
+    config = replace(config, sample_prompts=own_prompts(data, ids) or config.sample_prompts)
     if not (out / BEFORE).exists():
         with bar("samples before"):
             sample_sheet(network, out / BEFORE, config)
@@ -108,6 +111,12 @@ def prepare(folder: Path, codec: Path, *, bar: Callable[[str], Any]) -> None:
             name in columns for name in texts
         )  # of whose captions, whoever made them chose
         if not worded and not catalog.ids("problem IS NULL AND caption_medium IS NOT NULL"):
+            told = [by for by in caption.CAPTIONERS if caption.column(by) in columns]
+            if told:
+                raise DataError(
+                    f"{folder} has captions by {' and '.join(told)} of which nothing is cached "
+                    f"(accepted: the dataset after `worldtube cache {folder} --captions {told[0]}`)"
+                )
             raise DataError(
                 f"{folder} has no captions, so there is nothing to learn to follow "
                 "(accepted: a dataset after `worldtube caption` and `worldtube cache --captions`)"
@@ -126,13 +135,13 @@ def _plain_words() -> str:
     return f"{encoder.name}:{encoder.version}"
 
 
-def own_prompts(data: Sequence[Path], view: str = "", count: int = NUM_PROMPTS) -> tuple[str, ...]:
-    """Captions of the clips that are learned from, evenly spread."""
-    captions = []
-    catalogs = [Catalog(folder) for folder in data]
-    for catalog, ids in zip(catalogs, ready(catalogs, view), strict=True):
-        rows = catalog.take(ids, ["caption_medium"])
-        captions += [row["caption_medium"] for row in rows if row["caption_medium"]]
-    captions = list(dict.fromkeys(captions))
+def own_prompts(
+    data: Sequence[Path], ids: Sequence[Sequence[str]], count: int = NUM_PROMPTS
+) -> tuple[str, ...]:
+    """Captions of the clips that are learned from, evenly spread. ids: of them, by dataset."""
+    told = [
+        row for folder, each in zip(data, ids, strict=True) for row in words(Catalog(folder), each)
+    ]
+    captions = list(dict.fromkeys(row["medium"] for row in told if row["medium"]))
     each = max(1, len(captions) // count)
     return tuple(captions[::each][:count])

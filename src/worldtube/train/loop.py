@@ -20,11 +20,12 @@ from worldtube import models
 from worldtube.data import manifest
 from worldtube.data.batches import STAGES, Batch, Batches, conditions, ready
 from worldtube.data.catalog import Catalog
-from worldtube.data.latents import CAPTIONS, TRUTH_CHANNELS
+from worldtube.data.latents import CAPTIONS, TRUTH_CHANNELS, words
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.generate import engine
 from worldtube.generate.cost import resident
 from worldtube.generate.tasks import TASKS
+from worldtube.models.adapters import merged
 from worldtube.models.local import Card, LocalModel
 from worldtube.train import lora, report
 from worldtube.train.checkpoint import Checkpoints, differences
@@ -62,6 +63,8 @@ class Setup:
     ranks: Ranks
     dtype: torch.dtype
     """What the network computes in."""
+    teacher: LocalModel | None = None
+    """Of a student."""
 
     def batches(
         self,
@@ -88,7 +91,7 @@ class Setup:
         """The model with the averaged weights and no adapters; every process must ask. notes: for its card."""
         model = self.model
         state = {name: whole(value) for name, value in model.transformer.state_dict().items()}
-        state = lora.merged(state | self.optimizer.averaged())
+        state = merged(state | self.optimizer.averaged())
         with torch.device("meta"):
             transformer = Transformer(model.transformer.config)
         transformer.load_state_dict(state, assign=True)
@@ -97,6 +100,16 @@ class Setup:
         made = LocalModel(card, model.codec, transformer, bank=model.bank)
         made.text = model.text  # loaded once
         return made
+
+    def save(self, model: LocalModel, path: Path, *, clips_seen: int) -> None:
+        """The file of what `averaged` gave; a student's is its teacher's, where `load(..., fast=True)` finds it."""
+        if self.teacher is None:
+            models.save(model, path)
+            return
+        notes = self.teacher.card.notes | {"student_clips_seen": clips_seen}
+        card = replace(model.card, notes=notes)
+        teacher = LocalModel(card, model.codec, self.teacher.transformer, bank=model.bank)
+        models.save(teacher, path, student=model.transformer)
 
 
 def setup(
@@ -107,15 +120,18 @@ def setup(
     name: str = "",
     ranks: Ranks = ALONE,
 ) -> Setup:
-    """As before the first step; arguments as for `train`. Raises RequestError for a student without a teacher."""
+    """As before the first step; arguments as for `train`. Raises RequestError for a student without a teacher, and
+    for weights to start from of another size."""
     network, version = models.load_codec(codec)
+    network.to(ranks.device)
     other = None if start is None else models.local.load(start, dtype=torch.float32)
     card = replace(  # what a token is, and a second, stays as the weights know it
-        Card(notes={}) if other is None else replace(other.card, notes={}, student_steps=0),
+        Card(notes={}) if other is None else replace(other.card, notes={}),
         name=name,
         patch=config.patch,
         width=config.size,
         height=config.size,
+        student_steps=0 if config.student is None else config.student.steps,
     )
     area = card.patch**2
     sizes = replace(
@@ -125,7 +141,6 @@ def setup(
     )
     torch.manual_seed(config.seed)  # the only use of the global generator: initial weights
     transformer = Transformer(sizes)
-    teacher = None
     if config.student is not None and start is None:
         raise RequestError(
             "a student was asked for without a teacher (accepted: --start, a model file)"
@@ -133,13 +148,22 @@ def setup(
     if config.student is not None and ranks.sequence > 1:
         raise RequestError(f"sequence {ranks.sequence} is not accepted for a student; 1 is")
     if other is not None:
-        teacher = other.transformer
         if config.student is not None and other.card.patch != card.patch:
             raise RequestError(
                 f"patch {card.patch} is not accepted for a student; its teacher's, {other.card.patch}, is"
             )
-        transformer.load_state_dict(repatched(teacher.state_dict(), other.card.patch, card.patch))
-        teacher.to(getattr(torch, config.dtype))
+        cells, there = other.card.patch**2, other.transformer.config
+        there = replace(  # as they will be with the new patch
+            there,
+            token_width=there.token_width // cells * area,
+            truth_width=there.truth_width // cells * area,
+        )
+        if said := differences(asdict(there), asdict(sizes)):
+            raise RequestError(
+                f"weights of {start} cannot start this network: {said} (accepted: a model file of the same sizes)"
+            )
+        weights = repatched(other.transformer.state_dict(), other.card.patch, card.patch)
+        transformer.load_state_dict(weights)
     if config.lora:
         lora.adapt(transformer, config.lora, seed=config.seed)
     if config.gradient_checkpointing:
@@ -151,8 +175,9 @@ def setup(
     model = LocalModel(card, network, transformer, bank=None if other is None else other.bank)
     no_words = model.text.encode([""])[0]
     objective = partial(loss_of, config=config, ranks=ranks)
+    teacher = None if config.student is None else other
     if config.student is not None and teacher is not None:
-        distillation = Distillation(teacher, no_words, config.student, ranks)
+        distillation = Distillation(teacher.transformer.to(dtype), no_words, config.student, ranks)
         objective = partial(distillation, seed=config.seed)
     optimizer = Optimizer(
         transformer,
@@ -169,6 +194,7 @@ def setup(
         optimizer=optimizer,
         ranks=ranks,
         dtype=dtype,
+        teacher=teacher,
     )
 
 
@@ -191,14 +217,15 @@ def train(
     kept: Reporter | None = None,
     track: Sequence[str] = (),
 ) -> LocalModel:
-    """Train, or go on with what is in `out`; leaves `out/model.safetensors` (the averaged weights).
+    """Train, or go on with what is in `out`; leaves `out/model.safetensors` (the averaged weights, for a student
+    beside its teacher's).
 
     Every process of a run calls this with the same arguments, under python, torchrun or Ray Train. data:
     catalogs with latents and text. codec: a model file whose codec made those latents. start: begin from the
     weights of this model file. validation: catalogs to measure on. until: asked after every step whether to
     stop early, with a checkpoint written. Ctrl-C does the same. kept: told of every checkpoint. track: names
     of `tracking.SINKS`, which get the numbers too. `out/report.html` shows the run so far. Raises DataError
-    for a folder with a run of another network, WorldtubeError after five bad steps in a row.
+    for a folder with a run of another network, seed or number of rows, WorldtubeError after five bad steps in a row.
     """
     with joined(config.parallel, sequence=config.sequence, device=config.device) as ranks:
         return _train(
@@ -223,18 +250,25 @@ def _train(
     made = setup(config, codec=codec, start=start, name=out.name, ranks=ranks)
     model, optimizer, transformer = made.model, made.optimizer, made.model.transformer
     sizes = asdict(transformer.config) | {"patch": config.patch, "lora": config.lora}
+    sizes["muon"] = config.muon and not config.lora
+    order = {"seed": config.seed, "rows": config.rows}
     facts, step, bad = checkpoints.facts(), 0, 0
     if facts is not None:
-        if said := differences(facts["model"], sizes):
+        if said := differences({"muon": sizes["muon"]} | facts["model"], sizes):
             raise DataError(
                 f"{out} holds a checkpoint of another network: {said} (accepted: another folder)"
+            )
+        if said := differences(facts.get("order", order), order):
+            raise DataError(
+                f"{out} holds a run that began otherwise: {said} (accepted: as it began, or another folder)"
             )
         state = optimizer.state_dict()
         checkpoints.load(state)
         optimizer.load_state_dict(state)
         step, bad = facts["step"], facts["bad"]
-    model.bank = caption_bank(model, data)
-    batches = made.batches(config, data, frozen(out, data, config.view, ranks))
+    ids = frozen(out, data, config.view, ranks)
+    model.bank = caption_bank(model, data, ids)
+    batches = made.batches(config, data, ids)
     if ranks.share[1] > config.rows:
         raise RequestError(f"{config.rows} rows cannot be shared by {ranks.share[1]} processes")
     measure = None
@@ -246,11 +280,12 @@ def _train(
         averaged = made.averaged(clips_seen=step * config.rows)
         adapters = optimizer.averaged() if config.lora else None
         if ranks.rank == 0:
-            models.save(averaged, out / MODEL)
+            made.save(averaged, out / MODEL, clips_seen=step * config.rows)
             report.write(out)
             if adapters is not None:
                 lora.save(adapters, out / ADAPTERS, base=str(start or ""))
-        checkpoints.save(optimizer.state_dict(), step=step, bad=guard.bad, model=sizes)
+        facts = {"bad": guard.bad, "model": sizes, "order": order}
+        checkpoints.save(optimizer.state_dict(), step=step, **facts)
         if kept is not None:
             kept(step, numbers)
         return averaged
@@ -281,11 +316,13 @@ def _train(
             norm = optimizer.step(rate)
             tokens += numbers.pop("tokens")
             try:
-                guard(step, norm, partial(suspects, batch, ranks))
+                skipped = guard(step, norm, partial(suspects, batch, ranks))
             except WorldtubeError:
                 keep()
                 raise
             step += 1
+            numbers = {} if skipped else numbers  # none is finite, and JSON knows no other
+            line: dict[str, Any] = {"skipped": guard.bad} if skipped else {}
             if config.log_samples:
                 ids = sorted(ranks.gathered(list(zip(batch.rows, batch.ids, strict=True))))
                 sampled(step=step, ids=[name for _, name in ids])
@@ -294,13 +331,15 @@ def _train(
                 measured = measure(made.averaged().transformer)
             if step % config.log_every == 0 or step == config.steps or measured:
                 seconds = time.monotonic() - since
-                line = numbers | measured | {"gradient": norm, "rate": rate}
+                line |= numbers | measured | {"rate": rate}
+                line |= {} if skipped else {"gradient": norm}
                 line["clips_per_second"] = (step - told) * config.rows / seconds
                 line["tokens_per_second"] = tokens / seconds
                 line["memory_mb"] = memory(ranks)
+                tokens, told, since = 0.0, step, time.monotonic()
+            if line:
                 for write in (log, tell):
                     write(step=step, **line)
-                tokens, told, since = 0.0, step, time.monotonic()
             if progress is not None and ranks.rank == 0:
                 progress(step, config.steps, numbers)
             if config.sample_every and step % config.sample_every == 0:
@@ -358,17 +397,18 @@ def held_out(config: TrainConfig) -> TrainConfig:
     return replace(config, seed=HELD_OUT, weights=(), mix=mix)
 
 
-def caption_bank(model: LocalModel, data: list[Path], count: int = 1024) -> Tensor | None:
+def caption_bank(
+    model: LocalModel, data: Sequence[Path], ids: Sequence[Sequence[str]], count: int = 1024
+) -> Tensor | None:
     """(K, 512) sentence vectors of training captions of all lengths: what the model is at home with.
 
+    ids: of the clips that are learned from, by dataset.
     Half of what it began with, where it has some, is kept, so that a model that is tuned further still knows it.
     """
     captions = []
-    for folder in data:
-        catalog = Catalog(folder)
-        columns = [f"caption_{length}" for length in CAPTIONS]
-        rows = catalog.take(catalog.ids("problem IS NULL")[: count // len(data)], columns)
-        captions += [row[columns[i % len(columns)]] for i, row in enumerate(rows)]
+    for folder, each in zip(data, ids, strict=True):
+        told = words(Catalog(folder), each[: count // len(data)])
+        captions += [row[CAPTIONS[i % len(CAPTIONS)]] for i, row in enumerate(told)]
     captions = [caption for caption in captions if caption]
     if not captions:
         return model.bank

@@ -1,6 +1,7 @@
 """Low-rank adapters (Hu et al. 2022, LoRA): few weights that change what a large network does.
 
-Owns the adapted layer, and how adapters are merged into a network and saved alone. Knows nothing of training.
+Owns the adapted layer, and how adapters are saved alone; `models.adapters` reads and merges them. Knows nothing of
+training.
 """
 
 import json
@@ -9,14 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from worldtube.errors import DataError, NotFound, RequestError
+from worldtube.errors import RequestError
+from worldtube.models.adapters import KEYS
 from worldtube.transformer import Transformer
-
-KEYS = (".down", ".up")
 
 
 class Adapted(nn.Linear):
@@ -50,26 +49,6 @@ def adapt(transformer: Transformer, rank: int, *, seed: int) -> None:
             for name, child in list(parent.named_children()):
                 if type(child) is nn.Linear:
                     setattr(parent, name, Adapted(child, rank, generator))
-
-
-def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a network without adapters that does the same."""
-    made = {name: value for name, value in state.items() if not name.endswith(KEYS)}
-    for name, up in state.items():
-        if name.endswith(".up"):
-            layer = name.removesuffix(".up")
-            made[f"{layer}.weight"] = made[f"{layer}.weight"] + up @ state[f"{layer}.down"]
-    return made
-
-
-def load(path: Path) -> dict[str, Tensor]:
-    """Adapters that `save` wrote; `merged(weights | load(path))` has them in the weights. Raises DataError."""
-    if not path.is_file():
-        raise NotFound(f"no adapters at {path} (accepted: adapters.safetensors of a fine-tuning)")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise DataError(f"{path} is not a whole file of adapters ({error})") from error
 
 
 def save(state: Mapping[str, Tensor], path: Path, *, base: str) -> None:

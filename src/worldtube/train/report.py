@@ -102,6 +102,8 @@ def facts(head: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         told |= {"step": f"{last['step']} of {head['config'].get('steps', '?')}"}
         told |= {"hours": f"{last['seconds'] / 3600:.2f}"}
         told |= {k: f"{v:.4g}" for k, v in last.items() if k in ("loss", "validation_loss", "psnr")}
+    if head.get("before"):
+        told["other settings until step"] = ", ".join(str(one["until"]) for one in head["before"])
     skipped = sum("skipped" in row for row in rows)
     if skipped:
         told["steps that were not finite"] = skipped

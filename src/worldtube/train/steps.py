@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from worldtube.errors import WorldtubeError
-from worldtube.records import Run
+from worldtube.records import Run, begun
 
 logger = logging.getLogger(__name__)
 
@@ -71,5 +71,8 @@ def stoppable() -> Generator[Callable[[], bool]]:
 
 
 def record_from(path: Path, config: Any, step: int) -> Run:
-    """The record of a run that goes on after `step`, without what came later; a new one where there is none."""
-    return Run.resume(path, step) if path.exists() else Run(path, config)
+    """The record of a run that goes on after `step`, without what came later; a new one where there is none.
+
+    config: of the steps to come; the record tells with which others the run began.
+    """
+    return Run.resume(path, step, config) if begun(path) else Run(path, config)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
+from safetensors import SafetensorError
 from torch import Tensor
 
 from worldtube.errors import DataError, MissingExtra, RequestError
@@ -234,7 +235,7 @@ def load(
                 dtype={"default": dtype, "vae": torch.float32},
                 local_files_only=True,
             )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise DataError(f"{path} cannot be opened as a {name} ({reason})") from error
     pipe.to(device)

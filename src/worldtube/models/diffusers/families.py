@@ -172,12 +172,20 @@ class Wan:
         )[0][0]
 
     def velocity(self, latents: Tensor, levels: Tensor, reading: Reading, fps: float) -> Tensor:
-        network, times = self.transformer, _times(levels)
-        if not self.each:
-            times = _one_level(times, "this Wan model")
-            boundary = self.pipe.config.get("boundary_ratio")
-            if boundary is not None and float(times[0]) < boundary * STEPS:
-                network = self.pipe.transformer_2
+        boundary = self.pipe.config.get("boundary_ratio")
+        times = _times(levels) if self.each else _one_level(_times(levels), "this Wan model")
+        if self.each or boundary is None:
+            return self._ask(self.transformer, latents, times, reading)
+        low = times < boundary * STEPS  # rows of one batch may be on either side
+        made = torch.empty_like(latents)
+        for network, which in ((self.transformer, ~low), (self.pipe.transformer_2, low)):
+            rows = which.nonzero()[:, 0].tolist()
+            if rows:
+                part = self._ask(network, latents[rows], times[rows], reading.of_rows(rows))
+                made[rows] = part.to(made)
+        return made
+
+    def _ask(self, network: Any, latents: Tensor, times: Tensor, reading: Reading) -> Tensor:
         return network(
             hidden_states=latents.to(reading.states),
             timestep=times,

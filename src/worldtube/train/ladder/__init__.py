@@ -160,7 +160,7 @@ def climb(
         "words_a_caption": scene.words,
     }
     rows: list[dict[str, Any]] = []
-    if path.exists():
+    if path.exists() and path.stat().st_size:  # a kill may leave an empty one
         header, rows = read(path)
         _same(header["config"], told, path)
         rows = [row for row in rows if "loss" in row]
