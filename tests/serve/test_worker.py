@@ -15,9 +15,10 @@ from worldtube.generate import engine
 from worldtube.serve import moderation, plan
 from worldtube.serve.config import ServeConfig
 from worldtube.serve.jobs import Database, Jobs, new_id
+from worldtube.serve.leases import Leases
 from worldtube.serve.plan import Facts, Source
 from worldtube.serve.schema import Create, Extend, Remix, VideoReference
-from worldtube.serve.worker import Leases, Preview, Worker, facts, open_models
+from worldtube.serve.worker import Preview, Worker, facts, open_models
 from worldtube.video import Size
 
 

@@ -11,8 +11,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 
 from worldtube import provenance, video
-from worldtube.errors import DataError, Refused, RequestError, WorldtubeError
+from worldtube.errors import DataError, RequestError
 from worldtube.generate import engine, tasks
 from worldtube.generate.layout import Plan, plan
 from worldtube.generate.request import Request
@@ -31,6 +30,7 @@ from worldtube.models import GaussianModel
 from worldtube.serve import moderation
 from worldtube.serve.config import ServeConfig
 from worldtube.serve.jobs import Database, Job, Jobs, Lost, Row
+from worldtube.serve.leases import Leases
 from worldtube.serve.store import Store, open_store
 from worldtube.video import Clip, Size, fit
 
@@ -46,14 +46,6 @@ PREVIEW_SIDE, PREVIEW_FRAMES, PREVIEW_SHARE = 128, 12, 0.1
 KEPT_FRAMES = 50
 """Frames of a finished clip that stills are made of."""
 SHEET_COLUMNS, SHEET_ROWS, SHEET_SIDE = 5, 5, 320
-
-
-class Stopped(WorldtubeError):
-    """The job is to be left: cancelled, or the worker is going home."""
-
-    def __init__(self, *, cancelled: bool):
-        super().__init__("cancelled" if cancelled else "the worker is stopping")
-        self.cancelled = cancelled
 
 
 def open_models(sources: Sequence[str], device: str) -> dict[str, Session]:
@@ -202,7 +194,7 @@ class Worker:
         found = (next((name for name in names if name in there), None) for names in wanted)
         return [self.store.path(at + name) for name in found if name is not None]
 
-    def _make(self, ready: list[tuple[Job, Request]], leases: "Leases", folder: Path) -> None:
+    def _make(self, ready: list[tuple[Job, Request]], leases: Leases, folder: Path) -> None:
         if not ready:
             return
         session = self.sessions[ready[0][0].row["model"]]
@@ -233,7 +225,7 @@ class Worker:
         self,
         job: Job,
         request: Request,
-        leases: "Leases",
+        leases: Leases,
         folder: Path,
         *,
         blocks: Iterable[np.ndarray],
@@ -348,108 +340,6 @@ class Preview:
         self.worker.store.put(self.path, f"videos/{self.job.id}/preview/preview.webp")
         now = time.monotonic()
         self.next = now + max(0.5, (now - began) / PREVIEW_SHARE)
-
-
-class Leases:
-    """The leases of jobs in hand: kept by a thread, looked at after every step."""
-
-    def __init__(self, worker: Worker, jobs: list[Job]):
-        self.worker, self.queue = worker, worker.jobs
-        self.held = {job.id: job for job in jobs}
-        self.stop: dict[str, Exception] = {}
-        """Why a job is to be left."""
-        self.lock = threading.Lock()
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._keep, daemon=True)
-
-    def __enter__(self) -> "Leases":
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.thread.join()
-
-    def _keep(self) -> None:
-        """A step may last longer than a lease."""
-        while not self.over.wait(self.queue.lease_seconds / 3):
-            try:
-                self._beat(None)
-            except Exception:
-                logger.exception("keeping the leases of %s", self.worker.name)
-
-    def _beat(self, progress: int | None) -> None:
-        with self.lock:
-            for job in [job for job in self.held.values() if job.id not in self.stop]:
-                try:
-                    if self.queue.beat(job, progress):
-                        self.stop[job.id] = Stopped(cancelled=True)
-                except Lost as lost:
-                    self.stop[job.id] = lost
-
-    def tell(self, done: int, total: int) -> None:
-        """Progress of all of them. Raises when none of them is wanted any more."""
-        self._beat(99 * done // total)
-        if self.worker.stopping.is_set():
-            raise Stopped(cancelled=False)
-        if self.held and all(id in self.stop for id in self.held):
-            raise next(iter(self.stop.values()))
-
-    def check(self, job: Job) -> None:
-        """Raises what `stop` says of this job."""
-        self._beat(None)
-        if job.id in self.stop:
-            raise self.stop[job.id]
-
-    @contextmanager
-    def one(self, job: Job) -> Generator[None]:
-        """A block that, when it fails, ends this job alone."""
-        try:
-            yield
-        except Exception as error:
-            self.end(job, error)
-
-    def done(self, job: Job) -> None:
-        with self.lock:
-            del self.held[job.id]
-
-    def end(self, job: Job, error: Exception) -> None:
-        """Hand a job in that was not made, or put it back."""
-        if job.id not in self.held:
-            return
-        error = self.stop.get(job.id, error)
-        self.done(job)
-        retry = _out_of_memory(error) and job.attempt < 2
-        try:
-            if isinstance(error, Lost):
-                raise error
-            elif isinstance(error, Stopped) and not error.cancelled:
-                self.queue.release(job, counts=False)
-            elif isinstance(error, Stopped):
-                self.queue.fail(job, "cancelled", "it was cancelled")
-            elif retry:
-                self.queue.release(job, counts=True)
-            elif _out_of_memory(error):
-                self.queue.fail(job, "out_of_memory", "making it takes more memory than there is")
-            elif isinstance(error, Refused):
-                self.queue.fail(job, "moderation_blocked", str(error))
-            elif isinstance(error, WorldtubeError):
-                self.queue.fail(job, "generation_failed", str(error))
-            else:
-                logger.error("%s failed", job.id, exc_info=error)
-                self.queue.fail(
-                    job, "generation_failed", f"an error of the server, tell it {job.id}"
-                )
-        except Lost as lost:
-            logger.info("%s: %s", job.id, lost)
-            if not self.queue.known([job.id]):  # deleted: what was stored since goes too
-                self.worker.store.delete(f"videos/{job.id}")
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "not enough memory" in str(error)
-    )
 
 
 def run(config: ServeConfig, device: str, *, stopping: threading.Event | None = None) -> None:
