@@ -116,7 +116,8 @@ def trained(
     optimizer = Optimizer(codec, weight_decay=config.weight_decay, ema_steps=config.ema_steps)
     began = time.process_time()
     for step in range(config.steps):
-        loss, _ = loss_of(codec, *draw_batch(pools, config, step), config=config, step=step)
+        pixels, weights, _ = draw_batch(pools, config, step)
+        loss, _ = loss_of(codec, pixels, weights, config=config, step=step)
         loss.backward()
         optimizer.step(
             learning_rate(
