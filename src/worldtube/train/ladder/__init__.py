@@ -19,7 +19,7 @@ from typing import Any
 from worldtube import workers
 from worldtube.errors import DataError, RequestError
 from worldtube.models.local import embedded_path
-from worldtube.records import Run, read
+from worldtube.records import Run, begun, read
 from worldtube.train.ladder import picture
 from worldtube.train.ladder.config import LADDERS, LadderConfig, block_weights, flops, network
 from worldtube.train.ladder.law import Law, fitted, optimum
@@ -160,7 +160,7 @@ def climb(
         "words_a_caption": scene.words,
     }
     rows: list[dict[str, Any]] = []
-    if path.exists() and path.stat().st_size:  # a kill may leave an empty one
+    if begun(path):
         header, rows = read(path)
         _same(header["config"], told, path)
         rows = [row for row in rows if "loss" in row]
