@@ -14,6 +14,8 @@ from typing import Any
 
 from timing import RESULTS
 
+from worldtube.train.wording import means
+
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 Record = dict[str, Any]
 
@@ -288,13 +290,16 @@ def captions(record: Record) -> list[str]:
     return table(["field", *keys, "things told", "events told"], rows)
 
 
+_KEYS = ("colour", "shape", "colour_shape", "count", "motion", "size", "event")
+"""Of adherence, in the order of the columns."""
+
+
 def _adherence(record: Record, first: list[str], head: list[str]) -> list[str]:
-    keys = ("colour", "shape", "colour_shape", "count", "motion", "size", "event")
     rows = [
-        [*(one[name] for name in first), *(_share(one[key]) for key in keys)]
+        [*(one[name] for name in first), *(_share(one[key]) for key in _KEYS)]
         for one in record["results"]
     ]
-    return table([*head, *(key.replace("_", " and ") for key in keys)], rows)
+    return table([*head, *(key.replace("_", " and ") for key in _KEYS)], rows)
 
 
 def rewriting(record: Record) -> list[str]:
@@ -302,19 +307,22 @@ def rewriting(record: Record) -> list[str]:
 
 
 def wording(record: Record) -> list[str]:
-    """A row for each arm and kind of prompt, and one for all prompts of an arm."""
-    results = []
-    for arm in dict.fromkeys(one["arm"] for one in record["results"]):
-        own = [one for one in record["results"] if one["arm"] == arm]
-        counts = {key: sum(one["n"][key] for one in own) for key in own[0]["n"]}
-        shares = {
-            key: sum((one[key] or 0) * one["n"][key] for one in own) / count if count else None
-            for key, count in counts.items()
-        }
-        results += [*own, {"arm": arm, "prompts": "all", "n": counts} | shares]
-    return _adherence(
-        record | {"results": results}, ["arm", "prompts"], ["captions", "measured on"]
+    """A row per arm, the mean of its trainings on all prompts, and how far it is from the captions of the recording."""
+    results = means(record["results"])
+    shares = _adherence(
+        record | {"results": results}, ["arm", "trainings"], ["captions", "trainings"]
     )
+    apart = [one for one in results if one["points"]]
+    if not apart:
+        return shares
+
+    def points(one: Record, key: str) -> str:
+        error = one["error"][key]
+        return f"{one['points'][key]:+.1f}" + ("" if error is None else f" ± {error:.1f}")
+
+    rows = [[one["arm"], *(points(one, key) for key in _KEYS)] for one in apart]
+    head = ["points beside `mixed`", *(key.replace("_", " and ") for key in _KEYS)]
+    return [*shares, "", *table(head, rows)]
 
 
 def loader(record: Record) -> list[str]:

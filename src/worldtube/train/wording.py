@@ -5,9 +5,12 @@ the same clips with the same noise in the same order; only the captions differ. 
 """
 
 import json
+import math
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,12 @@ ARMS: dict[str, tuple[str | None, tuple[str, ...]]] = {
 }
 """Name -> (whose captions, of which lengths); None: those of the recording. `nothing` does not train."""
 Progress = Callable[[str, int, int], None]
+Scores = dict[str, Any]
+"""Of `adherence.summary`."""
+
+
+_NOT_OF_ONE = ("arms", "seed", "trainings")
+"""Fields of WordingConfig that one arm's scores do not depend on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +64,17 @@ class WordingConfig:
     """Of the true clips whose captions are prompts."""
     seed: int = 0
     """Of the new weights, the order and the noise."""
+    trainings: int = 1
+    """Of each arm, with the seeds from `seed` on: what is told are means, and how far another training may be off."""
 
     def __post_init__(self) -> None:
         for name in self.arms:
             if name not in ARMS:
                 raise unknown("arm", name, ARMS)
-        if not self.arms or self.steps < 1 or self.prompts < 1:
+        if not self.arms or min(self.steps, self.prompts, self.trainings) < 1:
             raise RequestError(
-                f"arms {self.arms}, steps {self.steps} and prompts {self.prompts} are too few"
+                f"arms {self.arms}, steps {self.steps}, prompts {self.prompts} and trainings "
+                f"{self.trainings} are too few; one of each or more is accepted"
             )
 
 
@@ -77,36 +89,39 @@ class Wording:
     config: WordingConfig = field(default_factory=WordingConfig)
 
     def run(self, progress: Progress | None = None) -> dict[str, Any]:
-        """Train what is not trained yet and score it; leaves `result.json` in `out` and returns what it holds."""
+        """Train what is not trained yet and score what is not scored; leaves `result.json` in `out` and returns it.
+
+        `progress(what, step, steps)` is of one arm at a time, trained and then scored.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         kinds = self.prompts()
-        arms = {}
-        for name in self.config.arms:
-            model = models.local.load(self.trained(name, progress))
-            arms[name] = {kind: self.scored(model, lines) for kind, lines in kinds.items()}
-        result = {
-            "clips": self.config.steps * self.config.rows,
-            "prompts": self.config.prompts,
-            "arms": arms,
-        }
+        config = self.config
+        told = [
+            {"seed": seed, "arm": arm, "prompts": kind} | scores
+            for seed in range(config.seed, config.seed + config.trainings)
+            for arm in config.arms
+            for kind, scores in self.scored(arm, seed, kinds, progress).items()
+        ]
+        result = {"clips": config.steps * config.rows, "prompts": config.prompts, "told": told}
         (self.out / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
         return result
 
-    def beginning(self) -> Path:
-        """The model file that all arms begin from."""
-        path = self.out / "start.safetensors"
+    def beginning(self, seed: int) -> Path:
+        """The model file that all arms of a seed begin from."""
+        path = self.out / f"seed-{seed}" / "start.safetensors"
         if not path.is_file():
             other = models.local.load(self.start, dtype=torch.float32)
-            torch.manual_seed(self.config.seed)
+            torch.manual_seed(seed)
             fresh = Transformer(other.transformer.config)
             fresh.load_state_dict(wordless(other.transformer.state_dict(), fresh.state_dict()))
+            path.parent.mkdir(parents=True, exist_ok=True)
             models.save(LocalModel(other.card, other.codec, fresh), path)
         return path
 
-    def trained(self, name: str, progress: Progress | None = None) -> Path:
+    def trained(self, name: str, seed: int, progress: Progress | None = None) -> Path:
         """The model file of an arm."""
         by, lengths = ARMS[name]
-        start = self.beginning()
+        start = self.beginning(seed)
         if not lengths:
             return start
         folder = self.data
@@ -129,13 +144,38 @@ class Wording:
             decay=0.4,
             ema_steps=max(1, self.config.steps // 8),
             mix=replace(Mix(), images=0.05, captions=lengths),
-            seed=self.config.seed,
+            seed=seed,
             sample_every=0,
         )
-        out = self.out / name
+        out = start.parent / name
         report = None if progress is None else (lambda step, steps, _: progress(name, step, steps))
         train(config, data=[folder], codec=start, out=out, start=start, progress=report)
         return out / "model.safetensors"
+
+    def scored(
+        self,
+        name: str,
+        seed: int,
+        kinds: Mapping[str, Sequence[adherence.Line]],
+        progress: Progress | None = None,
+    ) -> dict[str, Scores]:
+        """Kind of prompt -> scores of an arm's clips, kept beside the arm; a new training also has new noise."""
+        path = self.out / f"seed-{seed}" / f"scores-{name}.json"
+        asked = {key: value for key, value in asdict(self.config).items() if key not in _NOT_OF_ONE}
+        if path.is_file() and (kept := json.loads(path.read_text(encoding="utf-8")))["of"] == asked:
+            return kept["kinds"]
+        model, eyes = models.local.load(self.trained(name, seed, progress)), reader.load()
+        found: dict[str, Scores] = {}
+        for kind, lines in kinds.items():
+            clips = adherence.make(
+                model,
+                [line.prompt for line in lines],
+                seeds=range(seed * len(lines), (seed + 1) * len(lines)),
+                progress=partial(progress, f"{name}, {kind}") if progress else None,
+            )
+            found[kind] = adherence.compare(lines, [eyes.read(clip) for clip in clips], eyes)
+        path.write_text(json.dumps({"of": asked, "kinds": found}, indent=1), encoding="utf-8")
+        return found
 
     def prompts(self) -> dict[str, list[adherence.Line]]:
         """Kind -> prompts with facts: held-out free wording, and captions of true clips that no training saw."""
@@ -150,18 +190,60 @@ class Wording:
                 kinds[kind].append(replace(adherence.of_truth(truth), prompt=captions[length]))
         return kinds
 
-    def scored(self, model: LocalModel, lines: Sequence[adherence.Line]) -> dict[str, Any]:
-        clips = adherence.make(model, [line.prompt for line in lines], seeds=range(len(lines)))
-        eyes = reader.load()
-        return adherence.compare(lines, [eyes.read(clip) for clip in clips], eyes)
+
+def means(told: Sequence[Mapping[str, Any]], *, against: str = "mixed") -> list[dict[str, Any]]:
+    """A row per arm: shares of all prompts, the mean of its trainings; beside them how they differ from `against`.
+
+    `points` are an arm's shares less those of `against`, both trained from the same weights in the same order, in
+    points, the mean of the seeds that both have; `error` is the standard error of that mean (None of one seed).
+    `told` are rows of `Wording.run`.
+    """
+    parts: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for one in told:
+        for key in adherence.KEYS:
+            part = parts.setdefault((one["arm"], key), {}).setdefault(one["seed"], [0, 0])
+            part[0] += (one[key] or 0) * one["n"][key]
+            part[1] += one["n"][key]
+    shares = {
+        which: {seed: right / number for seed, (right, number) in seeds.items() if number}
+        for which, seeds in parts.items()
+    }
+    rows = []
+    for arm in dict.fromkeys(one["arm"] for one in told):
+        row: dict[str, Any] = {"arm": arm, "points": {}, "error": {}}
+        row["trainings"] = len({one["seed"] for one in told if one["arm"] == arm})
+        for key in adherence.KEYS:
+            own, other = shares[arm, key], shares.get((against, key), {})
+            row[key] = statistics.mean(own.values()) if own else None
+            both = [100 * (own[seed] - other[seed]) for seed in own.keys() & other.keys()]
+            if arm != against and both:
+                row["points"][key] = statistics.mean(both)
+                row["error"][key] = (
+                    statistics.stdev(both) / math.sqrt(len(both)) if len(both) > 1 else None
+                )
+        rows.append(row)
+    return rows
 
 
 def rows(result: dict[str, Any]) -> dict[str, Any]:
-    """The result as tables: for each kind of prompt a row per arm."""
-    kinds = next(iter(result["arms"].values()))
-    tables = {kind: {name: arm[kind] for name, arm in result["arms"].items()} for kind in kinds}
-    shares = {
-        kind: {name: {key: one[key] for key in adherence.KEYS} for name, one in arms.items()}
-        for kind, arms in tables.items()
+    """The result as tables: for each kind of prompt a row per arm and training; for all of them one per arm."""
+    told = result["told"]
+    tables = {
+        kind: {
+            f"{one['arm']}, seed {one['seed']}": {key: one[key] for key in adherence.KEYS}
+            for one in told
+            if one["prompts"] == kind
+        }
+        for kind in dict.fromkeys(one["prompts"] for one in told)
     }
-    return {"measure": "wording", "clips": result["clips"], "prompts": result["prompts"]} | shares
+    arms = means(told)
+    head = {"measure": "wording", "clips": result["clips"], "prompts": result["prompts"]}
+    return (
+        head
+        | tables
+        | {
+            "all prompts": {one["arm"]: {key: one[key] for key in adherence.KEYS} for one in arms},
+            "points beside mixed": {one["arm"]: one["points"] for one in arms if one["points"]},
+            "their standard error": {one["arm"]: one["error"] for one in arms if one["points"]},
+        }
+    )
