@@ -66,11 +66,41 @@ def check(path):
 def test_training_steps_are_counted(tmp_path):
     import training
 
-    words = "--count 3 --low 16 --high 70 --recipe tiny --repeats 1 --no-compile"
+    words = "--count 3 --low 16 --high 70 --networks tiny --repeats 1 --no-compile"
     record = check(training.main([*words.split(), "--out", str(tmp_path / "r.json")]))
     for one in record["results"]:
         assert one["arms"].keys() == {"packed", "padded"}
         assert all(0 < arm["utilization"] < 1 for arm in one["arms"].values())
+
+
+@pytest.mark.parametrize(("name", "weights"), [("0.3b", 0.3e9), ("1b", 1e9)])
+def test_networks_have_the_weights_of_their_names(name, weights):
+    import training
+
+    from worldtube.transformer import Transformer
+
+    with torch.device("meta"):
+        net = Transformer(training.NETWORKS[name])
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(weights, rel=0.2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_without_a_gpu_its_figures_are_refused(capsys):
+    import training
+
+    with pytest.raises(SystemExit):
+        training.main(["--device", "cuda"])
+    assert "torch finds no GPU" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_training_steps_are_counted_on_a_gpu(tmp_path):
+    import training
+
+    words = "--device cuda --count 4 --low 64 --high 256 --networks laptop --repeats 2"
+    record = check(training.main([*words.split(), "--out", str(tmp_path / "r.json")]))
+    assert [one["dtype"] for one in record["results"]] == ["bf16"]
+    assert all(0 < arm["utilization"] < 1 for arm in record["results"][0]["arms"].values())
 
 
 def test_the_formula_counts_what_pytorch_counts(monkeypatch):
