@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from worldtube.text.encoder import TextEncoder
 from worldtube.tokens import Grid, join, layout, pack
 from worldtube.train import patterns
 from worldtube.train.checkpoint import Checkpoints
-from worldtube.train.loop import setup, train
+from worldtube.train.loop import held_out, setup, train
 from worldtube.train.optimizer import learning_rate
 from worldtube.train.parallel import Ranks
 from worldtube.train.recipes import RECIPES
@@ -165,6 +166,50 @@ def test_a_bad_sample_is_skipped_and_named(prepared, tmp_path, monkeypatch, capl
     )
     with pytest.raises(WorldtubeError, match="5 steps in a row"):
         run(prepared, tmp_path / "bad")
+
+
+def test_what_is_added_to_goes_on_with_the_weights_it_was_added_to(prepared, tmp_path):
+    starts = []
+    for seed in (0, 1):
+        run(prepared, tmp_path / f"start{seed}", replace(CONFIG, steps=1, seed=seed))
+        starts.append(tmp_path / f"start{seed}" / "model.safetensors")
+    for name, change in (("lora", {"lora": 4}), ("student", {"student": StudentConfig()})):
+        config = replace(CONFIG, steps=1, **change)
+        run(prepared, tmp_path / name, config, start=starts[0])
+        moved = (
+            tmp_path / f"{name}.safetensors"
+        )  # the same bytes in another place are the same start
+        moved.write_bytes(starts[0].read_bytes())
+        run(prepared, tmp_path / name, replace(config, steps=2), start=moved)
+        with pytest.raises(DataError, match=r"start is \w{12} there and \w{12} here"):
+            run(prepared, tmp_path / name, replace(config, steps=3), start=starts[1])
+
+
+def test_the_clips_that_a_run_is_measured_on_stay_the_same(prepared, tmp_path):
+    def measured(name, steps, folder, rows=4):
+        out, config = tmp_path / name, replace(CONFIG, steps=steps, rows=rows, validate_every=1)
+        run(prepared, out, config, validation=[folder])
+        return [line["validation_loss"] for line in read(out / "record.jsonl")[1]]
+
+    folder = tmp_path / "validation"
+    shutil.copytree(prepared / "data", folder)
+    straight = measured("straight", 2, folder)
+    assert measured("resumed", 1, folder) == straight[:1]
+    codec, version = load_codec(prepared / "codec.safetensors")
+    with Catalog(folder, mode="a") as catalog:
+        catalog.append([row(i) for i in range(12, 20)])
+        cache_latents(catalog, codec, version=version)
+        cache_text(catalog, TextEncoder())
+    assert measured("resumed", 2, folder) == straight
+    assert measured("grown", 1, folder) != straight[:1]
+    config = replace(CONFIG, steps=3, validate_every=1)
+    with pytest.raises(DataError, match="began with other data: 8 of 20 clips are missing"):
+        run(prepared, tmp_path / "grown", config, validation=[prepared / "data"])
+
+
+def test_runs_of_any_number_of_rows_are_measured_on_the_same():
+    assert held_out(replace(CONFIG, rows=3)) == replace(held_out(CONFIG), rows=32)
+    assert held_out(CONFIG).rows == 32 and held_out(CONFIG, processes=64).rows == 64
 
 
 def test_what_does_not_fit_is_said(prepared, tmp_path):

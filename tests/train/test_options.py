@@ -239,10 +239,22 @@ def test_services_are_called_alike(tmp_path, monkeypatch, name):
         finish = staticmethod(lambda: calls.append("finished"))
 
     monkeypatch.setitem(sys.modules, name, Module)
-    with tracking.tracked([name], tmp_path / "run", {"steps": 2}, 0) as log:
-        log(step=1, loss=0.5)
-    assert calls[0]["name"] == "run" and calls[0]["config"] == {"steps": 2}
-    assert calls[1:] == [(1, {"loss": 0.5}), "finished"]
+    for folder in (tmp_path / "run", tmp_path / "other" / "run"):
+        folder.mkdir(parents=True)
+
+    def told(folder, step):
+        calls.clear()
+        with tracking.tracked([name], folder, {"steps": 2}, step) as log:
+            log(step=step + 1, loss=0.5)
+        assert calls[0]["config"] == {"steps": 2} and calls[0]["resume"] == "allow"
+        assert calls[1:] == [(step + 1, {"loss": 0.5}), "finished"]
+        assert calls[0]["name"].startswith("run")
+        return calls[0]["id" if name == "wandb" else "name"]
+
+    first = told(tmp_path / "run", 0)
+    assert told(tmp_path / "run", 1) == first  # it goes on
+    assert told(tmp_path / "other" / "run", 0) != first
+    assert told(tmp_path / "run", 0) != first  # begun anew
     with (
         pytest.raises(RequestError, match="did you mean 'wandb'"),
         tracking.tracked(["wandbb"], tmp_path, {}, 0),

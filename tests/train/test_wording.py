@@ -11,7 +11,7 @@ from worldtube.data import caption
 from worldtube.data.catalog import Catalog
 from worldtube.data.ingest import record_world
 from worldtube.data.latents import cache_latents, cache_text, cache_truth
-from worldtube.errors import NotFound, RequestError
+from worldtube.errors import DataError, NotFound, RequestError
 from worldtube.evaluate.adherence import KEYS
 from worldtube.evaluate.report import table
 from worldtube.models.local import embedded_path, load_codec
@@ -78,6 +78,10 @@ def test_arms_are_trained_and_scored_once(data, tmp_path):
     assert not seen and [path.stat().st_mtime_ns for path in files] == before
     other = replace(work, config=replace(work.config, prompts=2, arms=("short",), trainings=1))
     assert other.run()["told"][0]["n"]["colour"] > told[0]["n"]["colour"]
+    with pytest.raises(DataError, match=r"rate is 0\.002 there and 0.1 here"):
+        replace(work, config=replace(work.config, rate=0.1)).run()
+    with pytest.raises(DataError, match="start is"):
+        replace(work, start=out / "seed-0" / "start.safetensors").run()
 
 
 def _row(seed, arm, prompts, right, number):

@@ -115,6 +115,7 @@ def codec(rest: list[str]) -> int:
 
 def finetune(rest: list[str]) -> int:
     """`train finetune`: the arguments after it."""
+    from worldtube.errors import RequestError
 
     def command(
         *,
@@ -122,7 +123,7 @@ def finetune(rest: list[str]) -> int:
         out: Path,
         model: Path | None = None,
         view: str = "",
-        lora: int = 16,
+        lora: int | None = None,
         full: bool = False,
         steps: int = 200,
         rows: int = 8,
@@ -138,7 +139,8 @@ def finetune(rest: list[str]) -> int:
             out: folder of the run: before.png and after.png (the datasets' own captions), model.safetensors
             model: the model file to begin from; the embedded model when not said
             view: saved view that clips must be in (`worldtube data view`); all when not said
-            lora: rank of the adapters that are trained beside the weights, and merged into them at the end
+            lora: rank of the adapters that are trained beside the weights, and merged into them at the end; 16
+                when not said
             full: train the weights themselves; learns more, and forgets more
             steps: optimizer steps
             rows: clips in a batch
@@ -147,13 +149,13 @@ def finetune(rest: list[str]) -> int:
             track: tensorboard, trackio or wandb, which get the numbers of the record too
             threads: torch threads; torch's own choice when not said
         """
-        how = {
-            "rank": 0 if full else lora,
-            "steps": steps,
-            "rows": rows,
-            "rate": rate,
-            "view": view,
-        }
+        if full and lora:
+            raise RequestError(
+                f"--full and --lora {lora} are not accepted together; one of both is"
+            )
+        how = {"steps": steps, "rows": rows, "rate": rate, "view": view}
+        if full or lora is not None:
+            how["rank"] = 0 if full else lora
         return data, out, model, how, validation, track, threads
 
     data, out, model, how, validation, track, threads = parse(command, "train finetune", rest)

@@ -20,7 +20,8 @@ from worldtube import video
 from worldtube.data.catalog import Catalog
 from worldtube.errors import DataError
 
-FILE = "manifest.json"
+FILE, MEASURED = "manifest.json", "validation.json"
+"""Names in a run's folder: of the clips that it learns from, and of those that it is measured on."""
 FORMAT = 1
 
 
@@ -43,17 +44,17 @@ class Manifest:
         told = json.dumps([self.ids, [dict(sorted(v.items())) for v in self.versions]])
         return hashlib.sha256(told.encode()).hexdigest()
 
-    def save(self, folder: Path) -> Path:
+    def save(self, folder: Path, file: str = FILE) -> Path:
         """Write `folder/manifest.json`, whole or not at all."""
-        path = folder / FILE
+        path = folder / file
         told: dict[str, Any] = {"format": FORMAT, "hash": self.hash} | asdict(self)
         video.write_whole(path, json.dumps(told, ensure_ascii=False, indent=1).encode())
         return path
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, file: str = FILE) -> Self:
         """Read what `save` wrote. Raises DataError for another file, also for one that was edited."""
-        path = folder / FILE
+        path = folder / file
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             if told["format"] != FORMAT:
@@ -91,19 +92,26 @@ def freeze(catalogs: Sequence[Catalog], where: Sequence[str], columns: Sequence[
 
 
 def of_run(
-    folder: Path, catalogs: Sequence[Catalog], where: Sequence[str], columns: Sequence[str]
+    folder: Path,
+    catalogs: Sequence[Catalog],
+    where: Sequence[str],
+    columns: Sequence[str],
+    *,
+    file: str = FILE,
 ) -> Manifest:
     """The manifest of the run in `folder`: made by the first call, checked by each further one.
+
+    file: its name there; a run has one of what it learns from, and one of what it is measured on.
 
     A run takes its clips from `ids`, so what was added to the datasets since does not change it, nor does a clip that
     the condition leaves out since then (a repeat of one that came later). Raises DataError, with what differs, when
     clips of it, or what is read of them, are gone, or when a stage that it reads is now of another version.
     """
-    if not (folder / FILE).exists():
+    if not (folder / file).exists():
         now = freeze(catalogs, where, columns)
-        now.save(folder)
+        now.save(folder, file)
         return now
-    begun = Manifest.load(folder)
+    begun = Manifest.load(folder, file)
     now = freeze(catalogs, ["0"] * len(catalogs), columns)  # its ids are asked for by name
     ids = (*begun.ids, *[()] * len(catalogs))
     there = tuple(

@@ -20,6 +20,7 @@ from worldtube.text.encoder import TextEncoder
 from worldtube.train.config import TrainConfig
 from worldtube.train.loop import frozen, sample_sheet, train
 from worldtube.train.parallel import ALONE
+from worldtube.train.tracking import trackers
 
 RANK = 16
 NUM_PROMPTS = 6
@@ -78,6 +79,7 @@ def finetune(
     config = config or finetune_config(network)
     if not data:
         raise RequestError("no dataset was named (accepted: --data DATASET ...)")
+    trackers(more.get("track", ()))
     for folder in data:
         prepare(folder, start, bar=bar)
     out.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ Owns the order of those. Knows nothing of how clips were made or of sampling bey
 samples now and then.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -36,12 +37,13 @@ from worldtube.train.parallel import ALONE, Ranks, Reporter, distribute, joined,
 from worldtube.train.start import repatched
 from worldtube.train.steps import Guard, Progress, record_from, stoppable
 from worldtube.train.student import Distillation
-from worldtube.train.tracking import tracked
+from worldtube.train.tracking import tracked, trackers
 from worldtube.train.validation import Validation
 from worldtube.transformer import Transformer
 from worldtube.video import Size, save_image, sheet
 
-HELD_OUT = 8_000_000
+HELD_OUT, ROWS = 8_000_000, 32
+"""Seed and rows of the batches that runs are measured on."""
 """The seed of the validation rows."""
 RECORD, SAMPLES, MODEL = "record.jsonl", "samples.jsonl", "model.safetensors"
 ADAPTERS = "adapters.safetensors"
@@ -246,19 +248,24 @@ def _train(
     kept: Reporter | None,
     track: Sequence[str],
 ) -> LocalModel:
+    trackers(track)  # before anything that takes long
     checkpoints = Checkpoints(out, ranks=ranks, keep=config.checkpoints)
     made = setup(config, codec=codec, start=start, name=out.name, ranks=ranks)
     model, optimizer, transformer = made.model, made.optimizer, made.model.transformer
     sizes = asdict(transformer.config) | {"patch": config.patch, "lora": config.lora}
     sizes["muon"] = config.muon and not config.lora
-    order = {"seed": config.seed, "rows": config.rows}
+    order: dict[str, Any] = {"seed": config.seed, "rows": config.rows}
+    if (
+        config.lora or config.student
+    ):  # their checkpoints hold what was added, not what it was added to
+        order["start"] = fingerprint(start)
     facts, step, bad = checkpoints.facts(), 0, 0
     if facts is not None:
         if said := differences({"muon": sizes["muon"]} | facts["model"], sizes):
             raise DataError(
                 f"{out} holds a checkpoint of another network: {said} (accepted: another folder)"
             )
-        if said := differences(facts.get("order", order), order):
+        if said := differences(order | facts.get("order", {}), order):
             raise DataError(
                 f"{out} holds a run that began otherwise: {said} (accepted: as it began, or another folder)"
             )
@@ -273,7 +280,9 @@ def _train(
         raise RequestError(f"{config.rows} rows cannot be shared by {ranks.share[1]} processes")
     measure = None
     if validation:
-        measure = Validation(made.batches(held_out(config), list(validation)), ranks)
+        measured_on = frozen(out, list(validation), "", ranks, manifest.MEASURED)
+        rows = held_out(config, processes=ranks.share[1])
+        measure = Validation(made.batches(rows, list(validation), measured_on), ranks)
 
     def keep() -> LocalModel:
         """The model's file before the checkpoint, so that a run that is done by its checkpoint has both."""
@@ -372,7 +381,17 @@ def suspects(batch: Batch, ranks: Ranks) -> list[str]:
     return [name for name, one in rows if one] or [name for name, _ in rows]
 
 
-def frozen(out: Path, data: list[Path], view: str, ranks: Ranks) -> list[list[str]]:
+def fingerprint(path: Path | None) -> str:
+    """Of a file's bytes, short enough to be told."""
+    if path is None:
+        return ""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def frozen(
+    out: Path, data: list[Path], view: str, ranks: Ranks, file: str = manifest.FILE
+) -> list[list[str]]:
     """The clips that the run began with, the same in every process, also when the datasets grew since.
 
     Raises DataError where they are no longer what they were.
@@ -386,15 +405,15 @@ def frozen(out: Path, data: list[Path], view: str, ranks: Ranks) -> list[list[st
                 f"{missing[0]} has no clips with latents and text"
                 + (f" in view {view}" if view else " (run `worldtube cache`)")
             )
-        begun = manifest.of_run(out, catalogs, conditions(catalogs, view), STAGES)
+        begun = manifest.of_run(out, catalogs, conditions(catalogs, view), STAGES, file=file)
         ids = [list(each) for each in begun.ids]
     return ranks.first_says(ids)
 
 
-def held_out(config: TrainConfig) -> TrainConfig:
-    """The same rows for every run: one seed, whole clips, all with their words."""
+def held_out(config: TrainConfig, *, processes: int = 1) -> TrainConfig:
+    """The same rows for every run: one seed, one number of them, whole clips, all with their words."""
     mix = replace(config.mix, drop_words=0.0, splits=0.0, causal=0.0)
-    return replace(config, seed=HELD_OUT, weights=(), mix=mix)
+    return replace(config, seed=HELD_OUT, rows=max(ROWS, processes), weights=(), mix=mix)
 
 
 def caption_bank(

@@ -3,6 +3,8 @@
 Knows nothing of what the numbers mean.
 """
 
+import importlib
+import secrets
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, Protocol
 from worldtube.errors import MissingExtra, unknown
 
 PROJECT = "worldtube"
+IDENTITY = "track.id"
 
 
 class Sink(Protocol):
@@ -25,11 +28,8 @@ class Tensorboard:
     """Event files in the run's folder; what came after `step` is hidden."""
 
     def __init__(self, folder: Path, config: dict[str, Any], step: int):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise MissingExtra("--track tensorboard", "tensorboard") from error
-        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        writer = _module("torch.utils.tensorboard", "tensorboard").SummaryWriter
+        self.writer = writer(str(folder / "tensorboard"), purge_step=step + 1)
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
         for name, value in numbers.items():
@@ -40,21 +40,43 @@ class Tensorboard:
 
 
 class Service:
-    """trackio or wandb, which are called alike; a run that goes on keeps its name there."""
+    """trackio or wandb, which are called alike; a run that goes on keeps its identity there."""
 
     def __init__(self, name: str, folder: Path, config: dict[str, Any], step: int):
-        try:
-            self.module: Any = __import__(name)
-        except ImportError as error:
-            raise MissingExtra(f"--track {name}", name) from error
-        where = {"id": folder.name, "dir": str(folder)} if name == "wandb" else {}
-        self.module.init(project=PROJECT, name=folder.name, config=config, resume="allow", **where)
+        self.module: Any = _module(name, name)
+        run = identity(folder, step)
+        # trackio knows a run by its name
+        named = (
+            {"id": run, "name": folder.name, "dir": str(folder)}
+            if name == "wandb"
+            else {"name": run}
+        )
+        self.module.init(project=PROJECT, config=config, resume="allow", **named)
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
         self.module.log(numbers, step=step)
 
     def close(self) -> None:
         self.module.finish()
+
+
+def identity(folder: Path, step: int) -> str:
+    """What a service knows the run by: made when it begins, kept in its folder for when it goes on.
+
+    The folder's name alone would join runs of two places, and a run that is begun anew to the old one, whose later
+    steps a service holds to be the newer.
+    """
+    path = folder / IDENTITY
+    if step == 0 or not path.exists():
+        path.write_text(f"{folder.name}-{secrets.token_hex(4)}", encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+def _module(path: str, name: str) -> Any:
+    try:
+        return importlib.import_module(path)
+    except ImportError as error:
+        raise MissingExtra(f"--track {name}", name) from error
 
 
 def _service(name: str) -> Callable[[Path, dict[str, Any], int], Sink]:
@@ -69,14 +91,20 @@ SINKS: dict[str, Callable[[Path, dict[str, Any], int], Sink]] = {
 """name -> what opens it: (folder of the run, configuration, step that the run goes on from)."""
 
 
+def trackers(names: Sequence[str]) -> None:
+    """Raises RequestError for a name that is none of SINKS, MissingExtra for one that is not installed."""
+    for name in names:
+        if name not in SINKS:
+            raise unknown("tracker", name, SINKS)
+        _module("torch.utils.tensorboard" if name == "tensorboard" else name, name)
+
+
 @contextmanager
 def tracked(
     names: Sequence[str], folder: Path, config: dict[str, Any], step: int
 ) -> Generator[Callable[..., None]]:
     """Some sinks as one function, of step and numbers. Raises RequestError, MissingExtra."""
-    for name in names:
-        if name not in SINKS:
-            raise unknown("tracker", name, SINKS)
+    trackers(names)
     with ExitStack() as stack:
         sinks = [SINKS[name](folder.resolve(), config, step) for name in names]
         for sink in sinks:

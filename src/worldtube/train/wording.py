@@ -9,7 +9,7 @@ import math
 import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,19 @@ from typing import Any
 import torch
 
 from worldtube import models, reader
-from worldtube.data.batches import Mix
+from worldtube.data import manifest
+from worldtube.data.batches import STAGES, Mix, conditions
 from worldtube.data.catalog import Catalog
 from worldtube.data.latents import CAPTIONS, cache_text
-from worldtube.errors import RequestError, unknown
+from worldtube.errors import DataError, RequestError, unknown
 from worldtube.evaluate import adherence
 from worldtube.models.local import LocalModel
 from worldtube.text.encoder import TextEncoder
-from worldtube.train.loop import TrainConfig, train
+from worldtube.train.checkpoint import differences
+from worldtube.train.loop import TrainConfig, fingerprint, train
 from worldtube.train.start import wordless
 from worldtube.transformer import Transformer
-from worldtube.video import Size
+from worldtube.video import Size, write_whole
 
 ARMS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "mixed": (None, CAPTIONS),
@@ -40,10 +42,6 @@ ARMS: dict[str, tuple[str | None, tuple[str, ...]]] = {
 Progress = Callable[[str, int, int], None]
 Scores = dict[str, Any]
 """Of `adherence.summary`."""
-
-
-_NOT_OF_ONE = ("arms", "seed", "trainings")
-"""Fields of WordingConfig that one arm's scores do not depend on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +92,8 @@ class Wording:
         `progress(what, step, steps)` is of one arm at a time, trained and then scored.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        kinds = self.prompts()
-        config = self.config
+        self.begin()
+        kinds, config = self.prompts(), self.config
         told = [
             {"seed": seed, "arm": arm, "prompts": kind} | scores
             for seed in range(config.seed, config.seed + config.trainings)
@@ -103,8 +101,23 @@ class Wording:
             for kind, scores in self.scored(arm, seed, kinds, progress).items()
         ]
         result = {"clips": config.steps * config.rows, "prompts": config.prompts, "told": told}
-        (self.out / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+        _write(self.out / "result.json", result)
         return result
+
+    def begin(self) -> None:
+        """Raises DataError where `out` has trainings of other settings: they would be told under these."""
+        asked = {name: getattr(self.config, name) for name in ("steps", "rows", "rate")}
+        catalogs = [Catalog(self.data)]
+        clips = manifest.freeze(catalogs, conditions(catalogs), STAGES)
+        asked |= {"start": fingerprint(self.start), "data": clips.hash[:12]}
+        path = self.out / "settings.json"
+        if not path.is_file():
+            _write(path, asked)
+        if said := differences(json.loads(path.read_text(encoding="utf-8")), asked):
+            raise DataError(
+                f"{self.out} holds an experiment that began otherwise: {said} "
+                "(accepted: as it began, or another folder)"
+            )
 
     def beginning(self, seed: int) -> Path:
         """The model file that all arms of a seed begin from."""
@@ -161,7 +174,7 @@ class Wording:
     ) -> dict[str, Scores]:
         """Kind of prompt -> scores of an arm's clips, kept beside the arm; a new training also has new noise."""
         path = self.out / f"seed-{seed}" / f"scores-{name}.json"
-        asked = {key: value for key, value in asdict(self.config).items() if key not in _NOT_OF_ONE}
+        asked = {"prompts": self.config.prompts, "first_seed": self.config.first_seed}
         if path.is_file() and (kept := json.loads(path.read_text(encoding="utf-8")))["of"] == asked:
             return kept["kinds"]
         model, eyes = models.local.load(self.trained(name, seed, progress)), reader.load()
@@ -174,7 +187,7 @@ class Wording:
                 progress=partial(progress, f"{name}, {kind}") if progress else None,
             )
             found[kind] = adherence.compare(lines, [eyes.read(clip) for clip in clips], eyes)
-        path.write_text(json.dumps({"of": asked, "kinds": found}, indent=1), encoding="utf-8")
+        _write(path, {"of": asked, "kinds": found})
         return found
 
     def prompts(self) -> dict[str, list[adherence.Line]]:
@@ -189,6 +202,10 @@ class Wording:
             for kind, length in (("short captions", "short"), ("dense captions", "long")):
                 kinds[kind].append(replace(adherence.of_truth(truth), prompt=captions[length]))
         return kinds
+
+
+def _write(path: Path, told: Mapping[str, Any]) -> None:
+    write_whole(path, json.dumps(told, indent=1).encode())
 
 
 def means(told: Sequence[Mapping[str, Any]], *, against: str = "mixed") -> list[dict[str, Any]]:
