@@ -423,6 +423,7 @@ TABLES: dict[str, Callable[[Record], list[str]]] = {
     "loader": loader,
     "training": training,
     "ladder_ci": ladder,
+    "ladder_laptop": ladder,
 }
 
 
