@@ -18,7 +18,13 @@ from states import same, state_of
 from worldtube.codec import CodecConfig, VideoCodec
 from worldtube.data.catalog import Catalog
 from worldtube.data.catalog import row as catalog_row
-from worldtube.data.latents import TRUTH_CHANNELS, cache_latents, cache_text, cache_truth
+from worldtube.data.latents import (
+    TRUTH_CHANNELS,
+    cache_latents,
+    cache_tails,
+    cache_text,
+    cache_truth,
+)
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.models import load, load_codec, save_codec
 from worldtube.records import read
@@ -183,6 +189,33 @@ def test_what_is_added_to_goes_on_with_the_weights_it_was_added_to(prepared, tmp
         run(prepared, tmp_path / name, replace(config, steps=2), start=moved)
         with pytest.raises(DataError, match=r"start is \w{12} there and \w{12} here"):
             run(prepared, tmp_path / name, replace(config, steps=3), start=starts[1])
+
+
+def test_stages_that_were_added_since_change_no_run(prepared, tmp_path):
+    data = tmp_path / "data"
+    codec, version = load_codec(prepared / "codec.safetensors")
+    with Catalog(data, mode="a") as catalog:
+        catalog.append([row(i) for i in range(6)])
+        cache_latents(catalog, codec, version=version)
+        cache_text(catalog, TextEncoder())
+    before = set(Catalog(data).columns())
+    mix = replace(CONFIG.mix, splits=0.6)
+    config = replace(CONFIG, mix=mix, model=replace(CONFIG.model, truth_width=1))
+
+    def to(name, steps):
+        codec = prepared / "codec.safetensors"
+        train(replace(config, steps=steps), data=[data], codec=codec, out=tmp_path / name)
+
+    to("straight", 4)
+    to("resumed", 2)
+    with Catalog(data, mode="a") as catalog:
+        cache_tails(catalog, codec, version=version)
+        cache_truth(catalog, codec.stride)
+    assert set(Catalog(data).columns()) - before == {"tail", "truth_map"}
+    to("resumed", 4)
+    assert same(state_of(tmp_path / "resumed"), state_of(tmp_path / "straight"))
+    to("later", 4)
+    assert not same(state_of(tmp_path / "later"), state_of(tmp_path / "straight"))
 
 
 def test_the_clips_that_a_run_is_measured_on_stay_the_same(prepared, tmp_path):

@@ -5,7 +5,7 @@ whole state of the order is one integer, and however many processes share a batc
 Knows nothing of noise, losses or optimizers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +82,8 @@ class Batches:
     A catalog with several shots of an episode gives rows of one to three shots, with a cut between them.
     `weights`: how often each catalog is drawn, relative to the others (None: by size); its clips come
     in a fresh permutation each pass. `version`: of the latents; a catalog with others is refused. `ids`: the
-    clips of each catalog (None: all that are ready); the order depends on these alone.
+    clips of each catalog (None: all that are ready); the order depends on these alone. `stages`: of STAGES, what is
+    read of each catalog (None: all there is), so that what was added to it since does not change a run.
     """
 
     def __init__(
@@ -99,9 +100,11 @@ class Batches:
         mix: Mix | None = None,
         truth: bool = False,
         ids: Sequence[Sequence[str]] | None = None,
+        stages: Sequence[Collection[str]] | None = None,
     ):
         self.catalogs = [Catalog(folder) for folder in folders]
         self.mix = mix or Mix()
+        self.stages = [STAGES] * len(self.catalogs) if stages is None else stages
         for folder, catalog in zip(folders, self.catalogs, strict=True):
             columns = catalog.columns()
             for column in ("latents", *["tail"] * (self.mix.splits > 0)):
@@ -209,7 +212,9 @@ class Batches:
             wanted = sorted({name for w, name in keys if w == which and (w, name) not in found})
             if not wanted:
                 continue
-            there = [column for column in further if column in catalog.columns()]
+            there = [
+                name for name in further if name in catalog.columns() and name in self.stages[which]
+            ]
             for row in catalog.take(wanted, columns + there):
                 found[which, row["id"]] = row
                 # Which come again last is no secret: those just read. So the first ones stay, and none makes way.

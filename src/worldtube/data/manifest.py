@@ -103,7 +103,8 @@ def of_run(
 
     file: its name there; a run has one of what it learns from, and one of what it is measured on.
 
-    A run takes its clips from `ids`, so what was added to the datasets since does not change it, nor does a clip that
+    A run takes its clips from `ids` and reads the stages of `versions`, so what was added to the datasets since does
+    not change it, nor does a clip that
     the condition leaves out since then (a repeat of one that came later). Raises DataError, with what differs, when
     clips of it, or what is read of them, are gone, or when a stage that it reads is now of another version.
     """
@@ -133,7 +134,7 @@ def _there(
 
 
 def check(begun: Manifest, now: Manifest, *, grown: bool = False) -> None:
-    """Raise DataError with one sentence on what differs. grown: clips that came since are accepted."""
+    """Raise DataError with one sentence on what differs. grown: clips and stages that came since are accepted."""
     said: list[str] = []
     for old, new in zip(begun.where, now.where, strict=False):
         if "".join(old.split()) != "".join(new.split()):  # a line more is no other condition
@@ -149,7 +150,7 @@ def check(begun: Manifest, now: Manifest, *, grown: bool = False) -> None:
             said.append(f"{len(fresh)} clips are new{of}, {min(fresh)} first")
     for number, (old, new) in enumerate(zip(begun.versions, now.versions, strict=False), 1):
         of = f" of dataset {number}" if len(now.ids) > 1 else ""
-        for name in sorted(old.keys() | new.keys()):
+        for name in sorted(old.keys() if grown else old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 said.append(
                     f"{name}{of} was made by {old.get(name, 'nothing')} and is now by {new.get(name, 'nothing')}"

@@ -83,7 +83,7 @@ def finetune(
     for folder in data:
         prepare(folder, start, bar=bar)
     out.mkdir(parents=True, exist_ok=True)
-    ids = frozen(out, list(data), config.view, ALONE)
+    ids = frozen(out, list(data), config.view, ALONE).ids
     config = replace(config, sample_prompts=own_prompts(data, ids) or config.sample_prompts)
     if not (out / BEFORE).exists():
         with bar("samples before"):

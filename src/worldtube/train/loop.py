@@ -6,7 +6,7 @@ samples now and then.
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -73,8 +73,9 @@ class Setup:
         config: TrainConfig,
         data: list[Path],
         ids: Sequence[Sequence[str]] | None = None,
+        stages: Sequence[Collection[str]] | None = None,
     ) -> Batches:
-        """Rows of catalogs with latents and words. ids: of the clips in each; all when None."""
+        """Rows of catalogs with latents and words. ids: of the clips in each; all when None. stages: see Batches."""
         return Batches(
             data,
             weights=config.weights or None,
@@ -87,6 +88,7 @@ class Setup:
             truth=self.model.transformer.config.truth_width > 0,
             mix=config.mix,
             ids=ids,
+            stages=stages,
         )
 
     def averaged(self, **notes: Any) -> LocalModel:
@@ -273,16 +275,17 @@ def _train(
         checkpoints.load(state)
         optimizer.load_state_dict(state)
         step, bad = facts["step"], facts["bad"]
-    ids = frozen(out, data, config.view, ranks)
-    model.bank = caption_bank(model, data, ids)
-    batches = made.batches(config, data, ids)
+    begun = frozen(out, data, config.view, ranks)
+    model.bank = caption_bank(model, data, begun.ids)
+    batches = made.batches(config, data, begun.ids, begun.versions)
     if ranks.share[1] > config.rows:
         raise RequestError(f"{config.rows} rows cannot be shared by {ranks.share[1]} processes")
     measure = None
     if validation:
-        measured_on = frozen(out, list(validation), "", ranks, manifest.MEASURED)
+        begun = frozen(out, list(validation), "", ranks, manifest.MEASURED)
         rows = held_out(config, processes=ranks.share[1])
-        measure = Validation(made.batches(rows, list(validation), measured_on), ranks)
+        held = made.batches(rows, list(validation), begun.ids, begun.versions)
+        measure = Validation(held, ranks)
 
     def keep() -> LocalModel:
         """The model's file before the checkpoint, so that a run that is done by its checkpoint has both."""
@@ -391,14 +394,14 @@ def fingerprint(path: Path | None) -> str:
 
 def frozen(
     out: Path, data: list[Path], view: str, ranks: Ranks, file: str = manifest.FILE
-) -> list[list[str]]:
+) -> manifest.Manifest:
     """The clips that the run began with, the same in every process, also when the datasets grew since.
 
     Raises DataError where they are no longer what they were.
     """
-    catalogs = [Catalog(folder) for folder in data] if ranks.rank == 0 else []
-    ids = []
-    if catalogs:
+    begun = None
+    if ranks.rank == 0:
+        catalogs = [Catalog(folder) for folder in data]
         missing = [f for f, each in zip(data, ready(catalogs, view), strict=True) if not each]
         if missing:
             raise DataError(
@@ -406,8 +409,7 @@ def frozen(
                 + (f" in view {view}" if view else " (run `worldtube cache`)")
             )
         begun = manifest.of_run(out, catalogs, conditions(catalogs, view), STAGES, file=file)
-        ids = [list(each) for each in begun.ids]
-    return ranks.first_says(ids)
+    return ranks.first_says(begun)
 
 
 def held_out(config: TrainConfig, *, processes: int = 1) -> TrainConfig:
