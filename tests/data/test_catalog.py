@@ -285,7 +285,7 @@ def test_datasets_of_other_versions(tmp_path, monkeypatch):
         Catalog(tmp_path / "newer", mode="a")
     (tmp_path / "older").mkdir()
     (tmp_path / "older" / "catalog.sqlite").touch()
-    for mode in ("r", "a"):
+    for mode in ("r", "r+", "a"):
         with pytest.raises(
             DataError, match=r"newer is a dataset of format 99 .* format 2: open it"
         ):
@@ -295,8 +295,10 @@ def test_datasets_of_other_versions(tmp_path, monkeypatch):
 
 
 def test_errors(catalog, tmp_path):
-    with pytest.raises(NotFound, match="no catalog"):
-        Catalog(tmp_path / "none")
+    for mode in ("r", "r+"):
+        with pytest.raises(NotFound, match="no catalog"):
+            Catalog(tmp_path / "none", mode=mode)
+    assert not (tmp_path / "none").exists()
     with pytest.raises(RequestError, match="no folder"):
         Catalog(tmp_path / "none" / "deeper", mode="a")
     with pytest.raises(NotFound, match="test:1:7:16x16"):

@@ -153,7 +153,7 @@ def test_validation_is_the_same_each_time(prepared, tmp_path):  # noqa: F811
     assert len(names) > 5 and all(measured[0][name] == measured[1][name] for name in names)
 
 
-def test_adapters_are_merged_into_the_model(prepared, tmp_path):  # noqa: F811
+def test_adapters_are_merged_into_the_model(prepared, tmp_path, caplog):  # noqa: F811
     full = run(prepared, tmp_path / "full", replace(CONFIG, steps=2))
     start = tmp_path / "full" / "model.safetensors"
     config = replace(CONFIG, steps=6, lora=4, rate=1e-2)
@@ -178,6 +178,9 @@ def test_adapters_are_merged_into_the_model(prepared, tmp_path):  # noqa: F811
     path = tmp_path / "few" / "adapters.safetensors"
     beside = load(start, adapters=path, dtype=torch.float32).transformer.state_dict()
     assert all(torch.equal(beside[name], value) for name, value in wanted.items())
+    assert "beside the weights" not in caplog.text
+    load(tmp_path / "few" / "model.safetensors", adapters=path)  # which has them already
+    assert "were trained beside the weights of another model" in caplog.text
     with pytest.raises(NotFound, match="no adapters"):
         load(start, adapters=tmp_path / "adapters.safetensors")
     for other in (start, prepared / "codec.safetensors"):

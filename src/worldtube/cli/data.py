@@ -79,7 +79,7 @@ def cache(rest: list[str]) -> int:
 
     codec = codec or embedded_path()
     network, version = load_codec(codec)
-    with Catalog(data, mode="a") as catalog:
+    with Catalog(data, mode="r+") as catalog:
         with Bar("latents") as bar:
             clips = cache_latents(catalog, network, version=version, progress=bar)
         with Bar("latents of second pieces") as bar:
@@ -134,7 +134,7 @@ def caption(rest: list[str]) -> int:
 
     who = captions.captioner(by, **options)
     Catalog(data).close()  # a folder that is no dataset is not made one
-    with Catalog(data, mode="a") as catalog, Bar(f"captions by {by}") as bar:
+    with Catalog(data, mode="r+") as catalog, Bar(f"captions by {by}") as bar:
         count = captions.fill(catalog, who, progress=bar)
     told = f"{data}: {count['told']} clips captioned by {by}"
     print(told + (f", {count['failed']} could not be (see above)" if count["failed"] else ""))

@@ -70,24 +70,25 @@ def episode(name: str) -> str:
 
 
 class Catalog:
-    """An open dataset; a context. mode "r" reads an existing one, "a" makes it when it is not there.
+    """An open dataset; a context. mode "r" reads an existing one, "r+" also writes to it, "a" makes it when it is not
+    there.
 
     Several processes may write at once. What another one wrote is seen at the next call. Places of all ids
     are held in memory, about 150 bytes each.
     """
 
-    def __init__(self, path: str | Path, mode: Literal["r", "a"] = "r"):
+    def __init__(self, path: str | Path, mode: Literal["r", "r+", "a"] = "r"):
         self.path = Path(path)
-        if mode not in ("r", "a"):
-            raise RequestError(f"catalog mode {mode!r} is unknown (accepted: r, a)")
-        self._writable = mode == "a"
+        if mode not in ("r", "r+", "a"):
+            raise RequestError(f"catalog mode {mode!r} is unknown (accepted: r, r+, a)")
+        self._writable = mode != "r"
         file = self.path / FILE
         if not file.exists() and (self.path / "catalog.sqlite").exists():
             raise DataError(
                 f"{self.path} is a dataset of format 1 (catalog.sqlite) and this version reads format {FORMAT}: "
                 "record or ingest its clips into a new folder"
             )
-        if self._writable:
+        if mode == "a":
             if not self.path.absolute().parent.is_dir():
                 raise RequestError(f"no folder {self.path.parent} to make {self.path.name} in")
             self.path.mkdir(exist_ok=True)

@@ -3,15 +3,20 @@
 Knows nothing of how they are trained.
 """
 
+import hashlib
+import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from worldtube.errors import DataError, NotFound
 
+logger = logging.getLogger(__name__)
 KEYS = (".down", ".up")
 
 
@@ -38,9 +43,32 @@ def read(path: Path | str) -> dict[str, Tensor]:
         raise DataError(f"{path} is not a whole file of adapters ({error})") from error
 
 
-def put(path: Path | str, network: nn.Module) -> None:
-    """Merge adapters into a float32 network's weights. Raises NotFound, DataError for those of other sizes."""
+def fingerprint(path: Path | None) -> str:
+    """Of the transformer's weights in a model file, short enough to be told."""
+    if path is None:
+        return ""
+    digest = hashlib.sha256()
+    with safe_open(path, framework="pt") as file:
+        for name in sorted(name for name in file.keys() if name.startswith("transformer.")):  # noqa: SIM118
+            digest.update(name.encode())
+            digest.update(file.get_tensor(name).reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
+
+
+def put(path: Path | str, network: nn.Module, base: Path) -> None:
+    """Merge adapters into a float32 network's weights, which are those of the file `base`.
+
+    Warns where they were trained beside the weights of another file: those of their own fine-tuning have them already.
+    Raises NotFound, DataError for adapters of other sizes.
+    """
     found = read(path)
+    with safe_open(path, framework="pt") as file:
+        told = json.loads((file.metadata() or {}).get("worldtube", "{}"))
+    if told.get("weights", here := fingerprint(base)) != here:
+        logger.warning(
+            "%s were trained beside the weights of another model (%s, %s) than %s, %s",
+            *(path, told["base"], told["weights"], base, here),
+        )
     try:
         network.load_state_dict(merged(network.state_dict() | found))
     except (KeyError, RuntimeError) as error:

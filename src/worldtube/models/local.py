@@ -354,7 +354,7 @@ def load(
     if adapters is not None:
         if fast:
             raise RequestError("adapters do not go with a student (accepted: one of the two)")
-        put(adapters, transformer)
+        put(adapters, transformer, path)
     codec.decoder.to(
         dtype
     )  # in bf16 half the time for 0.002 dB; what the encoder makes stays exact

@@ -106,7 +106,7 @@ def finetune(
 def prepare(folder: Path, codec: Path, *, bar: Callable[[str], Any]) -> None:
     """Latents and text of the clips of a dataset that lack them. Raises DataError where there are no captions."""
     network, version = load_codec(codec)
-    with Catalog(folder, mode="a") as catalog:
+    with Catalog(folder, mode="r+") as catalog:
         columns = catalog.columns()
         texts = [f"text_{length}" for length in CAPTIONS]
         worded = all(

@@ -4,7 +4,6 @@ Owns the order of those. Knows nothing of how clips were made or of sampling bey
 samples now and then.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
@@ -26,7 +25,7 @@ from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.generate import engine
 from worldtube.generate.cost import resident
 from worldtube.generate.tasks import TASKS
-from worldtube.models.adapters import merged
+from worldtube.models.adapters import fingerprint, merged
 from worldtube.models.local import Card, LocalModel
 from worldtube.train import lora, report
 from worldtube.train.checkpoint import Checkpoints, differences
@@ -295,7 +294,7 @@ def _train(
             made.save(averaged, out / MODEL, clips_seen=step * config.rows)
             report.write(out)
             if adapters is not None:
-                lora.save(adapters, out / ADAPTERS, base=str(start or ""))
+                lora.save(adapters, out / ADAPTERS, base=start)
         facts = {"bad": guard.bad, "model": sizes, "order": order}
         checkpoints.save(optimizer.state_dict(), step=step, **facts)
         if kept is not None:
@@ -382,14 +381,6 @@ def suspects(batch: Batch, ranks: Ranks) -> list[str]:
     bad = [not bool(batch.tokens[a:b].isfinite().all()) for a, b in bounds]
     rows = ranks.gathered(list(zip(batch.ids, bad, strict=True)))
     return [name for name, one in rows if one] or [name for name, _ in rows]
-
-
-def fingerprint(path: Path | None) -> str:
-    """Of a file's bytes, short enough to be told."""
-    if path is None:
-        return ""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def frozen(

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from worldtube.errors import RequestError
-from worldtube.models.adapters import KEYS
+from worldtube.models.adapters import KEYS, fingerprint
 from worldtube.transformer import Transformer
 
 
@@ -51,10 +51,11 @@ def adapt(transformer: Transformer, rank: int, *, seed: int) -> None:
                     setattr(parent, name, Adapted(child, rank, generator))
 
 
-def save(state: Mapping[str, Tensor], path: Path, *, base: str) -> None:
-    """The adapters among the weights alone, float32; base: of what model they are."""
+def save(state: Mapping[str, Tensor], path: Path, *, base: Path | None) -> None:
+    """The adapters among the weights alone, float32; base: the model's file that they were trained beside."""
     adapters = {k: v.detach().cpu().contiguous() for k, v in state.items() if k.endswith(KEYS)}
     partial = path.with_name(path.name + ".partial")
-    save_file(adapters, partial, metadata={"worldtube": json.dumps({"base": base})})
+    told = {"base": str(base or ""), "weights": fingerprint(base)}
+    save_file(adapters, partial, metadata={"worldtube": json.dumps(told)})
     partial.chmod(0o644)
     partial.replace(path)

@@ -23,10 +23,11 @@ from worldtube.data.catalog import Catalog
 from worldtube.data.latents import CAPTIONS, cache_text
 from worldtube.errors import DataError, RequestError, unknown
 from worldtube.evaluate import adherence
+from worldtube.models.adapters import fingerprint
 from worldtube.models.local import LocalModel
 from worldtube.text.encoder import TextEncoder
 from worldtube.train.checkpoint import differences
-from worldtube.train.loop import TrainConfig, fingerprint, train
+from worldtube.train.loop import TrainConfig, train
 from worldtube.train.start import wordless
 from worldtube.transformer import Transformer
 from worldtube.video import Size, write_whole

@@ -181,6 +181,6 @@ def _recorded(
         processes=processes,
     )
     made, version = local.load_codec(codec)
-    with Catalog(folder, mode="a") as catalog:
+    with Catalog(folder, mode="r+") as catalog:
         cache_latents(catalog, made, version=version)
         cache_text(catalog, TextEncoder())
