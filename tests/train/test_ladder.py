@@ -31,6 +31,7 @@ from worldtube.train.ladder import (
 )
 from worldtube.train.ladder.law import fitted, optimum
 from worldtube.train.ladder.validation import Validation
+from worldtube.train.steps import alone
 from worldtube.transformer import Transformer, TransformerConfig
 
 pytest.importorskip("scipy")
@@ -199,6 +200,13 @@ def test_a_record_of_another_ladder_is_refused(climbed):
     out, _ = climbed
     with pytest.raises(DataError, match="another rate, seed; choose"):
         climb(replace(TINY, rate=1e-3, seed=1), out=out, processes=1)
+
+
+def test_a_ladder_that_goes_on_is_refused(climbed, monkeypatch):
+    out, _ = climbed
+    monkeypatch.setattr("worldtube.train.steps.PATIENCE", 0.2)
+    with alone(out), pytest.raises(DataError, match=f"another process trains in {out}"):
+        climb(TINY, out=out, processes=1)
 
 
 @pytest.mark.parametrize(
