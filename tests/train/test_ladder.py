@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from worldtube import models
 from worldtube.cli import main
+from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import row as catalog_row
 from worldtube.errors import DataError, RequestError
 from worldtube.models.local import embedded_path
 from worldtube.records import read
@@ -33,6 +35,7 @@ from worldtube.train.ladder.law import fitted, optimum
 from worldtube.train.ladder.validation import Validation
 from worldtube.train.steps import alone
 from worldtube.transformer import Transformer, TransformerConfig
+from worldtube.video import Clip
 
 pytest.importorskip("scipy")
 TINY = LADDERS["tiny"][1]
@@ -168,6 +171,67 @@ def test_a_killed_ladder_goes_on(climbed):
 )
 def test_a_further_rate_is_tried_where_it_may_be_worth_a_run(losses, further):
     assert beyond({1e-3 * 2**k: loss for k, loss in enumerate(losses)}) == further
+
+
+def dataset(folder, *, first, clips=2, frames=5, side=16, words=10, version=None, ready=True):
+    """A catalog of grey clips; the numbers in its latents and words are not looked at."""
+    if version is None:
+        _, version = models.load_codec(embedded_path())
+    captions = {"short": "grey", "medium": "grey", "long": "grey"}
+    clip = Clip(frames=np.full((frames, side, side, 3), 99, np.uint8), fps=12.0)
+    with Catalog(folder, mode="a") as catalog:
+        rows = [catalog_row("grey", 1, first + i, clip, captions, {}) for i in range(clips)]
+        catalog.append(rows)
+        names = [one["id"] for one in rows] if ready else []
+        catalog.add_column("latents", version)
+        latents = np.zeros((24, 1 + (frames - 1) // 4, side // 8, side // 8), np.float16)
+        catalog.set("latents", dict.fromkeys(names, latents))
+        for length in ("short", "medium", "long"):
+            catalog.add_column(f"text_{length}", "1")
+            states = np.zeros((words, 8), np.float16)
+            catalog.set(f"text_{length}", dict.fromkeys(names, states))
+    return folder
+
+
+def test_what_is_counted_is_of_all_datasets(tmp_path):
+    data = [
+        dataset(tmp_path / "a", first=0, clips=3, words=10),
+        dataset(tmp_path / "b", first=10, clips=1, words=20),
+    ]
+    validation = dataset(tmp_path / "validation", first=20, frames=9)
+    scene = prepared(TINY, tmp_path, data, validation, embedded_path(), 1)
+    assert (scene.clips, scene.words, scene.tokens) == (4, 12.5, 2 * 2 * 2)
+
+
+@pytest.mark.parametrize(
+    ("other", "error", "words"),
+    [
+        ({"frames": 9}, RequestError, "latents of 2x2x2 and 3x2x2 make no ladder"),
+        ({"side": 24}, RequestError, "latents of 2x2x2 and 2x3x3 make no ladder"),
+        ({"ready": False}, DataError, "b has no clips with latents and text"),
+        ({"version": "another"}, DataError, "b has latents of codec another"),
+    ],
+)
+def test_datasets_that_make_no_ladder_are_refused(tmp_path, other, error, words):
+    data = [dataset(tmp_path / "a", first=0), dataset(tmp_path / "b", first=10, **other)]
+    validation = dataset(tmp_path / "validation", first=20)
+    with pytest.raises(error, match=words):
+        prepared(TINY, tmp_path, data, validation, embedded_path(), 1)
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "words"),
+    [
+        ({"side": 24}, RequestError, "latents of 3x3 do not divide into patches of 2"),
+        ({"ready": False}, DataError, "validation has no clips with latents and text"),
+        ({"version": "another"}, DataError, "validation has latents of codec another"),
+    ],
+)
+def test_clips_that_cannot_be_validated_on_are_refused_first(tmp_path, what, error, words):
+    data = [dataset(tmp_path / "a", first=0)]
+    validation = dataset(tmp_path / "validation", first=20, **what)
+    with pytest.raises(error, match=words):
+        prepared(replace(TINY, patch=2), tmp_path, data, validation, embedded_path(), 1)
 
 
 def test_a_run_is_the_same_again(climbed, tmp_path):

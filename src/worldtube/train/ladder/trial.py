@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from worldtube.data.batches import Mix
+from worldtube.data.batches import Mix, of_codec, ready
 from worldtube.data.catalog import Catalog
 from worldtube.data.ingest import record_world
-from worldtube.data.latents import cache_latents, cache_text, unpack_latents, unpack_text
+from worldtube.data.latents import CAPTIONS, cache_latents, cache_text
 from worldtube.errors import DataError, RequestError
 from worldtube.models import local
 from worldtube.text.encoder import TextEncoder
 from worldtube.train.ladder.config import LadderConfig, block_weights, flops, network
-from worldtube.train.ladder.validation import Validation
+from worldtube.train.ladder.validation import Validation, held_out
 from worldtube.train.loop import TrainConfig, train
 from worldtube.transformer import TransformerConfig
 from worldtube.video import Size
@@ -140,20 +140,29 @@ def prepared(
         _recorded(config, trained[0], TRAIN_SEEDS[: config.clips], codec, processes)
     if validation is None:
         _recorded(config, watched, VALIDATION_SEEDS[: config.held_out_clips], codec, processes)
-    clips = 0
+    made, version = local.load_codec(codec)
+    grids, words, clips = set(), 0.0, 0
     for folder in trained:
         with Catalog(folder) as catalog:
-            ready = catalog.ids("latents IS NOT NULL AND text_medium IS NOT NULL")
-            clips += len(ready)
-            some = catalog.take(ready[:64], ["latents", "text_short", "text_medium", "text_long"])
-    if not clips:
-        raise DataError(f"{trained} have no clips with latents and words (run `worldtube cache`)")
-    channels, t, h, w = unpack_latents(some[0]["latents"]).shape
-    words = [
-        len(unpack_text(row[f"text_{length}"]))
-        for row in some
-        for length in ("short", "medium", "long")
-    ]
+            of_codec(catalog, folder, version)
+            [ids] = ready([catalog])
+            if not ids:
+                raise DataError(
+                    f"{folder} has no clips with latents and text (run `worldtube cache`)"
+                )
+            grids |= _grids(catalog, ids, made.stride, config.patch)
+            words += len(ids) * _words(catalog, ids[:64])
+            clips += len(ids)
+    if len(grids) > 1:
+        sizes = " and ".join("x".join(map(str, grid)) for grid in sorted(grids))
+        raise RequestError(
+            f"clips with latents of {sizes} make no ladder (accepted: all of one size and length)"
+        )
+    with Catalog(watched) as catalog:
+        of_codec(catalog, watched, version)
+        ids = held_out(catalog, watched, config.held_out_clips)
+        _grids(catalog, ids, made.stride, config.patch)
+    [(t, h, w)] = grids
     return Scene(
         config=config,
         out=out,
@@ -161,10 +170,35 @@ def prepared(
         validation=watched,
         codec=codec,
         tokens=t * h * w / config.patch**2,
-        words=round(sum(words) / len(words), 1),
+        words=round(words / clips, 1),
         clips=clips,
-        token_width=channels * config.patch**2,
+        token_width=made.channels * config.patch**2,
     )
+
+
+def _grids(
+    catalog: Catalog, ids: list[str], stride: tuple[int, int, int], patch: int
+) -> set[tuple[int, int, int]]:
+    """The sizes (t, h, w) of the latents of these clips. Raises RequestError where one does not divide into patches."""
+    frames, rows, columns = stride
+    facts = catalog.take(ids, ["num_frames", "height", "width"])
+    found = {
+        (1 + (f["num_frames"] - 1) // frames, f["height"] // rows, f["width"] // columns)
+        for f in facts
+    }
+    for _, height, width in found:
+        if height % patch or width % patch:
+            raise RequestError(
+                f"clips with latents of {width}x{height} do not divide into patches of {patch}"
+            )
+    return found
+
+
+def _words(catalog: Catalog, ids: list[str]) -> float:
+    """Of a caption of these clips, on average."""
+    columns = [f"text_{length}" for length in CAPTIONS]
+    counts = [len(row[column]) for row in catalog.take(ids, columns) for column in columns]
+    return sum(counts) / len(counts)
 
 
 def _recorded(
