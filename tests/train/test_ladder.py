@@ -1,6 +1,8 @@
 """The ladder: its law on made-up runs whose law is known, its FLOPs against a counter, a killed one, its face."""
 
+import json
 import math
+import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -203,6 +205,33 @@ def test_what_is_counted_is_of_all_datasets(tmp_path):
     assert (scene.clips, scene.words, scene.tokens) == (4, 12.5, 2 * 2 * 2)
 
 
+def test_a_ladder_is_of_its_clips_and_of_what_made_what_is_read(tmp_path):
+    data = dataset(tmp_path / "a", first=0)
+    validation = dataset(tmp_path / "validation", first=20, clips=TINY.held_out_clips)
+
+    def identity(one=data, other=validation):
+        return prepared(TINY, tmp_path, [one], other, embedded_path(), 1).identity
+
+    before = identity()
+    assert before["codec"] == models.load_codec(embedded_path())[1]
+    moved = dataset(tmp_path / "moved", first=1)
+    assert _differing(before, identity(moved)) == {"training"}
+    assert _differing(before, identity(other=moved)) == {"validation"}
+    dataset(validation, first=30)
+    with Catalog(data, mode="a") as catalog:
+        catalog.add_column("motion", "1")
+    assert identity() == before, "as before: the first are validated on, motion is not read"
+    with Catalog(data, mode="a") as catalog:
+        states = {name: catalog.take([name], ["text_long"])[0]["text_long"] for name in catalog}
+        catalog.add_column("text_long", "2")
+        catalog.set("text_long", states)
+    assert _differing(before, identity()) == {"training"}
+
+
+def _differing(one, other):
+    return {name for name in {**one, **other} if one.get(name) != other.get(name)}
+
+
 @pytest.mark.parametrize(
     ("other", "error", "words"),
     [
@@ -264,6 +293,25 @@ def test_a_record_of_another_ladder_is_refused(climbed):
     out, _ = climbed
     with pytest.raises(DataError, match="another rate, seed; choose"):
         climb(replace(TINY, rate=1e-3, seed=1), out=out, processes=1)
+
+
+def test_a_ladder_with_other_clips_is_refused_and_one_that_tells_less_is_read(climbed, tmp_path):
+    out, _ = climbed
+    data, validation = out / "data" / "training", out / "data" / "validation"
+    copied = tmp_path / "tiny"
+    shutil.copytree(out, copied)
+    with pytest.raises(DataError, match="another validation; choose"):
+        climb(TINY, out=copied, data=[data], validation=data, processes=1)
+    record = copied / "record.jsonl"
+    header, *rows = record.read_text().splitlines(keepends=True)
+    told = json.loads(header)
+    for name in ("codec", "training", "validation"):  # as those before this version
+        del told["config"][name]
+    record.write_text("".join([json.dumps(told) + "\n", *rows]))
+    climb(TINY, out=copied, data=[data], validation=validation, processes=1)
+    assert [one["loss"] for one in read(record)[1][:-1]] == [
+        one["loss"] for one in read(out / "record.jsonl")[1][:-1]
+    ]
 
 
 def test_a_ladder_that_goes_on_is_refused(climbed, monkeypatch):

@@ -164,6 +164,7 @@ def _climb(scene: Scene, processes: int | None, progress: Progress | None) -> Pa
         "training_clips": scene.clips,
         "tokens_a_clip": scene.tokens,
         "words_a_caption": scene.words,
+        **scene.identity,
     }
     rows: list[dict[str, Any]] = []
     if begun(path):
@@ -241,8 +242,9 @@ def judged(law: Law, points: list[dict[str, Any]], unseen: list[dict[str, Any]])
 
 
 def _same(there: dict[str, Any], here: dict[str, Any], path: Path) -> None:
+    """Raises DataError where the record is of another ladder, as far as it tells: an older one tells less."""
     plain = json.loads(json.dumps(here))
-    differ = [name for name in {**there, **plain} if there.get(name) != plain.get(name)]
+    differ = [name for name, value in there.items() if plain.get(name) != value]
     if differ:
         raise DataError(
             f"{path} is of a ladder with another {', '.join(differ)}; choose another folder"

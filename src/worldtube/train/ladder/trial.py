@@ -5,7 +5,9 @@ Knows nothing of which runs there are or of laws.
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from worldtube.data.batches import Mix, of_codec, ready
 from worldtube.data.catalog import Catalog
 from worldtube.data.ingest import record_world
 from worldtube.data.latents import CAPTIONS, cache_latents, cache_text
+from worldtube.data.manifest import Manifest
 from worldtube.errors import DataError, RequestError
 from worldtube.models import local
 from worldtube.text.encoder import TextEncoder
@@ -56,6 +59,8 @@ class Scene:
     clips: int
     """To train on."""
     token_width: int
+    identity: Mapping[str, str] = field(default_factory=dict)
+    """What made the numbers and is in no other field: the codec's latents, the clips and their stages, as hashes."""
 
     def run_config(self, trial: Trial) -> TrainConfig:
         """As many steps as the budget allows. Raises RequestError where those are too few to learn anything."""
@@ -141,50 +146,61 @@ def prepared(
     if validation is None:
         _recorded(config, watched, VALIDATION_SEEDS[: config.held_out_clips], codec, processes)
     made, version = local.load_codec(codec)
-    grids, words, clips = set(), 0.0, 0
-    for folder in trained:
-        with Catalog(folder) as catalog:
+    with ExitStack() as stack:
+        catalogs = [stack.enter_context(Catalog(folder)) for folder in (*trained, watched)]
+        for folder, catalog in zip((*trained, watched), catalogs, strict=True):
             of_codec(catalog, folder, version)
-            [ids] = ready([catalog])
-            if not ids:
+        *learned, validated = catalogs
+        ids = ready(learned)
+        for folder, each in zip(trained, ids, strict=True):
+            if not each:
                 raise DataError(
                     f"{folder} has no clips with latents and text (run `worldtube cache`)"
                 )
-            grids |= _grids(catalog, ids, made.stride, config.patch)
-            words += len(ids) * _words(catalog, ids[:64])
-            clips += len(ids)
-    if len(grids) > 1:
-        sizes = " and ".join("x".join(map(str, grid)) for grid in sorted(grids))
-        raise RequestError(
-            f"clips with latents of {sizes} make no ladder (accepted: all of one size and length)"
+        fixed = held_out(validated, watched, config.held_out_clips)
+        _grids([validated], [fixed], made.stride, config.patch)
+        grids = _grids(learned, ids, made.stride, config.patch)
+        if len(grids) > 1:
+            sizes = " and ".join("x".join(map(str, grid)) for grid in sorted(grids))
+            raise RequestError(
+                f"clips with latents of {sizes} make no ladder (accepted: all of one size and length)"
+            )
+        [(t, h, w)] = grids
+        clips = sum(map(len, ids))
+        words = sum(
+            len(names) * _words(catalog, names[:64])
+            for catalog, names in zip(learned, ids, strict=True)
         )
-    with Catalog(watched) as catalog:
-        of_codec(catalog, watched, version)
-        ids = held_out(catalog, watched, config.held_out_clips)
-        _grids(catalog, ids, made.stride, config.patch)
-    [(t, h, w)] = grids
-    return Scene(
-        config=config,
-        out=out,
-        data=tuple(trained),
-        validation=watched,
-        codec=codec,
-        tokens=t * h * w / config.patch**2,
-        words=round(words / clips, 1),
-        clips=clips,
-        token_width=made.channels * config.patch**2,
-    )
+        return Scene(
+            config=config,
+            out=out,
+            data=tuple(trained),
+            validation=watched,
+            codec=codec,
+            tokens=t * h * w / config.patch**2,
+            words=round(words / clips, 1),
+            clips=clips,
+            token_width=made.channels * config.patch**2,
+            identity={
+                "codec": version,
+                "training": _identity(learned, ids),
+                "validation": _identity([validated], [fixed]),
+            },
+        )
 
 
 def _grids(
-    catalog: Catalog, ids: list[str], stride: tuple[int, int, int], patch: int
+    catalogs: Sequence[Catalog],
+    ids: Sequence[Sequence[str]],
+    stride: tuple[int, int, int],
+    patch: int,
 ) -> set[tuple[int, int, int]]:
     """The sizes (t, h, w) of the latents of these clips. Raises RequestError where one does not divide into patches."""
     frames, rows, columns = stride
-    facts = catalog.take(ids, ["num_frames", "height", "width"])
     found = {
-        (1 + (f["num_frames"] - 1) // frames, f["height"] // rows, f["width"] // columns)
-        for f in facts
+        (1 + (fact["num_frames"] - 1) // frames, fact["height"] // rows, fact["width"] // columns)
+        for catalog, names in zip(catalogs, ids, strict=True)
+        for fact in catalog.take(names, ["num_frames", "height", "width"])
     }
     for _, height, width in found:
         if height % patch or width % patch:
@@ -192,6 +208,17 @@ def _grids(
                 f"clips with latents of {width}x{height} do not divide into patches of {patch}"
             )
     return found
+
+
+def _identity(catalogs: Sequence[Catalog], ids: Sequence[Sequence[str]]) -> str:
+    """The same for the same clips with what a ladder reads made by the same, and for no others."""
+    read = {"latents", *(f"text_{length}" for length in CAPTIONS)}
+    versions = [
+        {name: version for name, version in catalog.columns().items() if name in read and version}
+        for catalog in catalogs
+    ]
+    told = Manifest(ids=tuple(map(tuple, ids)), versions=tuple(versions), where=())
+    return told.hash[:12]
 
 
 def _words(catalog: Catalog, ids: list[str]) -> float:
