@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import time
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -34,7 +35,9 @@ from worldtube.train.ladder import (
     prepared,
 )
 from worldtube.train.ladder.law import fitted, optimum
+from worldtube.train.ladder.trial import SPENT
 from worldtube.train.ladder.validation import Validation
+from worldtube.train.loop import train
 from worldtube.train.steps import alone
 from worldtube.transformer import Transformer, TransformerConfig
 from worldtube.video import Clip
@@ -271,6 +274,27 @@ def test_a_run_is_the_same_again(climbed, tmp_path):
     trial = Trial(flops=first["budget"], width=first["width"], rate=first["rate"])
     again = carry_out(trial, scene=replace(scene, out=tmp_path))
     assert again["bins"] == first["bins"]
+
+
+def test_what_a_run_costs_is_summed_over_a_kill(climbed, tmp_path, monkeypatch):
+    out, before = climbed
+    scene = replace(prepared(TINY, out, None, None, embedded_path(), 1), out=tmp_path)
+    one = next(row for row in before if row["steps"] > 20)
+    trial = Trial(flops=one["budget"], width=one["width"], rate=one["rate"])
+    steps = iter(range(one["steps"]))
+
+    def killed(*given, **more):
+        train(*given, until=lambda: next(steps) > one["steps"] / 2, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("worldtube.train.ladder.trial.train", killed)
+        carry_out(trial, scene=scene)
+    first = float((tmp_path / "runs" / trial.name / SPENT).read_text())
+    began = time.process_time()
+    row = carry_out(trial, scene=scene)
+    assert row["cpu_seconds"] == pytest.approx(first + time.process_time() - began, rel=0.05)
+    assert row["bins"] == one["bins"]
 
 
 def test_validation_draws_nothing_anew(climbed):

@@ -25,8 +25,10 @@ from worldtube.train.ladder.config import LadderConfig, block_weights, flops, ne
 from worldtube.train.ladder.validation import Validation, held_out
 from worldtube.train.loop import TrainConfig, train
 from worldtube.transformer import TransformerConfig
-from worldtube.video import Size
+from worldtube.video import Size, write_whole
 
+SPENT = "cpu_seconds"
+"""File in a run's folder: what it took up to its newest checkpoint, for the process that goes on."""
 TRAIN_SEEDS, VALIDATION_SEEDS = range(7_000_000, 8_000_000), range(8_000_000, 9_000_000)
 
 
@@ -107,10 +109,15 @@ class Scene:
 
 def carry_out(trial: Trial, *, scene: Scene) -> dict[str, Any]:
     """Make a run, or what is left of it, and measure it: its row in the record."""
-    began = time.process_time()
-    made = scene.run_config(trial)
     folder = scene.out / "runs" / trial.name
-    train(made, data=list(scene.data), codec=scene.codec, out=folder)
+    earlier = float((folder / SPENT).read_text()) if (folder / SPENT).exists() else 0.0
+    began = time.process_time() - earlier
+
+    def kept(*_: object) -> None:
+        write_whole(folder / SPENT, str(time.process_time() - began).encode())
+
+    made = scene.run_config(trial)
+    train(made, data=list(scene.data), codec=scene.codec, out=folder, kept=kept)
     model = local.load(folder / "model.safetensors", dtype=torch.float32)
     bins = Validation(scene.validation, scene.config, model)(model)
     samples = made.steps * made.rows
