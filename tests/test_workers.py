@@ -36,6 +36,17 @@ def threads(_: int) -> str | None:
     return os.environ.get("OMP_NUM_THREADS")
 
 
+def gone(pid: int) -> bool:
+    """Whether there is no such process within a while."""
+    for _ in range(1000):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
 @pytest.mark.parametrize(("processes", "chunk"), [(0, 1), (1, 1), (2, 1), (2, 3)])
 def test_every_item_once(processes: int, chunk: int):
     results = dict(workers.map(square, range(10), processes=processes, chunk=chunk))
@@ -74,14 +85,28 @@ def test_leaving_early_stops_the_processes():
     assert time.monotonic() - began < 300
     # Nor a thread: it would close pipes that an interpreter about to end still writes to.
     assert not [t.name for t in threading.enumerate() if isinstance(t, _ExecutorManagerThread)]
-    for _ in range(1000):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("a process was left running")
+    assert gone(pid)
+
+
+def test_processes_do_not_outlive_the_one_that_asked():
+    code = """
+import test_workers
+from worldtube import workers
+
+if __name__ == "__main__":
+    for _, pid in workers.map(test_workers.sleep, [0.0, 0.0, 600.0, 600.0], processes=2):
+        print(pid, flush=True)
+"""
+    asking = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=os.path.dirname(__file__),
+    )
+    with asking:
+        pids = {int(asking.stdout.readline()) for _ in range(2)}
+        asking.kill()
+    assert all(gone(pid) for pid in pids)
 
 
 def test_each_process_computes_on_one_thread():

@@ -28,6 +28,7 @@ from worldtube.train.codec import (
     train_codec,
 )
 from worldtube.train.pools import read_pools
+from worldtube.train.steps import alone
 from worldtube.video import Clip
 
 TINY = CodecConfig(
@@ -283,7 +284,9 @@ def test_no_clip_is_in_memory_twice() -> None:
     assert 0.9 < float(told) < 1.3
 
 
-def test_a_run_is_not_resumed_on_other_clips(tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_on_other_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     named = replace(discs(8), names=tuple("abcdefgh"))
     steps = iter(range(1, 100))
     train_codec(CONFIG, [named], tmp_path, until=lambda: next(steps) > 1)
@@ -292,6 +295,9 @@ def test_a_run_is_not_resumed_on_other_clips(tmp_path: Path) -> None:
         train_codec(CONFIG, [other], tmp_path)
     with pytest.raises(DataError, match="seed is 0 there and 1 here"):
         train_codec(replace(CONFIG, seed=1), [named], tmp_path)
+    monkeypatch.setattr("worldtube.train.steps.PATIENCE", 0.2)
+    with alone(tmp_path), pytest.raises(DataError, match="another process trains"):
+        train_codec(CONFIG, [named], tmp_path)
     assert Checkpoints(tmp_path).facts()["step"] == 1, "nothing was learned"
 
 

@@ -1,6 +1,9 @@
 """The ladder: its law on made-up runs whose law is known, its FLOPs against a counter, a killed one, its face."""
 
+import json
 import math
+import shutil
+import time
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,6 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from worldtube import models
 from worldtube.cli import main
+from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import row as catalog_row
 from worldtube.errors import DataError, RequestError
 from worldtube.models.local import embedded_path
 from worldtube.records import read
@@ -30,8 +35,12 @@ from worldtube.train.ladder import (
     prepared,
 )
 from worldtube.train.ladder.law import fitted, optimum
+from worldtube.train.ladder.trial import SPENT
 from worldtube.train.ladder.validation import Validation
+from worldtube.train.loop import train
+from worldtube.train.steps import alone
 from worldtube.transformer import Transformer, TransformerConfig
+from worldtube.video import Clip
 
 pytest.importorskip("scipy")
 TINY = LADDERS["tiny"][1]
@@ -169,6 +178,94 @@ def test_a_further_rate_is_tried_where_it_may_be_worth_a_run(losses, further):
     assert beyond({1e-3 * 2**k: loss for k, loss in enumerate(losses)}) == further
 
 
+def dataset(folder, *, first, clips=2, frames=5, side=16, words=10, version=None, ready=True):
+    """A catalog of grey clips; the numbers in its latents and words are not looked at."""
+    if version is None:
+        _, version = models.load_codec(embedded_path())
+    captions = {"short": "grey", "medium": "grey", "long": "grey"}
+    clip = Clip(frames=np.full((frames, side, side, 3), 99, np.uint8), fps=12.0)
+    with Catalog(folder, mode="a") as catalog:
+        rows = [catalog_row("grey", 1, first + i, clip, captions, {}) for i in range(clips)]
+        catalog.append(rows)
+        names = [one["id"] for one in rows] if ready else []
+        catalog.add_column("latents", version)
+        latents = np.zeros((24, 1 + (frames - 1) // 4, side // 8, side // 8), np.float16)
+        catalog.set("latents", dict.fromkeys(names, latents))
+        for length in ("short", "medium", "long"):
+            catalog.add_column(f"text_{length}", "1")
+            states = np.zeros((words, 8), np.float16)
+            catalog.set(f"text_{length}", dict.fromkeys(names, states))
+    return folder
+
+
+def test_what_is_counted_is_of_all_datasets(tmp_path):
+    data = [
+        dataset(tmp_path / "a", first=0, clips=3, words=10),
+        dataset(tmp_path / "b", first=10, clips=1, words=20),
+    ]
+    validation = dataset(tmp_path / "validation", first=20, frames=9)
+    scene = prepared(TINY, tmp_path, data, validation, embedded_path(), 1)
+    assert (scene.clips, scene.words, scene.tokens) == (4, 12.5, 2 * 2 * 2)
+
+
+def test_a_ladder_is_of_its_clips_and_of_what_made_what_is_read(tmp_path):
+    data = dataset(tmp_path / "a", first=0)
+    validation = dataset(tmp_path / "validation", first=20, clips=TINY.held_out_clips)
+
+    def identity(one=data, other=validation):
+        return prepared(TINY, tmp_path, [one], other, embedded_path(), 1).identity
+
+    before = identity()
+    assert before["codec"] == models.load_codec(embedded_path())[1]
+    moved = dataset(tmp_path / "moved", first=1)
+    assert _differing(before, identity(moved)) == {"training"}
+    assert _differing(before, identity(other=moved)) == {"validation"}
+    dataset(validation, first=30)
+    with Catalog(data, mode="a") as catalog:
+        catalog.add_column("motion", "1")
+    assert identity() == before, "as before: the first are validated on, motion is not read"
+    with Catalog(data, mode="a") as catalog:
+        states = {name: catalog.take([name], ["text_long"])[0]["text_long"] for name in catalog}
+        catalog.add_column("text_long", "2")
+        catalog.set("text_long", states)
+    assert _differing(before, identity()) == {"training"}
+
+
+def _differing(one, other):
+    return {name for name in {**one, **other} if one.get(name) != other.get(name)}
+
+
+@pytest.mark.parametrize(
+    ("other", "error", "words"),
+    [
+        ({"frames": 9}, RequestError, "latents of 2x2x2 and 3x2x2 make no ladder"),
+        ({"side": 24}, RequestError, "latents of 2x2x2 and 2x3x3 make no ladder"),
+        ({"ready": False}, DataError, "b has no clips with latents and text"),
+        ({"version": "another"}, DataError, "b has latents of codec another"),
+    ],
+)
+def test_datasets_that_make_no_ladder_are_refused(tmp_path, other, error, words):
+    data = [dataset(tmp_path / "a", first=0), dataset(tmp_path / "b", first=10, **other)]
+    validation = dataset(tmp_path / "validation", first=20)
+    with pytest.raises(error, match=words):
+        prepared(TINY, tmp_path, data, validation, embedded_path(), 1)
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "words"),
+    [
+        ({"side": 24}, RequestError, "latents of 3x3 do not divide into patches of 2"),
+        ({"ready": False}, DataError, "validation has no clips with latents and text"),
+        ({"version": "another"}, DataError, "validation has latents of codec another"),
+    ],
+)
+def test_clips_that_cannot_be_validated_on_are_refused_first(tmp_path, what, error, words):
+    data = [dataset(tmp_path / "a", first=0)]
+    validation = dataset(tmp_path / "validation", first=20, **what)
+    with pytest.raises(error, match=words):
+        prepared(replace(TINY, patch=2), tmp_path, data, validation, embedded_path(), 1)
+
+
 def test_a_run_is_the_same_again(climbed, tmp_path):
     """To the bit, in another folder: weights, order, noise and validation follow from the configuration."""
     out, before = climbed
@@ -177,6 +274,27 @@ def test_a_run_is_the_same_again(climbed, tmp_path):
     trial = Trial(flops=first["budget"], width=first["width"], rate=first["rate"])
     again = carry_out(trial, scene=replace(scene, out=tmp_path))
     assert again["bins"] == first["bins"]
+
+
+def test_what_a_run_costs_is_summed_over_a_kill(climbed, tmp_path, monkeypatch):
+    out, before = climbed
+    scene = replace(prepared(TINY, out, None, None, embedded_path(), 1), out=tmp_path)
+    one = next(row for row in before if row["steps"] > 20)
+    trial = Trial(flops=one["budget"], width=one["width"], rate=one["rate"])
+    steps = iter(range(one["steps"]))
+
+    def killed(*given, **more):
+        train(*given, until=lambda: next(steps) > one["steps"] / 2, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("worldtube.train.ladder.trial.train", killed)
+        carry_out(trial, scene=scene)
+    first = float((tmp_path / "runs" / trial.name / SPENT).read_text())
+    began = time.process_time()
+    row = carry_out(trial, scene=scene)
+    assert row["cpu_seconds"] == pytest.approx(first + time.process_time() - began, rel=0.05)
+    assert row["bins"] == one["bins"]
 
 
 def test_validation_draws_nothing_anew(climbed):
@@ -199,6 +317,32 @@ def test_a_record_of_another_ladder_is_refused(climbed):
     out, _ = climbed
     with pytest.raises(DataError, match="another rate, seed; choose"):
         climb(replace(TINY, rate=1e-3, seed=1), out=out, processes=1)
+
+
+def test_a_ladder_with_other_clips_is_refused_and_one_that_tells_less_is_read(climbed, tmp_path):
+    out, _ = climbed
+    data, validation = out / "data" / "training", out / "data" / "validation"
+    copied = tmp_path / "tiny"
+    shutil.copytree(out, copied)
+    with pytest.raises(DataError, match="another validation; choose"):
+        climb(TINY, out=copied, data=[data], validation=data, processes=1)
+    record = copied / "record.jsonl"
+    header, *rows = record.read_text().splitlines(keepends=True)
+    told = json.loads(header)
+    for name in ("codec", "training", "validation"):  # as those before this version
+        del told["config"][name]
+    record.write_text("".join([json.dumps(told) + "\n", *rows]))
+    climb(TINY, out=copied, data=[data], validation=validation, processes=1)
+    assert [one["loss"] for one in read(record)[1][:-1]] == [
+        one["loss"] for one in read(out / "record.jsonl")[1][:-1]
+    ]
+
+
+def test_a_ladder_that_goes_on_is_refused(climbed, monkeypatch):
+    out, _ = climbed
+    monkeypatch.setattr("worldtube.train.steps.PATIENCE", 0.2)
+    with alone(out), pytest.raises(DataError, match=f"another process trains in {out}"):
+        climb(TINY, out=out, processes=1)
 
 
 @pytest.mark.parametrize(

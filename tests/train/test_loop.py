@@ -37,6 +37,7 @@ from worldtube.train.optimizer import learning_rate
 from worldtube.train.parallel import Ranks
 from worldtube.train.recipes import RECIPES
 from worldtube.train.start import repatched
+from worldtube.train.steps import LOCK, alone
 from worldtube.train.student import StudentConfig
 from worldtube.video import Clip
 
@@ -133,6 +134,18 @@ def test_killed_and_resumed_equals_uninterrupted(prepared, tmp_path):
     finally:
         torch.set_num_threads(threads)
     assert same(state_of(out), state_of(tmp_path / "whole"))
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr("worldtube.train.steps.PATIENCE", 0.2)
+    out, config = tmp_path / "run", replace(CONFIG, steps=1)
+    with alone(out), pytest.raises(DataError, match=f"another process trains in {out}"):
+        run(prepared, out, config)
+    assert [path.name for path in out.iterdir()] == [LOCK], "nothing was touched"
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(prepared, out, config, until=lambda: 1 / 0)
+    run(prepared, out, config)
+    assert caught.tb, "what still refers to the run that failed keeps no lock"
 
 
 def test_more_steps_go_on_from_the_plateau(prepared, tmp_path):

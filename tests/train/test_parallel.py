@@ -22,6 +22,7 @@ from worldtube.errors import RequestError
 from worldtube.records import read
 from worldtube.train.checkpoint import Checkpoints
 from worldtube.train.parallel import joined
+from worldtube.train.steps import alone as kept
 
 WORKER = Path(__file__).parent / "worker.py"
 SIZES = {"width": 64, "depth": 2, "head_width": 32, "hidden": 128, "text_depth": 1}
@@ -173,6 +174,14 @@ def test_on_ray_a_killed_worker_is_replaced(prepared, tmp_path, straight):  # no
     done(start("on_ray", [prepared, out, changes, 2, STEPS // 2], more=more))
     assert (out / "died").exists()
     equal(out, straight("ddp"))
+
+
+def test_a_folder_in_which_another_process_trains_is_refused_by_all(prepared, tmp_path):  # noqa: F811
+    out = tmp_path / "run"
+    with kept(out):
+        made = start("run", [prepared, out, {"parallel": "ddp"}], processes=2)
+    assert made.returncode != 0
+    assert made.stderr.count(f"DataError: another process trains in {out}") == 2
 
 
 @pytest.mark.parametrize(

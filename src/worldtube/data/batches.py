@@ -106,13 +106,8 @@ class Batches:
         self.mix = mix or Mix()
         self.stages = [STAGES] * len(self.catalogs) if stages is None else stages
         for folder, catalog in zip(folders, self.catalogs, strict=True):
-            columns = catalog.columns()
-            for column in ("latents", *["tail"] * (self.mix.splits > 0)):
-                if version is not None and columns.get(column) not in (version, None):
-                    raise DataError(
-                        f"{folder} has {column} of codec {columns[column]}, this one makes {version} "
-                        "(run `worldtube cache`)"
-                    )
+            if version is not None:
+                of_codec(catalog, folder, version, tails=self.mix.splits > 0)
         if ids is None:
             ids = ready(self.catalogs)
         self.groups = [_episodes(each) for each in ids]
@@ -322,6 +317,18 @@ class _Piece:
             words=self.words,
             truth=self.truth[keep],
         )
+
+
+def of_codec(catalog: Catalog, folder: Path | str, version: str, *, tails: bool = False) -> None:
+    """Raises DataError where the latents in `folder` are not those of the codec of this version. tails: look at those
+    too."""
+    columns = catalog.columns()
+    for column in ("latents", *["tail"] * tails):
+        if columns.get(column) not in (version, None):
+            raise DataError(
+                f"{folder} has {column} of codec {columns[column]}, this one makes {version} "
+                "(run `worldtube cache`)"
+            )
 
 
 def conditions(catalogs: Sequence[Catalog], view: str = "") -> list[str]:

@@ -36,7 +36,7 @@ from worldtube.train.checkpoint import Checkpoints, differences
 from worldtube.train.config import check
 from worldtube.train.optimizer import Optimizer, learning_rate
 from worldtube.train.pools import Pool, draw_batch, draw_patches, identity, read_pools, to_pixels
-from worldtube.train.steps import Guard, Progress, record_from, stoppable
+from worldtube.train.steps import Guard, Progress, alone, record_from, stoppable
 from worldtube.video import Clip, save_image
 
 logger = logging.getLogger(__name__)
@@ -158,8 +158,21 @@ def train_codec(
     start: begin from this codec instead of the linear optimum. until: asked after each step whether
     to stop here and go on another time. Ctrl-C also leaves a checkpoint. Raises WorldtubeError
     after five steps in a row that are not finite, DataError for a folder with a run of another codec, other clips
-    or another seed.
+    or another seed, or one that goes on.
     """
+    with alone(folder):
+        return _train_codec(config, pools, folder, validation, start, progress, until)
+
+
+def _train_codec(
+    config: CodecTrainConfig,
+    pools: Sequence[Pool],
+    folder: Path,
+    validation: Sequence[Clip],
+    start: VideoCodec | None,
+    progress: Progress | None,
+    until: Callable[[], bool],
+) -> VideoCodec:
     (folder / "samples").mkdir(parents=True, exist_ok=True)
     if config.freeze_encoder and start is None:
         raise RequestError(

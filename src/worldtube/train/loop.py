@@ -34,7 +34,7 @@ from worldtube.train.loss import loss_of
 from worldtube.train.optimizer import Optimizer, learning_rate
 from worldtube.train.parallel import ALONE, Ranks, Reporter, distribute, joined, whole
 from worldtube.train.start import repatched
-from worldtube.train.steps import Guard, Progress, record_from, stoppable
+from worldtube.train.steps import Guard, Progress, alone, record_from, stoppable
 from worldtube.train.student import Distillation
 from worldtube.train.tracking import tracked, trackers
 from worldtube.train.validation import Validation
@@ -228,9 +228,13 @@ def train(
     weights of this model file. validation: catalogs to measure on. until: asked after every step whether to
     stop early, with a checkpoint written. Ctrl-C does the same. kept: told of every checkpoint. track: names
     of `tracking.SINKS`, which get the numbers too. `out/report.html` shows the run so far. Raises DataError
-    for a folder with a run of another network, seed or number of rows, WorldtubeError after five bad steps in a row.
+    for a folder with a run of another network, seed or number of rows or with one that goes on, WorldtubeError after
+    five bad steps in a row.
     """
-    with joined(config.parallel, sequence=config.sequence, device=config.device) as ranks:
+    with (
+        joined(config.parallel, sequence=config.sequence, device=config.device) as ranks,
+        alone(out, ranks),
+    ):
         return _train(
             config, ranks, data, codec, out, start, validation, progress, until, kept, track
         )

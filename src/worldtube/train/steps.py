@@ -1,4 +1,5 @@
-"""What every loop does around its steps: stop when asked, skip what is not finite, go on with a record.
+"""What every loop does around its steps: keep its folder to itself, stop when asked, skip what is not finite, go on
+with a record.
 
 Knows nothing of what is trained.
 """
@@ -6,13 +7,15 @@ Knows nothing of what is trained.
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from worldtube.errors import WorldtubeError
+from worldtube.errors import DataError, WorldtubeError
 from worldtube.records import Run, begun
+from worldtube.train.parallel import ALONE, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +24,46 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 MOST_BAD = 5
 """Steps in a row that may be skipped."""
+LOCK = ".lock"
+PATIENCE = 5.0
+"""Seconds in which the processes of a run that was killed are gone."""
+
+
+@contextmanager
+def alone(folder: Path, ranks: Ranks = ALONE) -> Generator[None]:
+    """The folder of a run, made where there is none, and kept from other runs as long as the context lasts.
+
+    Of the processes of a run the first, which writes, keeps it for all. However that one ends, its lock goes with it.
+    Raises DataError where another process has the folder.
+    """
+    with ExitStack() as stack:
+        free = True
+        if ranks.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            free = _locked(stack.enter_context(open(folder / LOCK, "w")))
+        if not ranks.first_says(free):
+            raise DataError(
+                f"another process trains in {folder} (accepted: when it has ended, or another folder)"
+            )
+        yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether the lock of this file was to be had. It is the kernel's, and goes when the file is closed."""
+    import fcntl
+
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+            continue
+        except OSError as error:
+            logger.warning("%s cannot be kept from other runs (%s)", file.name, error)
+        return True
 
 
 class Guard:

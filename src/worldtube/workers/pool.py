@@ -2,7 +2,7 @@
 
 The function and its items must be picklable: a function of a module, not a lambda. Each process computes on
 one thread, so that as many processes as cores do not fight over them. Results come in the order of
-completion, with the place of their item.
+completion, with the place of their item. A process goes when the one that asked goes, however that went.
 """
 
 import itertools
@@ -10,10 +10,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from worldtube.errors import RequestError, WorldtubeError
 
@@ -130,12 +131,21 @@ def _work(function: Callable[[Item], Any], part: list[tuple[int, Item]]) -> list
 def _prepare() -> None:
     # Ctrl-C goes to the whole group; the asking process alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch, daemon=True).start()
     # Numerical libraries read these as they load, which is when the first item arrives,
     # or earlier when the asking script imports them: those two can still be told.
     os.environ.update(dict.fromkeys(THREADS, "1"))
     for name in ("torch", "numba"):
         if name in sys.modules:
             sys.modules[name].set_num_threads(1)
+
+
+def _watch() -> NoReturn:
+    """End this process when the one that asked is no more, also in the middle of an item."""
+    asking = multiprocessing.parent_process()  # os.getppid may be that of the forkserver
+    assert asking is not None, "this is a process of the pool"
+    asking.join()
+    os._exit(1)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

@@ -24,6 +24,7 @@ from worldtube.train.ladder import picture
 from worldtube.train.ladder.config import LADDERS, LadderConfig, block_weights, flops, network
 from worldtube.train.ladder.law import Law, fitted, optimum
 from worldtube.train.ladder.trial import Scene, Trial, carry_out, prepared
+from worldtube.train.steps import alone
 
 __all__ = [
     "COMPUTE",
@@ -143,13 +144,18 @@ def climb(
 
     data, validation: catalogs with latents and words, recorded here where none are named. processes: runs at
     a time, None for one on each core. Returns the record's path. Raises DataError for the record of another
-    ladder, MissingExtra.
+    ladder or one that goes on, MissingExtra.
     """
     if len(config.budgets) < 3 or sorted(config.budgets) != list(config.budgets):
         raise RequestError(f"budgets {config.budgets} are not accepted; 3 or more that rise are")
     picture.require()
-    out.mkdir(parents=True, exist_ok=True)
-    scene = prepared(config, out, data, validation, codec or embedded_path(), processes)
+    with alone(out):
+        scene = prepared(config, out, data, validation, codec or embedded_path(), processes)
+        return _climb(scene, processes, progress)
+
+
+def _climb(scene: Scene, processes: int | None, progress: Progress | None) -> Path:
+    config, out = scene.config, scene.out
     for budget, least in ((config.budgets[0], 2), (config.budgets[-1] / COMPUTE[-1], 1)):
         scene.widths(budget, least)
     path = out / RECORD
@@ -158,6 +164,7 @@ def climb(
         "training_clips": scene.clips,
         "tokens_a_clip": scene.tokens,
         "words_a_caption": scene.words,
+        **scene.identity,
     }
     rows: list[dict[str, Any]] = []
     if begun(path):
@@ -235,8 +242,9 @@ def judged(law: Law, points: list[dict[str, Any]], unseen: list[dict[str, Any]])
 
 
 def _same(there: dict[str, Any], here: dict[str, Any], path: Path) -> None:
+    """Raises DataError where the record is of another ladder, as far as it tells: an older one tells less."""
     plain = json.loads(json.dumps(here))
-    differ = [name for name in {**there, **plain} if there.get(name) != plain.get(name)]
+    differ = [name for name, value in there.items() if plain.get(name) != value]
     if differ:
         raise DataError(
             f"{path} is of a ladder with another {', '.join(differ)}; choose another folder"

@@ -5,25 +5,30 @@ Knows nothing of which runs there are or of laws.
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from worldtube.data.batches import Mix
+from worldtube.data.batches import Mix, of_codec, ready
 from worldtube.data.catalog import Catalog
 from worldtube.data.ingest import record_world
-from worldtube.data.latents import cache_latents, cache_text, unpack_latents, unpack_text
+from worldtube.data.latents import CAPTIONS, cache_latents, cache_text
+from worldtube.data.manifest import Manifest
 from worldtube.errors import DataError, RequestError
 from worldtube.models import local
 from worldtube.text.encoder import TextEncoder
 from worldtube.train.ladder.config import LadderConfig, block_weights, flops, network
-from worldtube.train.ladder.validation import Validation
+from worldtube.train.ladder.validation import Validation, held_out
 from worldtube.train.loop import TrainConfig, train
 from worldtube.transformer import TransformerConfig
-from worldtube.video import Size
+from worldtube.video import Size, write_whole
 
+SPENT = "cpu_seconds"
+"""File in a run's folder: what it took up to its newest checkpoint, for the process that goes on."""
 TRAIN_SEEDS, VALIDATION_SEEDS = range(7_000_000, 8_000_000), range(8_000_000, 9_000_000)
 
 
@@ -56,6 +61,8 @@ class Scene:
     clips: int
     """To train on."""
     token_width: int
+    identity: Mapping[str, str] = field(default_factory=dict)
+    """What made the numbers and is in no other field: the codec's latents, the clips and their stages, as hashes."""
 
     def run_config(self, trial: Trial) -> TrainConfig:
         """As many steps as the budget allows. Raises RequestError where those are too few to learn anything."""
@@ -102,10 +109,15 @@ class Scene:
 
 def carry_out(trial: Trial, *, scene: Scene) -> dict[str, Any]:
     """Make a run, or what is left of it, and measure it: its row in the record."""
-    began = time.process_time()
-    made = scene.run_config(trial)
     folder = scene.out / "runs" / trial.name
-    train(made, data=list(scene.data), codec=scene.codec, out=folder)
+    earlier = float((folder / SPENT).read_text()) if (folder / SPENT).exists() else 0.0
+    began = time.process_time() - earlier
+
+    def kept(*_: object) -> None:
+        write_whole(folder / SPENT, str(time.process_time() - began).encode())
+
+    made = scene.run_config(trial)
+    train(made, data=list(scene.data), codec=scene.codec, out=folder, kept=kept)
     model = local.load(folder / "model.safetensors", dtype=torch.float32)
     bins = Validation(scene.validation, scene.config, model)(model)
     samples = made.steps * made.rows
@@ -140,31 +152,87 @@ def prepared(
         _recorded(config, trained[0], TRAIN_SEEDS[: config.clips], codec, processes)
     if validation is None:
         _recorded(config, watched, VALIDATION_SEEDS[: config.held_out_clips], codec, processes)
-    clips = 0
-    for folder in trained:
-        with Catalog(folder) as catalog:
-            ready = catalog.ids("latents IS NOT NULL AND text_medium IS NOT NULL")
-            clips += len(ready)
-            some = catalog.take(ready[:64], ["latents", "text_short", "text_medium", "text_long"])
-    if not clips:
-        raise DataError(f"{trained} have no clips with latents and words (run `worldtube cache`)")
-    channels, t, h, w = unpack_latents(some[0]["latents"]).shape
-    words = [
-        len(unpack_text(row[f"text_{length}"]))
-        for row in some
-        for length in ("short", "medium", "long")
+    made, version = local.load_codec(codec)
+    with ExitStack() as stack:
+        catalogs = [stack.enter_context(Catalog(folder)) for folder in (*trained, watched)]
+        for folder, catalog in zip((*trained, watched), catalogs, strict=True):
+            of_codec(catalog, folder, version)
+        *learned, validated = catalogs
+        ids = ready(learned)
+        for folder, each in zip(trained, ids, strict=True):
+            if not each:
+                raise DataError(
+                    f"{folder} has no clips with latents and text (run `worldtube cache`)"
+                )
+        fixed = held_out(validated, watched, config.held_out_clips)
+        _grids([validated], [fixed], made.stride, config.patch)
+        grids = _grids(learned, ids, made.stride, config.patch)
+        if len(grids) > 1:
+            sizes = " and ".join("x".join(map(str, grid)) for grid in sorted(grids))
+            raise RequestError(
+                f"clips with latents of {sizes} make no ladder (accepted: all of one size and length)"
+            )
+        [(t, h, w)] = grids
+        clips = sum(map(len, ids))
+        words = sum(
+            len(names) * _words(catalog, names[:64])
+            for catalog, names in zip(learned, ids, strict=True)
+        )
+        return Scene(
+            config=config,
+            out=out,
+            data=tuple(trained),
+            validation=watched,
+            codec=codec,
+            tokens=t * h * w / config.patch**2,
+            words=round(words / clips, 1),
+            clips=clips,
+            token_width=made.channels * config.patch**2,
+            identity={
+                "codec": version,
+                "training": _identity(learned, ids),
+                "validation": _identity([validated], [fixed]),
+            },
+        )
+
+
+def _grids(
+    catalogs: Sequence[Catalog],
+    ids: Sequence[Sequence[str]],
+    stride: tuple[int, int, int],
+    patch: int,
+) -> set[tuple[int, int, int]]:
+    """The sizes (t, h, w) of the latents of these clips. Raises RequestError where one does not divide into patches."""
+    frames, rows, columns = stride
+    found = {
+        (1 + (fact["num_frames"] - 1) // frames, fact["height"] // rows, fact["width"] // columns)
+        for catalog, names in zip(catalogs, ids, strict=True)
+        for fact in catalog.take(names, ["num_frames", "height", "width"])
+    }
+    for _, height, width in found:
+        if height % patch or width % patch:
+            raise RequestError(
+                f"clips with latents of {width}x{height} do not divide into patches of {patch}"
+            )
+    return found
+
+
+def _identity(catalogs: Sequence[Catalog], ids: Sequence[Sequence[str]]) -> str:
+    """The same for the same clips with what a ladder reads made by the same, and for no others."""
+    read = {"latents", *(f"text_{length}" for length in CAPTIONS)}
+    versions = [
+        {name: version for name, version in catalog.columns().items() if name in read and version}
+        for catalog in catalogs
     ]
-    return Scene(
-        config=config,
-        out=out,
-        data=tuple(trained),
-        validation=watched,
-        codec=codec,
-        tokens=t * h * w / config.patch**2,
-        words=round(sum(words) / len(words), 1),
-        clips=clips,
-        token_width=channels * config.patch**2,
-    )
+    told = Manifest(ids=tuple(map(tuple, ids)), versions=tuple(versions), where=())
+    return told.hash[:12]
+
+
+def _words(catalog: Catalog, ids: list[str]) -> float:
+    """Of a caption of these clips, on average."""
+    columns = [f"text_{length}" for length in CAPTIONS]
+    counts = [len(row[column]) for row in catalog.take(ids, columns) for column in columns]
+    return sum(counts) / len(counts)
 
 
 def _recorded(

@@ -11,12 +11,24 @@ import torch
 from worldtube.data.catalog import Catalog
 from worldtube.data.latents import unpack_latents, unpack_text
 from worldtube.diffusion import noise as noising
+from worldtube.errors import DataError
 from worldtube.models.local import LocalModel
 from worldtube.tokens import Grid, Words, pack
 from worldtube.train.ladder.config import LadderConfig
 
 AT_ONCE = 24
 """Clips in a row."""
+COLUMNS = ("latents", "text_medium")
+"""What is read of a clip."""
+
+
+def held_out(catalog: Catalog, folder: Path, most: int) -> list[str]:
+    """Ids of the clips to validate on. Raises DataError where there are none."""
+    whole = catalog.columns().keys() >= set(COLUMNS)
+    ids = catalog.ids(" AND ".join(f"{c} IS NOT NULL" for c in COLUMNS))[:most] if whole else []
+    if not ids:
+        raise DataError(f"{folder} has no clips with latents and text (run `worldtube cache`)")
+    return ids
 
 
 class Validation:
@@ -24,9 +36,8 @@ class Validation:
 
     def __init__(self, folder: Path, config: LadderConfig, model: LocalModel):
         with Catalog(folder) as catalog:
-            ids = catalog.ids("latents IS NOT NULL AND text_medium IS NOT NULL")
-            columns = ["latents", "text_medium", "fps"]
-            rows = catalog.take(ids[: config.held_out_clips], columns)
+            ids = held_out(catalog, folder, config.held_out_clips)
+            rows = catalog.take(ids, [*COLUMNS, "fps"])
         self.levels = [(k + 0.5) / config.levels for k in range(config.levels)]
         self.clips = []
         for number, row in enumerate(rows):
