@@ -30,6 +30,20 @@ from worldtube.worlds.world import COLOURS, SHAPES, WATER_ID
 
 
 @pytest.fixture(scope="module")
+def codec():
+    torch.manual_seed(0)
+    return VideoCodec(CodecConfig(channels=4, encoder_widths=(8, 8), decoder_widths=(8, 8))).eval()
+
+
+def cached(catalog, codec):
+    """All that training reads of the clips, as `worldtube cache` computes it."""
+    cache_latents(catalog, codec, version="one")
+    cache_tails(catalog, codec, version="one")
+    cache_truth(catalog, codec.stride)
+    cache_text(catalog, TextEncoder())
+
+
+@pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Two catalogs, of ten and of four clips."""
     out = []
@@ -196,6 +210,18 @@ def test_a_split_clip_begins_anew(episodes):
         expected = patchify(codec.encode(pixels)[0], 2)
         assert (batch.tokens[middle[0]] - expected[0]).abs().max() < 0.01
     assert found
+
+
+def test_pictures_are_learned_from_whole(tmp_path, codec):
+    """They cannot be split, so no recipe does."""
+    captions = {c: "a picture" for c in ("short", "medium", "long")}
+    with Catalog(tmp_path / "pictures", mode="a") as catalog:
+        clip = Clip(frames=np.zeros((1, 16, 16, 3), np.uint8), fps=12.0)
+        catalog.append([catalog_row("picture", 1, 0, clip, captions, {"objects": []})])
+        cached(catalog, codec)
+    mix = Mix(images=0, splits=1)
+    batch = batches([tmp_path / "pictures"], rows=4, mix=mix, truth=True).batch(0)
+    assert batch.layout.lengths == (1,) * 4
 
 
 def test_a_window_of_a_long_clip(episodes):

@@ -236,7 +236,8 @@ class Batches:
                 continue
             if kind < self.mix.images:
                 return [self._piece(latents[:, :1], known, words, clip["fps"], 0.0, False)]
-            if split < self.mix.splits and clip.get("tail") is not None:
+            splits = split < self.mix.splits and latents.shape[1] > 1
+            if splits and clip.get("tail") is not None:
                 return self._split(clip, latents, known, words, rng, causal)
             pieces.append(self._piece(latents, known, words, clip["fps"], 0.0, causal))
         longest = self.mix.window
