@@ -224,6 +224,53 @@ def test_pictures_are_learned_from_whole(tmp_path, codec):
     assert batch.layout.lengths == (1,) * 4
 
 
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory, codec):
+    """Clips that the codec does not take as they are, and what it takes of them."""
+    folder = tmp_path_factory.mktemp("odd")
+    captions = {c: "noise" for c in ("short", "medium", "long")}
+    truth = {"objects": [{"colour": "red", "shape": "ball"}]}
+    for name, where in (("odd", np.s_[:, :, :]), ("cut", np.s_[:9, :16, :24])):
+        with Catalog(folder / name, mode="a") as catalog:
+            for i, shot in itertools.product(range(6), range(2)):
+                rng = np.random.default_rng([i, shot])
+                frames = rng.integers(0, 256, (12, 20, 26, 3), np.uint8)[where]
+                ids = rng.integers(0, 2, (12, 20, 26), np.uint8)[where]
+                clip = Clip(frames=frames, fps=12.0, tracks={"ids": ids})
+                # of one id, where its size would be part of it, so that both are drawn alike
+                row = catalog_row("noise", 1, i, clip, captions, truth, shot)
+                catalog.append([row | {"id": f"noise:1:{i}:26x20:{shot}"}])
+    return folder
+
+
+def test_clips_are_cut_to_what_the_codec_takes(odd, codec, caplog):
+    """Latents, second pieces, truth, places and times are those of the cut clips, and it is said once."""
+    for name in ("odd", "cut"):
+        with Catalog(odd / name, mode="a") as catalog:
+            cached(catalog, codec)
+            cached(catalog, codec)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "12 clips of 12 frames of 26x20" in said and "9 frames of 24x16" in said
+    mix = Mix(images=0.1, splits=0.8, causal=0.3, captions=("short",))
+    options = {"rows": 20, "patch": 1, "mix": mix, "truth": True}
+    options |= {"tokens_of": lambda z: patchify(z, 1)}
+    a, b = (batches([odd / name], **options).batch(0) for name in ("odd", "cut"))
+    assert a.ids == b.ids and a.layout.spans == b.layout.spans
+    assert len(a.layout.spans) > len(a.layout.bounds), "shots and second pieces are among them"
+    for x, y in ((a.tokens, b.tokens), (a.layout.positions, b.layout.positions)):
+        assert torch.equal(x, y)
+    assert torch.equal(a.truth.nan_to_num(-1), b.truth.nan_to_num(-1))
+
+
+def test_a_clip_without_a_whole_patch_is_refused(tmp_path, codec):
+    clip = Clip(frames=np.zeros((5, 16, 6, 3), np.uint8), fps=12.0)
+    captions = {c: "noise" for c in ("short", "medium", "long")}
+    with Catalog(tmp_path / "thin", mode="a") as catalog:
+        catalog.append([catalog_row("thin", 1, 0, clip, captions, {"objects": []})])
+        with pytest.raises(DataError, match=r"6x16, of which .* sides of 8"):
+            cache_latents(catalog, codec, version="one")
+
+
 def test_a_window_of_a_long_clip(episodes):
     (_, long), _ = episodes
     order = batches([long], rows=30, mix=Mix(images=0, drop_words=0, causal=0.5))

@@ -201,7 +201,7 @@ class Batches:
 
     def _clips(self, picks: list[tuple[int, list[str]]]) -> dict[tuple[int, str], dict]:
         """The rows of the catalogs that are needed, by (catalog, id)."""
-        columns = ["id", "latents", "fps", "num_frames", *(f"text_{c}" for c in CAPTIONS)]
+        columns = ["id", "latents", "fps", *(f"text_{c}" for c in CAPTIONS)]
         further = ["truth_map"] * self.truth + ["tail"] * (self.mix.splits > 0)
         keys = [(which, name) for which, names in picks for name in names]
         found = {key: self._kept[key] for key in keys if key in self._kept}
@@ -232,7 +232,7 @@ class Batches:
                 latents, known = _square(rng, latents, known)
             if len(shots) > 1:
                 pieces.append(self._piece(latents, known, words, clip["fps"], start, causal))
-                start += clip["num_frames"] / clip["fps"] + CUT
+                start += _num_frames(latents) / clip["fps"] + CUT
                 continue
             if kind < self.mix.images:
                 return [self._piece(latents[:, :1], known, words, clip["fps"], 0.0, False)]
@@ -259,9 +259,8 @@ class Batches:
         causal: bool,
     ) -> list["_Piece"]:
         """What comes before `split_frame`, and what follows, encoded from its own first frame."""
-        at = split_frame(clip["id"], clip["num_frames"])
-        stride = (clip["num_frames"] - 1) // (latents.shape[1] - 1)
-        count = 1 + -(-(at - 1) // stride)
+        at = split_frame(clip["id"], _num_frames(latents))
+        count = 1 + -(-(at - 1) // Grid.stride)
         after = unpack_latents(clip["tail"])
         unknown = torch.full((TRUTH_CHANNELS, *after.shape[1:]), torch.nan)
         head = self._piece(latents[:, :count], known, words, clip["fps"], 0.0, causal)
@@ -336,6 +335,11 @@ def ready(catalogs: Sequence[Catalog], view: str = "") -> list[list[str]]:
         sorted(catalog.ids(where)) if yes else []
         for catalog, where, yes in zip(catalogs, conditions(catalogs, view), able, strict=True)
     ]
+
+
+def _num_frames(latents: Tensor) -> int:
+    """How many pixel frames (C, t, h, w) are of: fewer than the clip's, where the codec did not take all."""
+    return 1 + (latents.shape[1] - 1) * Grid.stride
 
 
 def _square(rng: np.random.Generator, *maps: Tensor) -> list[Tensor]:
