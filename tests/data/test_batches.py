@@ -1,6 +1,7 @@
 """The order of training clips is a pure function of (seed, step); what is cached comes back."""
 
 import itertools
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -96,14 +97,13 @@ def test_a_batch_depends_on_its_number_only(folders):
 def test_clips_are_read_once_while_they_fit(folders, monkeypatch):
     read = []
     take = Catalog.take
+    kept, forgetful = batches(folders), batches(folders)
     monkeypatch.setattr(Catalog, "take", lambda *a: read.extend(a[1]) or take(*a))
-    kept = batches(folders)
     for step in range(20):
         again = kept.batch(step)
     assert len(read) == len(set(read)) == len(kept) and kept._bytes > 0
     monkeypatch.setattr("worldtube.data.batches.KEPT", 0)
     read.clear()
-    forgetful = batches(folders)
     for step in range(20):
         anew = forgetful.batch(step)
     assert len(read) > 60
@@ -133,6 +133,42 @@ def test_weights_are_one_for_each_dataset(folders):
     for weights in ((1.0,), (1.0, 1.0, 1.0), (0.0, 0.0), (-1.0, 2.0), (float("nan"), 1.0)):
         with pytest.raises(RequestError, match="accepted for 2 datasets"):
             batches(folders, weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("images", 1.5, "0 to 1"),
+        ("splits", -0.1, "0 to 1"),
+        ("causal", float("nan"), "0 to 1"),
+        ("drop_words", 2, "0 to 1"),
+        ("window", 1, "2 or more"),
+        ("captions", ("dense",), "accepted: long, medium, short"),
+        ("captions", (), "accepted: some of short, medium, long"),
+    ],
+)
+def test_mixes_that_no_clip_can_be_made_of(name, value, words):
+    with pytest.raises(RequestError, match=words):
+        Mix(**{name: value})
+
+
+def test_the_least_window_that_is_accepted(episodes):
+    (shots, long), _ = episodes
+    mix = Mix(images=0, splits=0.5, drop_words=0, window=2)
+    for folder in (shots, long):
+        assert min(batches([folder], rows=30, mix=mix).batch(0).layout.lengths) >= 1
+
+
+def test_patches_divide_the_latents_of_all_clips(folders, odd, codec, tmp_path):
+    with pytest.raises(
+        RequestError, match=r"patch 3 .*many.* 16x16 have 2x2 latents .accepted: 1 or 2"
+    ):
+        batches(folders, patch=3)
+    shutil.copytree(odd / "odd", tmp_path / "odd")
+    with Catalog(tmp_path / "odd", mode="a") as catalog:
+        cached(catalog, codec)
+    with pytest.raises(RequestError, match=r"patch 2 .* 26x20 have 3x2 latents .accepted: 1\)"):
+        batches([folders[0], tmp_path / "odd"])
 
 
 def test_weights_are_kept(folders):

@@ -75,13 +75,28 @@ class Mix:
     square: bool = False
     """Cut a square from clips that are wide or tall, anywhere along them, as most trainers do: for comparison."""
 
+    def __post_init__(self) -> None:
+        for name in ("images", "splits", "causal", "drop_words"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise RequestError(f"{name} {share} is not accepted (accepted: 0 to 1)")
+        if self.window < 2:
+            raise RequestError(f"window {self.window} is not accepted (accepted: 2 or more)")
+        if not self.captions:
+            raise RequestError(
+                f"captions of no length are not accepted (accepted: some of {', '.join(CAPTIONS)})"
+            )
+        for length in self.captions:
+            if length not in CAPTIONS:
+                raise unknown("length of captions", length, CAPTIONS)
+
 
 class Batches:
     """Batches over the clips of some catalogs that have latents and text.
 
     A catalog with several shots of an episode gives rows of one to three shots, with a cut between them.
     `weights`: how often each catalog is drawn, relative to the others (None: by size); its clips come
-    in a fresh permutation each pass. `version`: of the latents; a catalog with others is refused. `ids`: the
+    in a fresh permutation each pass. `version`: of the latents; a catalog with others is refused, as is one with
+    clips that are no whole number of patches high and wide. `ids`: the
     clips of each catalog (None: all that are ready); the order depends on these alone.
     """
 
@@ -113,11 +128,12 @@ class Batches:
         if ids is None:
             ids = ready(self.catalogs)
         self.groups = [_episodes(each) for each in ids]
-        for folder, groups in zip(folders, self.groups, strict=True):
-            if not groups:
+        for catalog, each in zip(self.catalogs, ids, strict=True):
+            if not each:
                 raise DataError(
-                    f"{folder} has no clips with latents and text (run `worldtube cache`)"
+                    f"{catalog.path} has no clips with latents and text (run `worldtube cache`)"
                 )
+            _check_patch(catalog, each, patch)
         if weights is not None and (
             len(weights) != len(folders) or min(weights) < 0 or not 0 < sum(weights) < np.inf
         ):
@@ -335,6 +351,20 @@ def ready(catalogs: Sequence[Catalog], view: str = "") -> list[list[str]]:
         sorted(catalog.ids(where)) if yes else []
         for catalog, where, yes in zip(catalogs, conditions(catalogs, view), able, strict=True)
     ]
+
+
+def _check_patch(catalog: Catalog, ids: Sequence[str], patch: int) -> None:
+    """Raises RequestError for clips whose latents cannot be cut into patches."""
+    rows = catalog.take(ids, ["id", "width", "height"])
+    for (width, height), name in {(row["width"], row["height"]): row["id"] for row in rows}.items():
+        (row,) = catalog.take([name], ["latents"])
+        h, w = row["latents"].shape[-2:]
+        if h % patch or w % patch:
+            whole = [str(n) for n in range(1, min(h, w) + 1) if h % n == w % n == 0]
+            raise RequestError(
+                f"patch {patch} is not accepted for {catalog.path}, whose clips of {width}x{height} have {w}x{h} "
+                f"latents (accepted: {' or '.join(whole)})"
+            )
 
 
 def _num_frames(latents: Tensor) -> int:
