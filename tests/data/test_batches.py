@@ -1,6 +1,7 @@
 """The order of training clips is a pure function of (seed, step); what is cached comes back."""
 
 import itertools
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -27,6 +28,20 @@ from worldtube.text.encoder import TextEncoder
 from worldtube.tokens import CUT, patchify
 from worldtube.video import Clip
 from worldtube.worlds.world import COLOURS, SHAPES, WATER_ID
+
+
+@pytest.fixture(scope="module")
+def codec():
+    torch.manual_seed(0)
+    return VideoCodec(CodecConfig(channels=4, encoder_widths=(8, 8), decoder_widths=(8, 8))).eval()
+
+
+def cached(catalog, codec):
+    """All that training reads of the clips, as `worldtube cache` computes it."""
+    cache_latents(catalog, codec, version="one")
+    cache_tails(catalog, codec, version="one")
+    cache_truth(catalog, codec.stride)
+    cache_text(catalog, TextEncoder())
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +97,13 @@ def test_a_batch_depends_on_its_number_only(folders):
 def test_clips_are_read_once_while_they_fit(folders, monkeypatch):
     read = []
     take = Catalog.take
+    kept, forgetful = batches(folders), batches(folders)
     monkeypatch.setattr(Catalog, "take", lambda *a: read.extend(a[1]) or take(*a))
-    kept = batches(folders)
     for step in range(20):
         again = kept.batch(step)
     assert len(read) == len(set(read)) == len(kept) and kept._bytes > 0
     monkeypatch.setattr("worldtube.data.batches.KEPT", 0)
     read.clear()
-    forgetful = batches(folders)
     for step in range(20):
         anew = forgetful.batch(step)
     assert len(read) > 60
@@ -119,6 +133,42 @@ def test_weights_are_one_for_each_dataset(folders):
     for weights in ((1.0,), (1.0, 1.0, 1.0), (0.0, 0.0), (-1.0, 2.0), (float("nan"), 1.0)):
         with pytest.raises(RequestError, match="accepted for 2 datasets"):
             batches(folders, weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("images", 1.5, "0 to 1"),
+        ("splits", -0.1, "0 to 1"),
+        ("causal", float("nan"), "0 to 1"),
+        ("drop_words", 2, "0 to 1"),
+        ("window", 1, "2 or more"),
+        ("captions", ("dense",), "accepted: long, medium, short"),
+        ("captions", (), "accepted: some of short, medium, long"),
+    ],
+)
+def test_mixes_that_no_clip_can_be_made_of(name, value, words):
+    with pytest.raises(RequestError, match=words):
+        Mix(**{name: value})
+
+
+def test_the_least_window_that_is_accepted(episodes):
+    (shots, long), _ = episodes
+    mix = Mix(images=0, splits=0.5, drop_words=0, window=2)
+    for folder in (shots, long):
+        assert min(batches([folder], rows=30, mix=mix).batch(0).layout.lengths) >= 1
+
+
+def test_patches_divide_the_latents_of_all_clips(folders, odd, codec, tmp_path):
+    with pytest.raises(
+        RequestError, match=r"patch 3 .*many.* 16x16 have 2x2 latents .accepted: 1 or 2"
+    ):
+        batches(folders, patch=3)
+    shutil.copytree(odd / "odd", tmp_path / "odd")
+    with Catalog(tmp_path / "odd", mode="a") as catalog:
+        cached(catalog, codec)
+    with pytest.raises(RequestError, match=r"patch 2 .* 26x20 have 3x2 latents .accepted: 1\)"):
+        batches([folders[0], tmp_path / "odd"])
 
 
 def test_weights_are_kept(folders):
@@ -196,6 +246,65 @@ def test_a_split_clip_begins_anew(episodes):
         expected = patchify(codec.encode(pixels)[0], 2)
         assert (batch.tokens[middle[0]] - expected[0]).abs().max() < 0.01
     assert found
+
+
+def test_pictures_are_learned_from_whole(tmp_path, codec):
+    """They cannot be split, so no recipe does."""
+    captions = {c: "a picture" for c in ("short", "medium", "long")}
+    with Catalog(tmp_path / "pictures", mode="a") as catalog:
+        clip = Clip(frames=np.zeros((1, 16, 16, 3), np.uint8), fps=12.0)
+        catalog.append([catalog_row("picture", 1, 0, clip, captions, {"objects": []})])
+        cached(catalog, codec)
+    mix = Mix(images=0, splits=1)
+    batch = batches([tmp_path / "pictures"], rows=4, mix=mix, truth=True).batch(0)
+    assert batch.layout.lengths == (1,) * 4
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory, codec):
+    """Clips that the codec does not take as they are, and what it takes of them."""
+    folder = tmp_path_factory.mktemp("odd")
+    captions = {c: "noise" for c in ("short", "medium", "long")}
+    truth = {"objects": [{"colour": "red", "shape": "ball"}]}
+    for name, where in (("odd", np.s_[:, :, :]), ("cut", np.s_[:9, :16, :24])):
+        with Catalog(folder / name, mode="a") as catalog:
+            for i, shot in itertools.product(range(6), range(2)):
+                rng = np.random.default_rng([i, shot])
+                frames = rng.integers(0, 256, (12, 20, 26, 3), np.uint8)[where]
+                ids = rng.integers(0, 2, (12, 20, 26), np.uint8)[where]
+                clip = Clip(frames=frames, fps=12.0, tracks={"ids": ids})
+                # of one id, where its size would be part of it, so that both are drawn alike
+                row = catalog_row("noise", 1, i, clip, captions, truth, shot)
+                catalog.append([row | {"id": f"noise:1:{i}:26x20:{shot}"}])
+    return folder
+
+
+def test_clips_are_cut_to_what_the_codec_takes(odd, codec, caplog):
+    """Latents, second pieces, truth, places and times are those of the cut clips, and it is said once."""
+    for name in ("odd", "cut"):
+        with Catalog(odd / name, mode="a") as catalog:
+            cached(catalog, codec)
+            cached(catalog, codec)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "12 clips of 12 frames of 26x20" in said and "9 frames of 24x16" in said
+    mix = Mix(images=0.1, splits=0.8, causal=0.3, captions=("short",))
+    options = {"rows": 20, "patch": 1, "mix": mix, "truth": True}
+    options |= {"tokens_of": lambda z: patchify(z, 1)}
+    a, b = (batches([odd / name], **options).batch(0) for name in ("odd", "cut"))
+    assert a.ids == b.ids and a.layout.spans == b.layout.spans
+    assert len(a.layout.spans) > len(a.layout.bounds), "shots and second pieces are among them"
+    for x, y in ((a.tokens, b.tokens), (a.layout.positions, b.layout.positions)):
+        assert torch.equal(x, y)
+    assert torch.equal(a.truth.nan_to_num(-1), b.truth.nan_to_num(-1))
+
+
+def test_a_clip_without_a_whole_patch_is_refused(tmp_path, codec):
+    clip = Clip(frames=np.zeros((5, 16, 6, 3), np.uint8), fps=12.0)
+    captions = {c: "noise" for c in ("short", "medium", "long")}
+    with Catalog(tmp_path / "thin", mode="a") as catalog:
+        catalog.append([catalog_row("thin", 1, 0, clip, captions, {"objects": []})])
+        with pytest.raises(DataError, match=r"6x16, of which .* sides of 8"):
+            cache_latents(catalog, codec, version="one")
 
 
 def test_a_window_of_a_long_clip(episodes):

@@ -301,11 +301,21 @@ def test_what_does_not_fit_is_said(prepared, tmp_path):
         ("validate_every", 0, "1 or more"),
         ("rows", 0, "1 or more"),
         ("steps", -1, "1 or more"),
+        ("patch", 0, "1 or more"),
+        ("ema_steps", 0.0, "1 or more"),
+        ("checkpoints", 0, "1 or more"),
     ],
 )
 def test_settings_that_no_run_can_have(name, value, words):
     with pytest.raises(RequestError, match=f"{name} .*{words}"):
         replace(CONFIG, **{name: value})
+
+
+def test_a_device_that_is_not_there_is_told(prepared, tmp_path):
+    for device in ("cuda:77", "gpu"):
+        with pytest.raises(RequestError, match=f"no device '{device}' here .accepted: cpu"):
+            run(prepared, tmp_path / "run", replace(CONFIG, device=device))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_record_tells_the_settings_that_a_run_went_on_with(prepared, tmp_path):

@@ -28,8 +28,8 @@ def record(rest: list[str]) -> int:
             out: folder of the catalog; made when it does not exist
             count: clips, seeds first_seed to first_seed + count - 1
             first_seed: 0 to 7,999,999 are for training, 8,000,000 to 8,999,999 for validation
-            size: width x height in pixels
-            frames: of each clip, at 12 a second; 1 + a multiple of 4 wastes none
+            size: width x height in pixels; `worldtube cache` takes multiples of 8, and leaves out the rest
+            frames: of each clip, at 12 a second; `worldtube cache` takes 1 + a multiple of 4, and leaves out the rest
             shots: cameras on each episode, a clip each (the first is the seed's own)
             processes: all cores when not said
         """
@@ -65,7 +65,8 @@ def cache(rest: list[str]) -> int:
         """Compute the latents and text states of a catalog's clips, once.
 
         Args:
-            data: folder of a catalog
+            data: folder of a catalog; of its clips the codec takes 1 + a multiple of 4 frames and sides that are
+                multiples of 8, what is beyond is left out
             codec: model file whose codec to use; the embedded model when not said
             captions: whose (truth, sidecar, endpoint, transformers, own); the recorded ones when not said
         """
@@ -311,8 +312,9 @@ def ingest(rest: list[str]) -> int:
         Args:
             sources: films, and folders of them
             out: folder of the dataset; made when it does not exist
-            size: of the clips, in pixels; pictures are scaled to cover it and cut around the centre
-            frames: of each clip; 1 + a multiple of 4 wastes none
+            size: of the clips, in pixels; pictures are scaled to cover it and cut around the centre;
+                `worldtube cache` takes multiples of 8, and leaves out the rest
+            frames: of each clip; `worldtube cache` takes 1 + a multiple of 4, and leaves out the rest
             fps: of each clip; frames are taken by their times, whatever the film's own rate
             crf: 0 keeps every pixel; 16 takes about a sixth of the disk
             shots: how cuts are found: adaptive, transnet (a network, dearer) or whole (no cuts)

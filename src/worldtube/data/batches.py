@@ -75,15 +75,30 @@ class Mix:
     square: bool = False
     """Cut a square from clips that are wide or tall, anywhere along them, as most trainers do: for comparison."""
 
+    def __post_init__(self) -> None:
+        for name in ("images", "splits", "causal", "drop_words"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise RequestError(f"{name} {share} is not accepted (accepted: 0 to 1)")
+        if self.window < 2:
+            raise RequestError(f"window {self.window} is not accepted (accepted: 2 or more)")
+        if not self.captions:
+            raise RequestError(
+                f"captions of no length are not accepted (accepted: some of {', '.join(CAPTIONS)})"
+            )
+        for length in self.captions:
+            if length not in CAPTIONS:
+                raise unknown("length of captions", length, CAPTIONS)
+
 
 class Batches:
     """Batches over the clips of some catalogs that have latents and text.
 
     A catalog with several shots of an episode gives rows of one to three shots, with a cut between them.
     `weights`: how often each catalog is drawn, relative to the others (None: by size); its clips come
-    in a fresh permutation each pass. `version`: of the latents; a catalog with others is refused. `ids`: the
-    clips of each catalog (None: all that are ready); the order depends on these alone. `stages`: of STAGES, what is
-    read of each catalog (None: all there is), so that what was added to it since does not change a run.
+    in a fresh permutation each pass. `version`: of the latents; a catalog with others is refused, as is one with
+    clips that are no whole number of patches high and wide. `ids`: the clips of each catalog (None: all that are
+    ready); the order depends on these alone. `stages`: of STAGES, what is read of each catalog (None: all there is),
+    so that what was added to it since does not change a run.
     """
 
     def __init__(
@@ -111,11 +126,12 @@ class Batches:
         if ids is None:
             ids = ready(self.catalogs)
         self.groups = [_episodes(each) for each in ids]
-        for folder, groups in zip(folders, self.groups, strict=True):
-            if not groups:
+        for catalog, each in zip(self.catalogs, ids, strict=True):
+            if not each:
                 raise DataError(
-                    f"{folder} has no clips with latents and text (run `worldtube cache`)"
+                    f"{catalog.path} has no clips with latents and text (run `worldtube cache`)"
                 )
+            _check_patch(catalog, each, patch)
         if weights is not None and (
             len(weights) != len(folders) or min(weights) < 0 or not 0 < sum(weights) < np.inf
         ):
@@ -199,7 +215,7 @@ class Batches:
 
     def _clips(self, picks: list[tuple[int, list[str]]]) -> dict[tuple[int, str], dict]:
         """The rows of the catalogs that are needed, by (catalog, id)."""
-        columns = ["id", "latents", "fps", "num_frames", *(f"text_{c}" for c in CAPTIONS)]
+        columns = ["id", "latents", "fps", *(f"text_{c}" for c in CAPTIONS)]
         further = ["truth_map"] * self.truth + ["tail"] * (self.mix.splits > 0)
         keys = [(which, name) for which, names in picks for name in names]
         found = {key: self._kept[key] for key in keys if key in self._kept}
@@ -232,11 +248,12 @@ class Batches:
                 latents, known = _square(rng, latents, known)
             if len(shots) > 1:
                 pieces.append(self._piece(latents, known, words, clip["fps"], start, causal))
-                start += clip["num_frames"] / clip["fps"] + CUT
+                start += _num_frames(latents) / clip["fps"] + CUT
                 continue
             if kind < self.mix.images:
                 return [self._piece(latents[:, :1], known, words, clip["fps"], 0.0, False)]
-            if split < self.mix.splits and clip.get("tail") is not None:
+            splits = split < self.mix.splits and latents.shape[1] > 1
+            if splits and clip.get("tail") is not None:
                 return self._split(clip, latents, known, words, rng, causal)
             pieces.append(self._piece(latents, known, words, clip["fps"], 0.0, causal))
         longest = self.mix.window
@@ -258,9 +275,8 @@ class Batches:
         causal: bool,
     ) -> list["_Piece"]:
         """What comes before `split_frame`, and what follows, encoded from its own first frame."""
-        at = split_frame(clip["id"], clip["num_frames"])
-        stride = (clip["num_frames"] - 1) // (latents.shape[1] - 1)
-        count = 1 + -(-(at - 1) // stride)
+        at = split_frame(clip["id"], _num_frames(latents))
+        count = 1 + -(-(at - 1) // Grid.stride)
         after = unpack_latents(clip["tail"])
         unknown = torch.full((TRUTH_CHANNELS, *after.shape[1:]), torch.nan)
         head = self._piece(latents[:, :count], known, words, clip["fps"], 0.0, causal)
@@ -347,6 +363,25 @@ def ready(catalogs: Sequence[Catalog], view: str = "") -> list[list[str]]:
         sorted(catalog.ids(where)) if yes else []
         for catalog, where, yes in zip(catalogs, conditions(catalogs, view), able, strict=True)
     ]
+
+
+def _check_patch(catalog: Catalog, ids: Sequence[str], patch: int) -> None:
+    """Raises RequestError for clips whose latents cannot be cut into patches."""
+    rows = catalog.take(ids, ["id", "width", "height"])
+    for (width, height), name in {(row["width"], row["height"]): row["id"] for row in rows}.items():
+        (row,) = catalog.take([name], ["latents"])
+        h, w = row["latents"].shape[-2:]
+        if h % patch or w % patch:
+            whole = [str(n) for n in range(1, min(h, w) + 1) if h % n == w % n == 0]
+            raise RequestError(
+                f"patch {patch} is not accepted for {catalog.path}, whose clips of {width}x{height} have {w}x{h} "
+                f"latents (accepted: {' or '.join(whole)})"
+            )
+
+
+def _num_frames(latents: Tensor) -> int:
+    """How many pixel frames (C, t, h, w) are of: fewer than the clip's, where the codec did not take all."""
+    return 1 + (latents.shape[1] - 1) * Grid.stride
 
 
 def _square(rng: np.random.Generator, *maps: Tensor) -> list[Tensor]:

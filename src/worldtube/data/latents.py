@@ -3,7 +3,9 @@
 Owns what is computed and in which shapes. Knows nothing of batches or training.
 """
 
+import logging
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,8 +15,11 @@ from torch import Tensor
 from worldtube.codec import Codec
 from worldtube.data import caption
 from worldtube.data.catalog import LENGTHS, Catalog, unpack_ids
+from worldtube.errors import DataError
 from worldtube.text.encoder import TextEncoder
 from worldtube.worlds.world import COLOURS, SHAPES, STAIN_ID, WATER_ID
+
+logger = logging.getLogger(__name__)
 
 CAPTIONS = LENGTHS
 """Of the columns `text_LENGTH`."""
@@ -44,21 +49,63 @@ def cache_latents(
     group: int = 16,
     progress: Progress | None = None,
 ) -> int:
-    """Fill the `latents` column, (C, t, h, w), of the clips that lack it; returns how many were made."""
+    """Fill the `latents` column, (C, t, h, w), of the clips that lack it; returns how many were made.
+
+    A warning says how many are cut to what the codec takes (see `coded`), and by how much. Raises DataError for
+    clips of which it takes nothing, before the first is coded.
+    """
     catalog.add_column("latents", version)
     todo = catalog.missing("latents")
+    _tell_cuts(catalog, todo, codec)
     for start in range(0, len(todo), group):
         made = {}
         for name in todo[start : start + group]:
-            made[name] = pack_latents(_encoded(codec, catalog.clip(name).frames))
+            made[name] = pack_latents(_encoded(codec, _frames(catalog, name, codec)))
         catalog.set("latents", made)
         if progress is not None:
             progress(min(start + group, len(todo)), len(todo))
     return len(todo)
 
 
+def coded(shape: tuple[int, int, int], codec: Codec) -> tuple[int, int, int]:
+    """How many frames, rows and columns of a clip (T, H, W) a codec takes: whole groups from the first frame on, and
+    whole patches from the top left corner."""
+    (frames, height, width), (stride, *sides) = shape, codec.stride
+    first = 1 + (frames - 1) // stride * stride
+    return first, height // sides[0] * sides[0], width // sides[1] * sides[1]
+
+
+def _tell_cuts(catalog: Catalog, ids: Sequence[str], codec: Codec) -> None:
+    rows = catalog.take(ids, ["num_frames", "height", "width"])
+    shapes = Counter((row["num_frames"], row["height"], row["width"]) for row in rows)
+    frames, *sides = codec.stride
+    for shape, count in shapes.items():
+        cut = coded(shape, codec)
+        if not cut[1] * cut[2]:
+            raise DataError(
+                f"{catalog.path} has clips of {shape[2]}x{shape[1]}, of which the codec can take nothing "
+                f"(accepted: sides of {max(sides)} or more)"
+            )
+        if cut != shape:
+            logger.warning(
+                "%d clips of %d frames of %dx%d are cut to %d frames of %dx%d: the codec takes 1 + a multiple of %d "
+                "frames, and sides that are multiples of %d",
+                *(count, shape[0], shape[2], shape[1], cut[0], cut[2], cut[1], frames, max(sides)),
+            )
+
+
+def _frames(catalog: Catalog, name: str, codec: Codec) -> np.ndarray:
+    """Of a clip, what the codec takes."""
+    frames = catalog.clip(name).frames
+    count, height, width = coded(frames.shape[:3], codec)
+    return frames[:count, :height, :width]
+
+
 def split_frame(name: str, num_frames: int) -> int:
-    """Where a clip is cut in two for training: at its last frame, or with at least five after; decided by its id."""
+    """Where a clip is split in two for training: at its last frame, or with at least five after; decided by its id.
+
+    num_frames: those that the codec took.
+    """
     pick = zlib.crc32(name.encode())
     if num_frames < 7 or pick % 4 == 0:
         return num_frames - 1
@@ -80,7 +127,7 @@ def cache_tails(
     for start in range(0, len(todo), group):
         made = {}
         for name in todo[start : start + group]:
-            frames = catalog.clip(name).frames
+            frames = _frames(catalog, name, codec)
             at = split_frame(name, len(frames))
             count = 1 + (len(frames) - at - 1) // stride * stride
             made[name] = pack_latents(_encoded(codec, frames[at : at + count]))
@@ -165,7 +212,7 @@ def truth_map(
     table[WATER_ID, -2] = table[STAIN_ID, -1] = 1
     ids = np.concatenate([ids[:1].repeat(frames - 1, 0), ids])  # the first latent holds one frame
     t, h, w = ids.shape[0] // frames, ids.shape[1] // rows, ids.shape[2] // columns
-    cells = ids[:, : h * rows, : w * columns].reshape(t, frames, h, rows, w, columns)
+    cells = ids[: t * frames, : h * rows, : w * columns].reshape(t, frames, h, rows, w, columns)
     shares = table[cells].mean(axis=(1, 3, 5))  # (t, h, w, channels)
     return torch.from_numpy(shares).permute(3, 0, 1, 2)
 

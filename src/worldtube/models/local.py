@@ -297,17 +297,33 @@ def _fill(module: torch.nn.Module, part: str, tensors: dict[str, Tensor], path: 
     module.eval().requires_grad_(False)
 
 
-def load_codec(path: Path | str) -> tuple[VideoCodec, str]:
+def check_device(device: torch.device | str) -> None:
+    """Raises RequestError for a device that this machine does not have."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        other = torch.accelerator.current_accelerator(check_available=True)
+        count = torch.accelerator.device_count() if other else 0
+        there = ["cpu", *(f"{other}:{number}" for number in range(count))]
+        raise RequestError(
+            f"no device {str(device)!r} here (accepted: {', '.join(there)})"
+        ) from error
+
+
+def load_codec(path: Path | str, *, device: torch.device | str = "cpu") -> tuple[VideoCodec, str]:
     """The codec in a weight file (a codec's own or a whole model's), and the version of its latents.
 
     Two codecs with the same encoder make the same latents and have the same version, whatever their decoders.
+    Raises NotFound, DataError, RequestError for a device that is not there.
     """
+    check_device(device)
     config, tensors = _read(Path(path))
     codec = CODECS[config.get("card", {}).get("codec", "causal")](
         CodecConfig.from_dict(config["codec"])
     )
     _fill(codec, "codec", tensors, Path(path))
-    return codec, latents_version(codec)
+    version = latents_version(codec)
+    return codec.to(device), version
 
 
 def latents_version(codec: VideoCodec) -> str:
@@ -333,8 +349,10 @@ def load(
 
     `dtype` is the transformer's; the codec chooses its own. `fast`: with the student in place of its teacher,
     which makes a clip in `card.student_steps` steps without guidance. `adapters`: file of a fine-tuning of this
-    model. Raises NotFound, DataError, RequestError for adapters of a student, which has none.
+    model. Raises NotFound, DataError, RequestError for adapters of a student, which has none, and for a device that
+    is not there.
     """
+    check_device(device)
     path = embedded_path() if path is None else Path(path)
     config, tensors = _read(path)
     if "transformer" not in config:

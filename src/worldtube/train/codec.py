@@ -30,7 +30,7 @@ from worldtube.codec.autoencoder import (
 from worldtube.codec.losses import reconstruction_loss, variance_bound
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.evaluate import reconstruction
-from worldtube.models.local import load_codec, save_codec
+from worldtube.models.local import check_device, load_codec, save_codec
 from worldtube.train import report
 from worldtube.train.checkpoint import Checkpoints, differences
 from worldtube.train.config import check
@@ -107,6 +107,7 @@ class CodecTrainConfig:
         check(
             self.dtype,
             batch=self.batch,
+            ema_steps=self.ema_steps,
             log_every=self.log_every,
             validate_every=self.validate_every,
         )
@@ -158,8 +159,9 @@ def train_codec(
     start: begin from this codec instead of the linear optimum. until: asked after each step whether
     to stop here and go on another time. Ctrl-C also leaves a checkpoint. Raises WorldtubeError
     after five steps in a row that are not finite, DataError for a folder with a run of another codec, other clips
-    or another seed, or one that goes on.
+    or another seed, or one that goes on, RequestError for a device that is not there.
     """
+    check_device(config.device)
     with alone(folder):
         return _train_codec(config, pools, folder, validation, start, progress, until)
 

@@ -94,11 +94,19 @@ class TrainConfig:
     """How many of the newest stay."""
 
     def __post_init__(self) -> None:
-        counts = ("rows", "steps", "log_every", "validate_every")
+        counts = (
+            "rows",
+            "steps",
+            "patch",
+            "ema_steps",
+            "log_every",
+            "validate_every",
+            "checkpoints",
+        )
         check(self.dtype, **{name: getattr(self, name) for name in counts})
 
 
-def check(dtype: str, **counts: int) -> None:
+def check(dtype: str, **counts: float) -> None:
     """Raises RequestError for a type that no network computes in, and for counts below 1."""
     if dtype not in DTYPES:
         raise RequestError(f"dtype {dtype!r} is not accepted (accepted: {', '.join(DTYPES)})")
