@@ -18,6 +18,7 @@ import torch
 from states import same, state_of
 from test_loop import prepared  # noqa: F401 - a fixture
 
+from worldtube.cli import main
 from worldtube.errors import RequestError
 from worldtube.records import read
 from worldtube.train.checkpoint import Checkpoints
@@ -162,6 +163,31 @@ def ray_starts():
         )
     except subprocess.SubprocessError as error:
         pytest.skip(f"Ray does not start on this machine: {error}")
+
+
+def test_on_ray_each_worker_has_its_threads(tmp_path, monkeypatch):
+    """By the command, with a trainer that calls what a worker does, once."""
+    ray = pytest.importorskip("ray")
+    told = {}
+
+    class Here:
+        def __init__(self, work, *, train_loop_config, scaling_config, **_):
+            told["cpus"] = scaling_config.resources_per_worker
+            self.fit = lambda: work(dict(train_loop_config))
+
+    def train(config, **where):
+        told["threads"], told["parallel"] = torch.get_num_threads(), config.parallel
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr("ray.train.torch.TorchTrainer", Here)
+    monkeypatch.setattr("worldtube.train.loop.train", train)
+    before = torch.get_num_threads()
+    wanted = ["--on", "ray", "--threads", str(before + 2)]
+    try:
+        main(["train", "tiny", "--data", str(tmp_path), "--out", str(tmp_path / "run"), *wanted])
+    finally:
+        torch.set_num_threads(before)
+    assert told == {"cpus": {"CPU": before + 2}, "threads": before + 2, "parallel": "ddp"}
 
 
 @pytest.mark.usefixtures("ray_starts")

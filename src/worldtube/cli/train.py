@@ -47,9 +47,9 @@ def train(rest: list[str]) -> int:
             start: begin from the weights in this model file
             validation: folders of catalogs to measure the loss on; none when not said
             track: tensorboard, trackio or wandb, which get the numbers of the record too
-            on: here, in this process or as torchrun started it; or in workers of Ray
+            on: here, in this process or as torchrun started it; or in workers of Ray, without a progress bar
             workers: of Ray, with parallel ddp when not said otherwise
-            threads: torch threads; torch's own choice when not said
+            threads: torch threads; torch's own choice when not said, one for a worker of Ray
         """
         return data, out, codec, start, validation, track, on, workers, threads, config
 
@@ -73,7 +73,7 @@ def train(rest: list[str]) -> int:
 
         if workers > 1 and config.parallel == "none":
             config = replace(config, parallel="ddp")
-        print(launch(config, workers=workers, **where))
+        print(launch(config, workers=workers, threads=threads, **where))
         return 0
     if threads:
         import torch

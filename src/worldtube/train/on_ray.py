@@ -16,12 +16,19 @@ RESTARTS = 3
 
 
 def launch(
-    config: TrainConfig, *, workers: int, out: Path, restarts: int = RESTARTS, **where: Any
+    config: TrainConfig,
+    *,
+    workers: int,
+    out: Path,
+    threads: int | None = None,
+    restarts: int = RESTARTS,
+    **where: Any,
 ) -> Path:
     """Run `train` in this many workers of a Ray cluster, or of this machine; returns the model's file.
 
-    where: as for `train`, but what a call tells (progress, until, kept). Raises MissingExtra, and
-    WorldtubeError with the workers' own words when they failed once more than `restarts` allows.
+    threads: torch threads of each worker, one when None. where: as for `train`, but what a call tells (progress,
+    until, kept). Raises MissingExtra, and WorldtubeError with the workers' own words when they failed once more than
+    `restarts` allows.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # or a report blocks for 2 s
@@ -37,7 +44,9 @@ def launch(
     begun = not ray.is_initialized()
     if begun:
         ray.init(
-            num_cpus=None if "RAY_ADDRESS" in os.environ else max(workers + 1, os.cpu_count() or 1),
+            num_cpus=None
+            if "RAY_ADDRESS" in os.environ
+            else max(workers * (threads or 1) + 1, os.cpu_count() or 1),
             object_store_memory=None if "RAY_ADDRESS" in os.environ else 200_000_000,
             include_dashboard=False,
             log_to_driver=False,
@@ -46,12 +55,13 @@ def launch(
         on_gpu = config.device == "cuda"
         trainer = TorchTrainer(
             work,
-            train_loop_config={"config": config, "out": out.absolute()} | absolute(where),
+            train_loop_config={"config": config, "out": out.absolute(), "threads": threads}
+            | absolute(where),
             torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=workers,
                 use_gpu=on_gpu,
-                resources_per_worker=None if on_gpu else {"CPU": 1},
+                resources_per_worker=None if on_gpu else {"CPU": threads or 1},
             ),
             run_config=RunConfig(
                 name=out.name,
@@ -82,12 +92,16 @@ def absolute(where: Mapping[str, Any]) -> dict[str, Any]:
 def work(given: dict[str, Any]) -> None:
     """What every worker does."""
     import ray.train
+    import torch
 
     from worldtube.train.loop import train
 
     def kept(step: int, numbers: dict[str, float]) -> None:
         ray.train.report({"step": step, **numbers})
 
+    threads = given.pop("threads")
+    if threads:
+        torch.set_num_threads(threads)
     given.setdefault("data", [])
     given.setdefault("kept", kept)
     train(**given)
