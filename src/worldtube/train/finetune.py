@@ -13,7 +13,7 @@ from worldtube import models
 from worldtube.data import caption
 from worldtube.data.batches import Mix
 from worldtube.data.catalog import Catalog
-from worldtube.data.latents import CAPTIONS, cache_latents, cache_text, words
+from worldtube.data.latents import TEXTS, cache_latents, cache_text, captioner_of, words
 from worldtube.errors import DataError, RequestError
 from worldtube.models.local import LocalModel, embedded_path, load_codec
 from worldtube.text.encoder import TextEncoder
@@ -102,16 +102,15 @@ def finetune(
 
 
 def prepare(folder: Path, codec: Path, *, bar: Callable[[str], Any]) -> None:
-    """Latents and text of the clips of a dataset that lack them. Raises DataError where there are no captions."""
+    """Latents and text of the clips of a dataset that lack them. Raises DataError where there are no captions, or words
+    of different ones."""
     network, version = load_codec(codec)
     with Catalog(folder, mode="a") as catalog:
-        columns = catalog.columns()
-        texts = [f"text_{length}" for length in CAPTIONS]
-        worded = all(
-            name in columns for name in texts
-        )  # of whose captions, whoever made them chose
-        if not worded and not catalog.ids("problem IS NULL AND caption_medium IS NOT NULL"):
-            told = [by for by in caption.CAPTIONERS if caption.column(by) in columns]
+        columns, by = catalog.columns(), captioner_of(catalog)
+        worded = columns.keys() >= set(TEXTS)  # of whose captions, whoever made them chose
+        captions = by or catalog.ids("problem IS NULL AND caption_medium IS NOT NULL")
+        if not worded and not captions:
+            told = [name for name in caption.CAPTIONERS if caption.column(name) in columns]
             if told:
                 raise DataError(
                     f"{folder} has captions by {' and '.join(told)} of which nothing is cached "
@@ -124,9 +123,10 @@ def prepare(folder: Path, codec: Path, *, bar: Callable[[str], Any]) -> None:
         if columns.get("latents") != version or catalog.missing("latents"):
             with bar(f"latents of {folder.name}") as progress:
                 cache_latents(catalog, network, version=version, progress=progress)
-        if not worded or (catalog.missing(texts[0]) and columns[texts[0]] == _plain_words()):
+        known = not worded or by is not None or columns[TEXTS[0]] == _plain_words()
+        if known and (not worded or any(map(catalog.missing, TEXTS))):
             with bar(f"words of {folder.name}") as progress:
-                cache_text(catalog, TextEncoder(), progress=progress)
+                cache_text(catalog, TextEncoder(), captions=by, progress=progress)
 
 
 def _plain_words() -> str:
