@@ -116,6 +116,25 @@ def test_words_of_a_captioner_are_the_models_own(base, tmp_path, capsys):
     )
 
 
+def test_the_device_is_asked_for(base, tmp_path, capsys):
+    data = own_clips(tmp_path / "clips")
+    words = ["train", "finetune", "--data", str(data), "--out", str(tmp_path / "run")]
+    for asked in ([*words, "--model", str(base)], ["cache", str(data), "--codec", str(base)]):
+        assert main([*asked, "--device", "cuda:77"]) == 2
+        assert "no device 'cuda:77' here (accepted: cpu" in capsys.readouterr().err
+    with Catalog(data) as catalog:
+        assert "latents" not in catalog.columns()
+
+
+@pytest.mark.gpu
+def test_own_clips_on_a_gpu(base, tmp_path):
+    data, out = own_clips(tmp_path / "clips"), tmp_path / "run"
+    assert main(["cache", str(data), "--codec", str(base), "--device", "cuda"]) == 0
+    words = ["train", "finetune", "--data", str(data), "--out", str(out), "--model", str(base)]
+    assert main([*words, "--device", "cuda", "--steps", "4", "--rows", "2"]) == 0
+    assert (out / "after.png").is_file() and load(out / "model.safetensors").device.type == "cpu"
+
+
 class Killed(Exception):
     """In place of a signal."""
 

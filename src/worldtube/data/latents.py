@@ -141,7 +141,7 @@ def cache_tails(
 
 def _encoded(codec: Codec, frames: np.ndarray) -> Tensor:
     """uint8 (T, H, W, 3) -> (C, t, h, w)."""
-    pixels = torch.from_numpy(np.ascontiguousarray(frames))
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(codec.device)
     pixels = pixels.permute(3, 0, 1, 2)[None].float() / 127.5 - 1  # (1, 3, T, H, W)
     with torch.inference_mode():
         return codec.encode(pixels)[0].float().cpu()

@@ -34,15 +34,17 @@ def finetune_config(
     rows: int = 8,
     rate: float | None = None,
     view: str = "",
+    device: str = "cpu",
 ) -> TrainConfig:
-    """What suits a few dozen to a few thousand clips. rank: of the adapters; 0 trains the weights themselves. view:
-    as in TrainConfig."""
+    """What suits a few dozen to a few thousand clips. rank: of the adapters; 0 trains the weights themselves. view and
+    device: as in TrainConfig."""
     card = model.card
     return TrainConfig(
         model=model.transformer.config,
         size=card.width,
         patch=card.patch,
         view=view,
+        device=device,
         rows=rows,
         steps=steps,
         rate=rate or (3e-3 if rank else 3e-4),
@@ -74,12 +76,12 @@ def finetune(
     a progress bar from a name. more: for `loop.train`. Raises DataError for datasets without captions.
     """
     start = model or embedded_path()
-    network = models.local.load(start)
+    network = models.local.load(start, device="cpu" if config is None else config.device)
     config = config or finetune_config(network)
     if not data:
         raise RequestError("no dataset was named (accepted: --data DATASET ...)")
     for folder in data:
-        prepare(folder, start, bar=bar)
+        prepare(folder, start, device=config.device, bar=bar)
     out.mkdir(parents=True, exist_ok=True)
     ids = frozen(out, list(data), config.view, ALONE)
     config = replace(config, sample_prompts=own_prompts(data, ids) or config.sample_prompts)
@@ -101,10 +103,12 @@ def finetune(
     return out / "model.safetensors"
 
 
-def prepare(folder: Path, codec: Path, *, bar: Callable[[str], Any]) -> None:
-    """Latents and text of the clips of a dataset that lack them. Raises DataError where there are no captions, or words
-    of different ones."""
-    network, version = load_codec(codec)
+def prepare(folder: Path, codec: Path, *, device: str = "cpu", bar: Callable[[str], Any]) -> None:
+    """Latents and text of the clips of a dataset that lack them.
+
+    device: where the codec computes. Raises DataError where there are no captions, or words of different ones.
+    """
+    network, version = load_codec(codec, device=device)
     with Catalog(folder, mode="a") as catalog:
         columns, by = catalog.columns(), captioner_of(catalog)
         worded = columns.keys() >= set(TEXTS)  # of whose captions, whoever made them chose
