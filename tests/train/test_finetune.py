@@ -116,6 +116,18 @@ def test_words_of_a_captioner_are_the_models_own(base, tmp_path, capsys):
     )
 
 
+def test_validation_clips_are_prepared_too(base, tmp_path, capsys):
+    """And refused before anything is made, where they cannot be."""
+    data, held = own_clips(tmp_path / "clips"), own_clips(tmp_path / "held", count=2)
+    bare, out = own_clips(tmp_path / "bare", captioned=False), tmp_path / "run"
+    words = ["train", "finetune", "--data", str(data), "--out", str(out), "--model", str(base)]
+    words += ["--steps", "2", "--rows", "2", "--threads", "1", "--validation"]
+    assert main([*words, str(bare)]) == 2 and not out.exists()
+    assert f"{bare} has no captions" in capsys.readouterr().err
+    assert main([*words, str(held)]) == 0
+    assert "validation_loss" in read(out / "record.jsonl")[1][-1]
+
+
 def test_the_device_is_asked_for(base, tmp_path, capsys):
     data = own_clips(tmp_path / "clips")
     words = ["train", "finetune", "--data", str(data), "--out", str(tmp_path / "run")]
@@ -131,7 +143,8 @@ def test_own_clips_on_a_gpu(base, tmp_path):
     data, out = own_clips(tmp_path / "clips"), tmp_path / "run"
     assert main(["cache", str(data), "--codec", str(base), "--device", "cuda"]) == 0
     words = ["train", "finetune", "--data", str(data), "--out", str(out), "--model", str(base)]
-    assert main([*words, "--device", "cuda", "--steps", "4", "--rows", "2"]) == 0
+    words += ["--validation", str(own_clips(tmp_path / "held")), "--device", "cuda"]
+    assert main([*words, "--steps", "4", "--rows", "2"]) == 0
     assert (out / "after.png").is_file() and load(out / "model.safetensors").device.type == "cpu"
 
 

@@ -145,7 +145,7 @@ def finetune(rest: list[str]) -> int:
             rows: clips in a batch
             rate: peak learning rate; 3e-3 for adapters and 3e-4 for weights when not said
             device: where it computes, such as cuda
-            validation: datasets to measure the loss on; none when not said
+            validation: datasets to measure the loss on, completed like those of data; none when not said
             track: tensorboard, trackio or wandb, which get the numbers of the record too
             threads: torch threads; torch's own choice when not said
         """

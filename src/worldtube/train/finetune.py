@@ -66,21 +66,23 @@ def finetune(
     *,
     model: Path | None = None,
     config: TrainConfig | None = None,
+    validation: Sequence[Path] = (),
     bar: Callable[[str], Any],
     **more: Any,
 ) -> Path:
     """Fine-tune a model file (the embedded one when None) on datasets; returns the new model's file.
 
     What the datasets lack of latents and text is computed first. Leaves `before.png` and `after.png`, sheets
-    of the datasets' own captions, `model.safetensors` and, for adapters, `adapters.safetensors`. bar: makes
-    a progress bar from a name. more: for `loop.train`. Raises DataError for datasets without captions.
+    of the datasets' own captions, `model.safetensors` and, for adapters, `adapters.safetensors`. validation:
+    datasets to measure on, which are completed too. bar: makes a progress bar from a name. more: for `loop.train`.
+    Raises DataError for datasets without captions.
     """
     start = model or embedded_path()
     network = models.local.load(start, device="cpu" if config is None else config.device)
     config = config or finetune_config(network)
     if not data:
         raise RequestError("no dataset was named (accepted: --data DATASET ...)")
-    for folder in data:
+    for folder in (*data, *validation):
         prepare(folder, start, device=config.device, bar=bar)
     out.mkdir(parents=True, exist_ok=True)
     ids = frozen(out, list(data), config.view, ALONE)
@@ -95,6 +97,7 @@ def finetune(
             codec=start,
             start=start,
             out=out,
+            validation=validation,
             progress=progress,
             **more,
         )
