@@ -298,6 +298,23 @@ def test_clips_are_cut_to_what_the_codec_takes(odd, codec, caplog):
     assert torch.equal(a.truth.nan_to_num(-1), b.truth.nan_to_num(-1))
 
 
+def test_clips_are_coded_where_the_codec_is(odd, tmp_path, monkeypatch):
+    """`meta` stands in for a GPU, from which nothing comes back."""
+    shutil.copytree(odd / "cut", tmp_path / "cut")
+    far = VideoCodec(CodecConfig(encoder_widths=(8, 8), decoder_widths=(8, 8))).to("meta")
+    seen = []
+
+    def encode(pixels):
+        seen.append(pixels.device.type)
+        return torch.zeros(1, 4, 3, 2, 3)
+
+    monkeypatch.setattr(far, "encode", encode)
+    with Catalog(tmp_path / "cut", mode="a") as catalog:
+        assert cache_latents(catalog, far, version="far") == 12
+        assert cache_tails(catalog, far, version="far") == 12
+    assert seen == ["meta"] * 24
+
+
 def test_a_clip_without_a_whole_patch_is_refused(tmp_path, codec):
     clip = Clip(frames=np.zeros((5, 16, 6, 3), np.uint8), fps=12.0)
     captions = {c: "noise" for c in ("short", "medium", "long")}

@@ -9,15 +9,20 @@ from test_loop import CONFIG, prepared, run  # noqa: F401 - a fixture
 
 from worldtube import models
 from worldtube.cli import main
+from worldtube.cli.bar import Bar
 from worldtube.data import caption
+from worldtube.data.batches import ready
 from worldtube.data.catalog import Catalog
 from worldtube.data.catalog import row as catalog_row
+from worldtube.data.latents import CAPTIONS, cache_text, words
 from worldtube.data.manifest import Manifest
 from worldtube.data.views import save_view
+from worldtube.errors import DataError
 from worldtube.models import load
 from worldtube.models.local import load_codec, save
 from worldtube.records import read
-from worldtube.train.finetune import finetune_config, own_prompts
+from worldtube.text.encoder import TextEncoder
+from worldtube.train.finetune import finetune_config, own_prompts, prepare
 from worldtube.train.loop import setup
 from worldtube.train.validation import Validation
 from worldtube.video import Clip
@@ -109,6 +114,96 @@ def test_words_of_a_captioner_are_the_models_own(base, tmp_path, capsys):
     torch.testing.assert_close(
         model.bank[-6:].float(), model.text.sentence(prompts), atol=1e-3, rtol=0
     )
+
+
+def test_validation_clips_are_prepared_too(base, tmp_path, capsys):
+    """And refused before anything is made, where they cannot be."""
+    data, held = own_clips(tmp_path / "clips"), own_clips(tmp_path / "held", count=2)
+    bare, out = own_clips(tmp_path / "bare", captioned=False), tmp_path / "run"
+    words = ["train", "finetune", "--data", str(data), "--out", str(out), "--model", str(base)]
+    words += ["--steps", "2", "--rows", "2", "--threads", "1", "--validation"]
+    assert main([*words, str(bare)]) == 2 and not out.exists()
+    assert f"{bare} has no captions" in capsys.readouterr().err
+    assert main([*words, str(held)]) == 0
+    assert "validation_loss" in read(out / "record.jsonl")[1][-1]
+
+
+def test_the_device_is_asked_for(base, tmp_path, capsys):
+    data = own_clips(tmp_path / "clips")
+    words = ["train", "finetune", "--data", str(data), "--out", str(tmp_path / "run")]
+    for asked in ([*words, "--model", str(base)], ["cache", str(data), "--codec", str(base)]):
+        assert main([*asked, "--device", "cuda:77"]) == 2
+        assert "no device 'cuda:77' here (accepted: cpu" in capsys.readouterr().err
+    with Catalog(data) as catalog:
+        assert "latents" not in catalog.columns()
+
+
+@pytest.mark.gpu
+def test_own_clips_on_a_gpu(base, tmp_path):
+    data, out = own_clips(tmp_path / "clips"), tmp_path / "run"
+    assert main(["cache", str(data), "--codec", str(base), "--device", "cuda"]) == 0
+    words = ["train", "finetune", "--data", str(data), "--out", str(out), "--model", str(base)]
+    words += ["--validation", str(own_clips(tmp_path / "held")), "--device", "cuda"]
+    assert main([*words, "--steps", "4", "--rows", "2"]) == 0
+    assert (out / "after.png").is_file() and load(out / "model.safetensors").device.type == "cpu"
+
+
+class Killed(Exception):
+    """In place of a signal."""
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """What is called ends where the column gets its second values."""
+
+    def call(function, column):
+        honest, left = Catalog.set, iter(range(1))
+
+        def set(self, name, values):
+            if name == column and next(left, None) is None:
+                raise Killed
+            honest(self, name, values)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Catalog, "set", set)
+            function()
+
+    return call
+
+
+@pytest.mark.parametrize("by", [None, "sidecar"])
+def test_words_that_a_kill_left_undone_are_made(base, tmp_path, killed, by):
+    """Of the captions that they were begun with, so that no clip is left out and none has another's words."""
+    data = own_clips(tmp_path / "clips", count=4)
+    with Catalog(data, mode="a") as catalog:
+        if by:
+            cache_text(catalog, TextEncoder())
+            for name in catalog.ids():
+                (tmp_path / f"{name.replace(':', '_')}.txt").write_text(f"told of {name}")
+            caption.fill(catalog, caption.captioner(by, folder=tmp_path))
+        for column in ("text_short", "text_long"):
+            killed(lambda: cache_text(catalog, TextEncoder(), captions=by, group=2), column)
+            columns = catalog.columns()
+            assert len({columns[f"text_{length}"] for length in CAPTIONS}) == 1
+        assert len(catalog.missing("text_long")) == 2 and not catalog.missing("text_short")
+        prepare(data, base, bar=Bar)
+        assert len(ready([catalog])[0]) == 4
+        told = [row["medium"] for row in words(catalog, catalog.ids())]
+        assert all(text.startswith("told of" if by else "a bar") for text in told)
+
+
+def test_words_of_two_captioners_are_refused(base, tmp_path):
+    """As a kill left them in an earlier version."""
+    data = own_clips(tmp_path / "clips")
+    prepare(data, base, bar=Bar)
+    with Catalog(data, mode="a") as catalog:
+        catalog.add_column("text_short", "other")
+        for act in (lambda: prepare(data, base, bar=Bar), lambda: ready([catalog])):
+            with pytest.raises(
+                DataError, match=r"text_short of other, text_medium of .* --captions"
+            ):
+                act()
+        assert len(catalog.missing("text_short")) == 6, "nothing was made of it"
 
 
 def test_the_defaults_are_the_models_own():

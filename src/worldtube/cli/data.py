@@ -61,7 +61,13 @@ def record(rest: list[str]) -> int:
 
 
 def cache(rest: list[str]) -> int:
-    def command(data: Path, *, codec: Path | None = None, captions: str | None = None) -> Any:
+    def command(
+        data: Path,
+        *,
+        codec: Path | None = None,
+        captions: str | None = None,
+        device: str = "cpu",
+    ) -> Any:
         """Compute the latents and text states of a catalog's clips, once.
 
         Args:
@@ -69,17 +75,18 @@ def cache(rest: list[str]) -> int:
                 multiples of 8, what is beyond is left out
             codec: model file whose codec to use; the embedded model when not said
             captions: whose (truth, sidecar, endpoint, transformers, own); the recorded ones when not said
+            device: where the codec computes, such as cuda
         """
-        return data, codec, captions
+        return data, codec, captions, device
 
-    data, codec, captions = parse(positional(command, "data"), "cache", rest)
+    data, codec, captions, device = parse(positional(command, "data"), "cache", rest)
     from worldtube.data.catalog import Catalog
     from worldtube.data.latents import cache_latents, cache_tails, cache_text, cache_truth
     from worldtube.models.local import embedded_path, load_codec
     from worldtube.text.encoder import TextEncoder
 
     codec = codec or embedded_path()
-    network, version = load_codec(codec)
+    network, version = load_codec(codec, device=device)
     with Catalog(data, mode="r+") as catalog:
         with Bar("latents") as bar:
             clips = cache_latents(catalog, network, version=version, progress=bar)

@@ -128,6 +128,7 @@ def finetune(rest: list[str]) -> int:
         steps: int = 200,
         rows: int = 8,
         rate: float | None = None,
+        device: str = "cpu",
         validation: list[Path] | None = None,
         track: list[str] | None = None,
         threads: int | None = None,
@@ -145,7 +146,8 @@ def finetune(rest: list[str]) -> int:
             steps: optimizer steps
             rows: clips in a batch
             rate: peak learning rate; 3e-3 for adapters and 3e-4 for weights when not said
-            validation: datasets to measure the loss on; none when not said
+            device: where it computes, such as cuda
+            validation: datasets to measure the loss on, completed like those of data; none when not said
             track: tensorboard, trackio or wandb, which get the numbers of the record too
             threads: torch threads; torch's own choice when not said
         """
@@ -153,7 +155,7 @@ def finetune(rest: list[str]) -> int:
             raise RequestError(
                 f"--full and --lora {lora} are not accepted together; one of both is"
             )
-        how = {"steps": steps, "rows": rows, "rate": rate, "view": view}
+        how = {"steps": steps, "rows": rows, "rate": rate, "view": view, "device": device}
         if full or lora is not None:
             how["rank"] = 0 if full else lora
         return data, out, model, how, validation, track, threads

@@ -21,6 +21,11 @@ class Codec(Protocol):
     channels: int
     """Numbers in one latent."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes, and pixels and latents are to be."""
+        ...
+
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, T, H, W) in [-1, 1], T = 1 + 4 k -> (B, C, 1 + k, H / 8, W / 8), about unit
         variance."""

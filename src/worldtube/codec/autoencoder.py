@@ -251,6 +251,10 @@ class VideoCodec(nn.Module):
         self.register_buffer("shift", torch.zeros(self.channels))
         self.register_buffer("scale", torch.ones(()))
 
+    @property
+    def device(self) -> torch.device:
+        return self.shift.device
+
     def compress(self, pixels: torch.Tensor, memory: Memory | None = None) -> torch.Tensor:
         """Whole groups (B, 3, 4 t, H, W) -> latents (B, C, t, h, w), differentiable."""
         raw = self.encoder(pixels.to(self.encoder.enter.weight.dtype), memory)

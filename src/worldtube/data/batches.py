@@ -16,7 +16,9 @@ from torch import Tensor
 from worldtube.data.catalog import Catalog, episode
 from worldtube.data.latents import (
     CAPTIONS,
+    TEXTS,
     TRUTH_CHANNELS,
+    captioner_of,
     split_frame,
     unpack_latents,
     unpack_text,
@@ -29,9 +31,9 @@ from worldtube.tokens import CUT, Grid, Layout, Words, join, layout, pack, patch
 GOLDEN = 0.6180339887498949
 KEPT = 1e9
 """Bytes of clips that are kept once read, so that a small dataset is read once and not in every pass."""
-READY = "latents IS NOT NULL AND " + " AND ".join(f"text_{c} IS NOT NULL" for c in CAPTIONS)
+READY = "latents IS NOT NULL AND " + " AND ".join(f"{text} IS NOT NULL" for text in TEXTS)
 """Of the clips that can be learned from."""
-STAGES = ("latents", "tail", "truth_map", *(f"text_{c}" for c in CAPTIONS))
+STAGES = ("latents", "tail", "truth_map", *TEXTS)
 """What is read of them."""
 
 
@@ -215,7 +217,7 @@ class Batches:
 
     def _clips(self, picks: list[tuple[int, list[str]]]) -> dict[tuple[int, str], dict]:
         """The rows of the catalogs that are needed, by (catalog, id)."""
-        columns = ["id", "latents", "fps", *(f"text_{c}" for c in CAPTIONS)]
+        columns = ["id", "latents", "fps", *TEXTS]
         further = ["truth_map"] * self.truth + ["tail"] * (self.mix.splits > 0)
         keys = [(which, name) for which, names in picks for name in names]
         found = {key: self._kept[key] for key in keys if key in self._kept}
@@ -357,7 +359,12 @@ def conditions(catalogs: Sequence[Catalog], view: str = "") -> list[str]:
 
 
 def ready(catalogs: Sequence[Catalog], view: str = "") -> list[list[str]]:
-    """Sorted ids of each catalog's clips that can be learned from; none where a stage was never run."""
+    """Sorted ids of each catalog's clips that can be learned from; none where a stage was never run.
+
+    Raises DataError where the words are of different captions.
+    """
+    for catalog in catalogs:
+        captioner_of(catalog)
     able = [set(STAGES) - {"tail", "truth_map"} <= catalog.columns().keys() for catalog in catalogs]
     return [
         sorted(catalog.ids(where)) if yes else []

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 CAPTIONS = LENGTHS
 """Of the columns `text_LENGTH`."""
+TEXTS = tuple(f"text_{length}" for length in CAPTIONS)
+"""Those columns."""
 TRUTH_CHANNELS = len(COLOURS) + len(SHAPES) + 2
 """What a truth map tells of each latent cell: the share of each colour and shape, of water and of stain."""
 Progress = Callable[[int, int], None]
@@ -139,7 +141,7 @@ def cache_tails(
 
 def _encoded(codec: Codec, frames: np.ndarray) -> Tensor:
     """uint8 (T, H, W, 3) -> (C, t, h, w)."""
-    pixels = torch.from_numpy(np.ascontiguousarray(frames))
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(codec.device)
     pixels = pixels.permute(3, 0, 1, 2)[None].float() / 127.5 - 1  # (1, 3, T, H, W)
     with torch.inference_mode():
         return codec.encode(pixels)[0].float().cpu()
@@ -163,9 +165,9 @@ def cache_text(
     if captions is not None:
         caption.captions(catalog, captions, [])  # whether there are any is said first
         version += f":{catalog.columns()[caption.column(captions)]}"
-    for length in CAPTIONS:
-        column = f"text_{length}"
+    for column in TEXTS:  # all first, or a kill would leave other captions' words in the later ones
         catalog.add_column(column, version)
+    for length, column in zip(CAPTIONS, TEXTS, strict=True):
         todo, made = catalog.missing(column), 0
         for start in range(0, len(todo), group):
             ids = todo[start : start + group]
@@ -188,16 +190,33 @@ def cache_text(
 
 def words(catalog: Catalog, ids: Sequence[str]) -> list[dict[str, str | None]]:
     """The captions by length that the text states of these clips were made of (see `cache_text`); None for one that
-    there is not. The recorded ones where no captioner's are named by the version of the states."""
-    columns = catalog.columns()
-    version = columns.get("text_medium") or ""
-    for by in caption.CAPTIONERS:
-        told = columns.get(caption.column(by))
-        if told is not None and version.endswith(f":{told}"):
-            fields = caption.captions(catalog, by, ids)
-            return [{length: each.get(length) for length in CAPTIONS} for each in fields]
+    there is not."""
+    by = captioner_of(catalog)
+    if by is not None:
+        fields = caption.captions(catalog, by, ids)
+        return [{length: each.get(length) for length in CAPTIONS} for each in fields]
     rows = catalog.take(ids, [f"caption_{length}" for length in CAPTIONS])
     return [{length: row[f"caption_{length}"] for length in CAPTIONS} for row in rows]
+
+
+def captioner_of(catalog: Catalog) -> str | None:
+    """Whose captions the text states are of, by their version; None for those that the clips were recorded with.
+
+    Raises DataError where the lengths are of different ones, as a kill could leave them in an earlier version.
+    """
+    columns = catalog.columns()
+    versions = {column: columns[column] for column in TEXTS if columns.get(column)}
+    if len(set(versions.values())) > 1:
+        told = ", ".join(f"{column} of {version}" for column, version in versions.items())
+        raise DataError(
+            f"{catalog.path} has words of different captions: {told} (accepted: the dataset after "
+            f"`worldtube cache {catalog.path}`, with --captions NAME where they are a captioner's)"
+        )
+    for by in caption.CAPTIONERS:
+        told = columns.get(caption.column(by))
+        if told is not None and any(text.endswith(f":{told}") for text in versions.values()):
+            return by
+    return None
 
 
 def truth_map(

@@ -13,7 +13,7 @@ from worldtube import models
 from worldtube.data import caption
 from worldtube.data.batches import Mix
 from worldtube.data.catalog import Catalog
-from worldtube.data.latents import CAPTIONS, cache_latents, cache_text, words
+from worldtube.data.latents import TEXTS, cache_latents, cache_text, captioner_of, words
 from worldtube.errors import DataError, RequestError
 from worldtube.models.local import LocalModel, embedded_path, load_codec
 from worldtube.text.encoder import TextEncoder
@@ -35,15 +35,17 @@ def finetune_config(
     rows: int = 8,
     rate: float | None = None,
     view: str = "",
+    device: str = "cpu",
 ) -> TrainConfig:
-    """What suits a few dozen to a few thousand clips. rank: of the adapters; 0 trains the weights themselves. view:
-    as in TrainConfig."""
+    """What suits a few dozen to a few thousand clips. rank: of the adapters; 0 trains the weights themselves. view and
+    device: as in TrainConfig."""
     card = model.card
     return TrainConfig(
         model=model.transformer.config,
         size=card.width,
         patch=card.patch,
         view=view,
+        device=device,
         rows=rows,
         steps=steps,
         rate=rate or (3e-3 if rank else 3e-4),
@@ -65,23 +67,25 @@ def finetune(
     *,
     model: Path | None = None,
     config: TrainConfig | None = None,
+    validation: Sequence[Path] = (),
     bar: Callable[[str], Any],
     **more: Any,
 ) -> Path:
     """Fine-tune a model file (the embedded one when None) on datasets; returns the new model's file.
 
     What the datasets lack of latents and text is computed first. Leaves `before.png` and `after.png`, sheets
-    of the datasets' own captions, `model.safetensors` and, for adapters, `adapters.safetensors`. bar: makes
-    a progress bar from a name. more: for `loop.train`. Raises DataError for datasets without captions.
+    of the datasets' own captions, `model.safetensors` and, for adapters, `adapters.safetensors`. validation:
+    datasets to measure on, which are completed too. bar: makes a progress bar from a name. more: for `loop.train`.
+    Raises DataError for datasets without captions.
     """
     start = model or embedded_path()
-    network = models.local.load(start)
+    network = models.local.load(start, device="cpu" if config is None else config.device)
     config = config or finetune_config(network)
     if not data:
         raise RequestError("no dataset was named (accepted: --data DATASET ...)")
     trackers(more.get("track", ()))
-    for folder in data:
-        prepare(folder, start, bar=bar)
+    for folder in (*data, *validation):
+        prepare(folder, start, device=config.device, bar=bar)
     out.mkdir(parents=True, exist_ok=True)
     ids = frozen(out, list(data), config.view, ALONE).ids
     config = replace(config, sample_prompts=own_prompts(data, ids) or config.sample_prompts)
@@ -95,6 +99,7 @@ def finetune(
             codec=start,
             start=start,
             out=out,
+            validation=validation,
             progress=progress,
             **more,
         )
@@ -103,17 +108,18 @@ def finetune(
     return out / "model.safetensors"
 
 
-def prepare(folder: Path, codec: Path, *, bar: Callable[[str], Any]) -> None:
-    """Latents and text of the clips of a dataset that lack them. Raises DataError where there are no captions."""
-    network, version = load_codec(codec)
+def prepare(folder: Path, codec: Path, *, device: str = "cpu", bar: Callable[[str], Any]) -> None:
+    """Latents and text of the clips of a dataset that lack them.
+
+    device: where the codec computes. Raises DataError where there are no captions, or words of different ones.
+    """
+    network, version = load_codec(codec, device=device)
     with Catalog(folder, mode="r+") as catalog:
-        columns = catalog.columns()
-        texts = [f"text_{length}" for length in CAPTIONS]
-        worded = all(
-            name in columns for name in texts
-        )  # of whose captions, whoever made them chose
-        if not worded and not catalog.ids("problem IS NULL AND caption_medium IS NOT NULL"):
-            told = [by for by in caption.CAPTIONERS if caption.column(by) in columns]
+        columns, by = catalog.columns(), captioner_of(catalog)
+        worded = columns.keys() >= set(TEXTS)  # of whose captions, whoever made them chose
+        captions = by or catalog.ids("problem IS NULL AND caption_medium IS NOT NULL")
+        if not worded and not captions:
+            told = [name for name in caption.CAPTIONERS if caption.column(name) in columns]
             if told:
                 raise DataError(
                     f"{folder} has captions by {' and '.join(told)} of which nothing is cached "
@@ -126,9 +132,10 @@ def prepare(folder: Path, codec: Path, *, bar: Callable[[str], Any]) -> None:
         if columns.get("latents") != version or catalog.missing("latents"):
             with bar(f"latents of {folder.name}") as progress:
                 cache_latents(catalog, network, version=version, progress=progress)
-        if not worded or (catalog.missing(texts[0]) and columns[texts[0]] == _plain_words()):
+        known = not worded or by is not None or columns[TEXTS[0]] == _plain_words()
+        if known and (not worded or any(map(catalog.missing, TEXTS))):
             with bar(f"words of {folder.name}") as progress:
-                cache_text(catalog, TextEncoder(), progress=progress)
+                cache_text(catalog, TextEncoder(), captions=by, progress=progress)
 
 
 def _plain_words() -> str:
