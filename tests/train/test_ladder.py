@@ -178,14 +178,20 @@ def test_a_further_rate_is_tried_where_it_may_be_worth_a_run(losses, further):
     assert beyond({1e-3 * 2**k: loss for k, loss in enumerate(losses)}) == further
 
 
-def dataset(folder, *, first, clips=2, frames=5, side=16, words=10, version=None, ready=True):
+def dataset(
+    folder, *, first, clips=2, shots=1, frames=5, side=16, words=10, version=None, ready=True
+):
     """A catalog of grey clips; the numbers in its latents and words are not looked at."""
     if version is None:
         _, version = models.load_codec(embedded_path())
     captions = {"short": "grey", "medium": "grey", "long": "grey"}
     clip = Clip(frames=np.full((frames, side, side, 3), 99, np.uint8), fps=12.0)
     with Catalog(folder, mode="a") as catalog:
-        rows = [catalog_row("grey", 1, first + i, clip, captions, {}) for i in range(clips)]
+        rows = [
+            catalog_row("grey", 1, first + i, clip, captions, {}, shot=shot)
+            for i in range(clips)
+            for shot in range(shots)
+        ]
         catalog.append(rows)
         names = [one["id"] for one in rows] if ready else []
         catalog.add_column("latents", version)
@@ -240,6 +246,7 @@ def _differing(one, other):
     [
         ({"frames": 9}, RequestError, "latents of 2x2x2 and 3x2x2 make no ladder"),
         ({"side": 24}, RequestError, "latents of 2x2x2 and 2x3x3 make no ladder"),
+        ({"shots": 2}, RequestError, "several shots of an episode make no ladder"),
         ({"ready": False}, DataError, "b has no clips with latents and text"),
         ({"version": "another"}, DataError, "b has latents of codec another"),
     ],
@@ -249,6 +256,12 @@ def test_datasets_that_make_no_ladder_are_refused(tmp_path, other, error, words)
     validation = dataset(tmp_path / "validation", first=20)
     with pytest.raises(error, match=words):
         prepared(TINY, tmp_path, data, validation, embedded_path(), 1)
+
+
+def test_clips_that_no_row_shows_whole_make_no_ladder(tmp_path):
+    data = [dataset(tmp_path / "a", first=0, frames=41)]
+    with pytest.raises(RequestError, match="11 latent frames make no ladder"):
+        prepared(TINY, tmp_path, data, dataset(tmp_path / "b", first=9), embedded_path(), 1)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from worldtube.data.batches import Mix, of_codec, ready
-from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import Catalog, episode
 from worldtube.data.ingest import record_world
 from worldtube.data.latents import CAPTIONS, cache_latents, cache_text
 from worldtube.data.manifest import Manifest
@@ -173,6 +173,17 @@ def prepared(
                 f"clips with latents of {sizes} make no ladder (accepted: all of one size and length)"
             )
         [(t, h, w)] = grids
+        if t > Mix().window:
+            raise RequestError(
+                f"clips with {t} latent frames make no ladder: training shows windows of them "
+                f"(accepted: {Mix().window} or fewer)"
+            )
+        shots = [name for names in ids for name in names]
+        if len({episode(name) for name in shots}) < len(shots):
+            raise RequestError(
+                "datasets with several shots of an episode make no ladder: a row has one to three of them "
+                "(accepted: clips of one shot)"
+            )
         clips = sum(map(len, ids))
         words = sum(
             len(names) * _words(catalog, names[:64])
