@@ -124,6 +124,39 @@ def test_nobody_at_the_address(data, monkeypatch):
         caption.fill(data, caption.captioner("endpoint", url="http://127.0.0.1:9/v1", model="eyes"))
 
 
+def test_a_captioner_that_fails_takes_nothing_away(data, chat_server, monkeypatch, capsys):
+    """Neither the captions of another model, nor the words that training reads."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    encoder = TextEncoder()
+    cache_text(data, encoder)
+    version = data.columns()["text_medium"]
+    nobody = caption.captioner("endpoint", url="http://127.0.0.1:9/v1", model="nobody")
+    with pytest.raises(RequestError, match="could not be used"):
+        caption.fill(data, nobody)
+    assert "captions_endpoint" not in data.columns() and caption.told_by(data) == []
+    caption.fill(data, caption.captioner("truth"))
+    data.add_column("captions_endpoint", "empty")  # as versions before left it
+    assert caption.told_by(data) == ["truth"]
+    with pytest.raises(
+        NotFound, match=r"no clip .* captions by endpoint \(0 of 4; accepted: .*truth"
+    ):
+        cache_text(data, encoder, captions="endpoint")
+    from worldtube.cli import main
+
+    assert main(["cache", str(data.path), "--captions", "endpoint"]) == 2
+    assert "0 of 4" in capsys.readouterr().err and "latents" not in data.columns()
+    assert data.columns()["text_medium"] == version
+    server = chat_server([json.dumps(FACTS)] * 4)
+    eyes = caption.captioner("endpoint", url=server.url, model="eyes")
+    caption.fill(data, eyes)
+    with pytest.raises(RequestError, match="could not be used"):
+        caption.fill(data, nobody)
+    assert told(data, "endpoint")[0] == FACTS
+    data.add_column("captions_endpoint", "empty")
+    assert caption.fill(data, eyes) == {"told": 0, "failed": 0}, "they are there"
+    assert told(data, "endpoint")[3] == FACTS
+
+
 def test_text_beside_the_clips(data, tmp_path, caplog):
     names = [name.replace(":", "_") for name in data.ids()]
     (tmp_path / f"{names[0]}.txt").write_text("A cat sleeps.\n")

@@ -85,6 +85,10 @@ def test_without_captions_it_says_what_to_do(base, tmp_path, capsys):
     words = ["train", "finetune", "--data", str(data), "--out", str(tmp_path / "run")]
     assert main([*words, "--model", str(base)]) == 2
     assert "has no captions" in (said := capsys.readouterr().err) and "worldtube caption" in said
+    with Catalog(data, mode="a") as catalog:
+        catalog.add_column("captions_endpoint", "of one that told nothing")
+    assert main([*words, "--model", str(base)]) == 2
+    assert "has no captions" in capsys.readouterr().err
 
 
 def test_words_of_a_captioner_are_the_models_own(base, tmp_path, capsys):

@@ -72,6 +72,7 @@ def cache(rest: list[str]) -> int:
         return data, codec, captions
 
     data, codec, captions = parse(positional(command, "data"), "cache", rest)
+    from worldtube.data.caption import need
     from worldtube.data.catalog import Catalog
     from worldtube.data.latents import cache_latents, cache_tails, cache_text, cache_truth
     from worldtube.models.local import embedded_path, load_codec
@@ -80,6 +81,8 @@ def cache(rest: list[str]) -> int:
     codec = codec or embedded_path()
     network, version = load_codec(codec)
     with Catalog(data, mode="a") as catalog:
+        if captions is not None:
+            need(catalog, captions)  # before the latents, which take long
         with Bar("latents") as bar:
             clips = cache_latents(catalog, network, version=version, progress=bar)
         with Bar("latents of second pieces") as bar:

@@ -314,12 +314,14 @@ def fill(
     """Caption the clips that this captioner has not captioned yet, a batch at a time.
 
     Returns how many were told and how many could not be; those are tried again by the next call. A kill costs one
-    batch at most. Raises RequestError where the captioner cannot be used at all.
+    batch at most. The column is made, or goes over to this version, with the first caption of it, so a captioner that
+    tells nothing takes nothing away. Raises RequestError where the captioner cannot be used at all.
     """
-    name = column(who.name)
+    name, own = column(who.name), version(who)
     catalog.take([], who.columns)  # an unknown column is told before anything is made
-    catalog.add_column(name, version(who))
-    todo, failed = catalog.missing(name), 0
+    todo, failed = catalog.missing(name, own), 0
+    if len(todo) < len(catalog.ids("problem IS NULL")):
+        catalog.add_column(name, own)
     about = {"by": who.name, "model": who.model, "prompt": who.prompt}
     for start in range(0, len(todo), batch):
         ids = todo[start : start + batch]
@@ -338,10 +340,33 @@ def fill(
                 else:
                     told[one] = json.dumps({**about, "fields": fields}, ensure_ascii=False)
         finally:
-            catalog.set(name, told)  # also what an endpoint said before it refused, or Ctrl-C
+            if told:  # also what an endpoint said before it refused, or Ctrl-C
+                catalog.add_column(name, own)
+                catalog.set(name, told)
         if progress is not None:
             progress(min(start + batch, len(todo)), len(todo))
     return {"told": len(todo) - failed, "failed": failed}
+
+
+def told_by(catalog: Catalog) -> list[str]:
+    """The captioners that have told something of a clip."""
+    there = catalog.columns()
+    return [
+        by for by in CAPTIONERS if column(by) in there and catalog.ids(f"{column(by)} IS NOT NULL")
+    ]
+
+
+def need(catalog: Catalog, by: str) -> None:
+    """Raises NotFound where no clip has captions by `by`."""
+    if by not in CAPTIONERS:
+        raise unknown("captioner", by, CAPTIONERS)
+    told = told_by(catalog)
+    if by not in told:
+        raise NotFound(
+            f"no clip of {catalog.path} has captions by {by} (0 of {len(catalog.ids('problem IS NULL'))}; "
+            f"accepted: {'captions by ' + ' or '.join(told) + ', or ' if told else ''}"
+            f"the dataset after `worldtube caption {catalog.path} --by {by}`)"
+        )
 
 
 def captions(catalog: Catalog, by: str, ids: Sequence[str]) -> list[dict[str, str]]:

@@ -172,9 +172,13 @@ class Catalog:
             table = self._open[file] = Table.create(file, schema(columns, notes))
         table.append({"id": list(given), name: list(given.values())})
 
-    def missing(self, name: str) -> list[str]:
-        """Ids of whole clips without a value in this column."""
-        return self.ids(f'problem IS NULL AND "{self._known(name)}" IS NULL')
+    def missing(self, name: str, version: str | None = None) -> list[str]:
+        """Ids of whole clips without a value in this column; version: of a stage, also one that is not seen now."""
+        if version is None:
+            return self.ids(f'problem IS NULL AND "{self._known(name)}" IS NULL')
+        table = self._stage(name, version)
+        there = {} if table is None else table.places()
+        return [clip for clip in self.ids("problem IS NULL") if clip not in there]
 
     def ids(self, where: str = "1", values: Sequence[Any] = ()) -> list[str]:
         """Ids in the order of world, version, seed and size, filmed clips after them by file and time.
@@ -280,9 +284,9 @@ class Catalog:
             plain += "-" + hashlib.sha256(version.encode()).hexdigest()[:8]
         return self.path / "stages" / f"{name}@{plain}.lance"
 
-    def _stage(self, name: str) -> Table | None:
-        """The table of a stage's values; None before the first."""
-        file = self._file(name, self._stages()[name])
+    def _stage(self, name: str, version: str | None = None) -> Table | None:
+        """The table of a stage's values, of the version that is seen when not said; None before the first."""
+        file = self._file(name, version or self._stages()[name])
         if file not in self._open and file.is_dir():
             try:
                 self._open[file] = Table(file)

@@ -113,7 +113,7 @@ def prepare(folder: Path, codec: Path, *, bar: Callable[[str], Any]) -> None:
             name in columns for name in texts
         )  # of whose captions, whoever made them chose
         if not worded and not catalog.ids("problem IS NULL AND caption_medium IS NOT NULL"):
-            told = [by for by in caption.CAPTIONERS if caption.column(by) in columns]
+            told = caption.told_by(catalog)
             if told:
                 raise DataError(
                     f"{folder} has captions by {' and '.join(told)} of which nothing is cached "
