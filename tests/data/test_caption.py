@@ -165,7 +165,7 @@ def test_text_beside_the_clips(data, tmp_path, caplog):
     counts = caption.fill(data, caption.captioner("sidecar", folder=tmp_path))
     assert counts == {"told": 3, "failed": 1}
     first, second, third = told(data, "sidecar")[:3]
-    assert third["medium"] == "A caf\ufffd."
+    assert third["medium"] == "A caf\xe9." and f"{names[2]}.txt is no UTF-8" in caplog.text
     assert first == dict.fromkeys(("short", "medium", "long"), "A cat sleeps.")
     assert second == FACTS
     caption.fill(data, caption.captioner("sidecar", column="caption_long"))

@@ -13,7 +13,7 @@ import pytest
 from worldtube import video
 from worldtube.data.catalog import Catalog, problem_row, row
 from worldtube.data.export import LAYOUTS, export
-from worldtube.data.films import sidecar
+from worldtube.data.sidecar import sidecar
 from worldtube.errors import DataError, RequestError
 from worldtube.video import Clip, Size
 

@@ -26,6 +26,7 @@ from worldtube.data.catalog import Catalog
 from worldtube.data.cutting import Cut, Found, Part
 from worldtube.data.films import Cutting, ingest
 from worldtube.data.shots import SHOTS, find
+from worldtube.data.sidecar import sidecar
 from worldtube.data.stages import DEFAULT, STAGES, Piece
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError
 from worldtube.video import Clip, Size
@@ -417,21 +418,50 @@ def denied(*_):
 
 def test_captions_beside_a_film(tmp_path, caplog, monkeypatch):
     film = tmp_path / "a.mp4"
-    assert films.sidecar(film) == {}
+    assert sidecar(film) == {}
     (tmp_path / "a.json").write_text('{"short": "a", "long": "a b c"}')
-    assert films.sidecar(film) == {"short": "a", "medium": "a", "long": "a b c"}
+    assert sidecar(film) == {"short": "a", "medium": "a", "long": "a b c"}
     (tmp_path / "a.mp4.txt").write_text(" some\nwords ")
-    assert films.sidecar(film)["long"] == "some words"
+    assert sidecar(film)["long"] == "some words"
     (tmp_path / "c.json").write_text('{"caption": "a \\ud800 b", "long": 5, "short": " "}')
-    assert films.sidecar(tmp_path / "c.mp4") == dict.fromkeys(("short", "medium", "long"), "a ? b")
+    assert sidecar(tmp_path / "c.mp4") == dict.fromkeys(("short", "medium", "long"), "a ? b")
     (tmp_path / "d.json").write_text('{"caption": ["a"], "long": 5}')
-    assert films.sidecar(tmp_path / "d.mp4") == {} and "holds no caption" in caplog.text
+    assert sidecar(tmp_path / "d.mp4") == {} and "holds no caption" in caplog.text
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", denied)
-        assert films.sidecar(film) == {} and "cannot be read: Permission denied" in caplog.text
+        patch.setattr(Path, "read_bytes", denied)
+        assert sidecar(film) == {} and "cannot be read: Permission denied" in caplog.text
     (tmp_path / "b.json").write_text("[1, 2")
-    assert films.sidecar(tmp_path / "b.mp4") == {}
+    assert sidecar(tmp_path / "b.mp4") == {}
     assert "is no caption" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "told"),
+    [
+        (
+            b"a caf\xe9 \x93here\x94",
+            "a caf\xe9 \u201chere\u201d",
+            "is no UTF-8 and is read as Windows",
+        ),
+        ("\ufeffa caf\xe9".encode(), "a caf\xe9", ""),
+        ("a caf\xe9".encode("utf-16"), "a caf\xe9", ""),
+        (b"a \x81", "a \ufffd", "is no UTF-8"),
+    ],
+)
+def test_captions_that_are_no_utf8(tmp_path, caplog, raw, text, told):
+    (tmp_path / "a.txt").write_bytes(raw)
+    assert sidecar(tmp_path / "a.mp4") == dict.fromkeys(("short", "medium", "long"), text)
+    assert told in caplog.text and bool(told) == ("a.txt" in caplog.text)
+    (tmp_path / "b.json").write_bytes(b'{"caption": "a caf\xe9"}')
+    assert sidecar(tmp_path / "b.mp4")["long"] == "a caf\xe9" and "b.json is no" in caplog.text
+
+
+def test_a_text_of_two_films_is_told_once(good, tmp_path, caplog):
+    for name in ("a.avi", "a.mkv"):
+        (tmp_path / name).write_bytes((good / "odd.avi").read_bytes() + name.encode())
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    ingest([tmp_path], out=tmp_path.with_suffix(".set"), cutting=SMALL, on="here", stages=[])
+    assert caplog.text.count("is no UTF-8") == 1
 
 
 def test_reading_from_the_middle_is_reading_all(good):

@@ -6,6 +6,7 @@ their lengths.
 """
 
 import base64
+import functools
 import hashlib
 import io
 import json
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from worldtube.data.catalog import LENGTHS, TOLD, Catalog
+from worldtube.data.sidecar import Tell, read
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError, unknown
 from worldtube.text.chat import Chat
 from worldtube.video import Clip
@@ -122,6 +124,10 @@ class Sidecar(_EachAlone):
     """Folder of NAME.txt, or NAME.json with some of the fields; NAME is the stem of the clip's source, or its id with
     _ for :."""
     prompt: str = ""
+    _warn: Tell = field(
+        default_factory=lambda: functools.cache(logger.warning), repr=False, compare=False
+    )
+    """Once for each file, whose text may be that of many clips."""
 
     def __post_init__(self) -> None:
         if (self.column is None) == (self.folder is None):
@@ -148,9 +154,9 @@ class Sidecar(_EachAlone):
                 Path(self.folder or ".", f"{name}.json"),
             )
             if text.is_file():
-                return {"medium": text.read_text("utf-8", "replace").strip()}
+                return {"medium": read(text, self._warn).strip()}
             if fields.is_file():
-                return parsed(fields.read_text("utf-8", "replace"))
+                return parsed(read(fields, self._warn))
         raise DataError(
             f"no text in {self.folder} ({' or '.join(f'{one}.txt' for one in names)} is looked for)"
         )

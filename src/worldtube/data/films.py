@@ -8,6 +8,7 @@ trace: clips, or a row that says why it has none. Files are read in child proces
 told, and tried again by the next run.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -21,10 +22,11 @@ from typing import Any
 
 from worldtube import video, workers
 from worldtube.data import shots
-from worldtube.data.catalog import LENGTHS, Catalog
+from worldtube.data.catalog import Catalog
 from worldtube.data.cutting import Cut, Cutting, Found, Part, Watch, problem_row
 from worldtube.data.repeats import mark_repeats
 from worldtube.data.shots import Shots
+from worldtube.data.sidecar import SIDECARS, Tell, sidecar
 from worldtube.data.stages import DEFAULT, STAGES, Scores
 from worldtube.errors import DataError, NotFound, unknown
 from worldtube.video.film import Film
@@ -37,7 +39,6 @@ SECONDS = 20.0
 """A smaller batch is written when this much time has passed."""
 PATIENCE = 300.0
 """Seconds that any file may take, however small."""
-SIDECARS = (".txt", ".json")
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
@@ -215,7 +216,8 @@ def _watched(
             known[path] = json.loads(text)
         done += 1
         tell("films", done, len(files))
-    return [_found(name, path, known[path]) for name, path in files if path in known], lost
+    warn = functools.cache(logger.warning)  # two films may share a text
+    return [_found(name, path, known[path], warn) for name, path in files if path in known], lost
 
 
 def _lost(answer: workers.Lost, what: str) -> str:
@@ -238,14 +240,14 @@ def _stamp(path: Path) -> list[int] | None:
     return [about.st_size, about.st_mtime_ns]
 
 
-def _found(name: str, path: Path, told: Mapping[str, Any]) -> Found:
+def _found(name: str, path: Path, told: Mapping[str, Any], tell: Tell) -> Found:
     film = Film(**told["film"]) if told["film"] else None
     return Found(
         source=name,
         sha256=film.sha256 if film else _hash(path),
         film=film,
         shots=Shots(spans=tuple((a, b) for a, b in told["spans"]), problem=told["problem"]),
-        captions=sidecar(path) if film else {},
+        captions=sidecar(path, tell) if film else {},
     )
 
 
@@ -258,50 +260,6 @@ def _hash(path: Path) -> str:
         except OSError:
             pass
     return hashlib.sha256(os.fsencode(path)).hexdigest()
-
-
-def sidecar(path: Path) -> dict[str, str]:
-    """Captions by length, from FILE.txt or FILE.json beside a film (FILE with or without its ending).
-
-    JSON holds `short`, `medium` and `long`, or `caption`. Words for one length serve for those that are not told. A
-    file that holds something else is told in the log.
-    """
-    texts, objects = (
-        [one for one in (path.with_suffix(ending), Path(f"{path}{ending}")) if one != path]
-        for ending in SIDECARS
-    )
-    for beside in texts:
-        if words := " ".join(_read(beside).split()):
-            return dict.fromkeys(LENGTHS, words)
-    for beside in objects:
-        if not (text := _read(beside)):
-            continue
-        try:
-            told = json.loads(text)
-            told = {"caption": told} if isinstance(told, str) else dict(told)
-        except (ValueError, TypeError, RecursionError) as error:
-            logger.warning("%s is no caption: %s", beside, error)
-            continue
-        said = {
-            key: one.encode("utf-8", "replace").decode()
-            for key, one in told.items()
-            if isinstance(one, str) and one.strip()
-        }
-        words = [said.get(key) or said.get(f"caption_{key}") for key in LENGTHS]
-        first = said.get("caption") or words[1] or words[0] or words[2]
-        if first:
-            return {key: one or first for key, one in zip(LENGTHS, words, strict=True)}
-        logger.warning("%s holds no caption (accepted: %s, caption)", beside, ", ".join(LENGTHS))
-    return {}
-
-
-def _read(path: Path) -> str:
-    """The text of a file, "" where there is none."""
-    try:
-        return path.read_text("utf-8", "replace") if os.path.isfile(path) else ""
-    except OSError as error:
-        logger.warning("%s cannot be read: %s", path, error.strerror)
-        return ""
 
 
 def _wanted(
