@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from worldtube.data.catalog import Catalog, row
 from worldtube.data.latents import CAPTIONS, cache_text, unpack_text, words
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError
 from worldtube.text.encoder import TextEncoder
-from worldtube.video import Clip
+from worldtube.video import Clip, encode
 from worldtube.worlds.language import FIELDS, invent
 
 FACTS = {
@@ -170,6 +171,64 @@ def test_text_beside_the_clips(data, tmp_path, caplog):
     assert second == FACTS
     caption.fill(data, caption.captioner("sidecar", column="caption_long"))
     assert told(data, "sidecar")[3]["medium"] == "long words 3"
+
+
+@pytest.fixture
+def filmed(tmp_path):
+    """Clips of films in folders: two are called alike, of one there are two clips."""
+    frames = np.zeros((5, 16, 16, 3), np.uint8)
+    facts = {"width": 16, "height": 16, "num_frames": 5, "fps": 12.0, "start": 0.0, "stop": 0.4}
+    facts["video"] = encode(Clip(frames=frames, fps=12), lossless=True)
+    sources = ["a/IMG_1.MOV", "b/IMG_1.webm", "b/IMG_2.mp4", "b/IMG_2.mp4", "c/x.mp4", "c/x.mp4"]
+    with Catalog(tmp_path / "filmed", mode="a") as catalog:
+        for i, source in enumerate(sources):
+            own = {"id": f"film:1:{i:016x}:0-400", "source": source, "source_hash": f"{i:064x}"}
+            if i == 3:
+                own |= {"id": f"film:1:{2:016x}:400-800", "source_hash": f"{2:064x}", "start": 0.4}
+            catalog.append([facts | own])
+        yield catalog
+
+
+def beside(folder, texts):
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return caption.captioner("sidecar", folder=folder)
+
+
+def mediums(catalog):
+    rows = catalog.take(catalog.ids(), ["id", "captions_sidecar"])
+    return [caption.fields_in(row["captions_sidecar"]).get("medium") for row in rows]
+
+
+def test_texts_lie_beside_the_films_as_they_were_ingested(filmed, tmp_path, caplog):
+    texts = {"a/IMG_1.txt": "one", "b/IMG_1.webm.txt": "two", "c/x.txt": "which"}
+    texts["b/IMG_2.json"] = json.dumps({"caption": "three", "style": "a film"})
+    who = beside(tmp_path / "films", texts)
+    assert caption.fill(filmed, who) == {"told": 4, "failed": 2}
+    assert sorted(filter(None, mediums(filmed))) == ["one", "three", "three", "two"]
+    (style,) = {one.get("style") for one in told(filmed, "sidecar")} - {None}
+    assert style == "a film"
+    assert (
+        "the text of c/x.mp4 in" in caplog.text and "of 2 films (c/x.mp4, c/x.mp4;" in caplog.text
+    )
+    of_clip = {f"film_1_{5:016x}_0-400.txt": "the fifth"}
+    assert caption.fill(filmed, beside(tmp_path / "films", of_clip)) == {"told": 1, "failed": 1}
+
+
+def test_folder_by_folder_keeps_what_is_told_and_guesses_nothing(filmed, tmp_path, caplog):
+    first = beside(tmp_path / "films" / "a", {"IMG_1.txt": "one"})
+    assert caption.fill(filmed, first) == {"told": 0, "failed": 6}
+    assert "may be that of 2 films (a/IMG_1.MOV, b/IMG_1.webm; accepted: the folder" in caplog.text
+    assert caption.fill(filmed, beside(tmp_path / "some", {"IMG_2.txt": "three"}))["told"] == 2
+    assert caption.fill(filmed, beside(tmp_path / "more", {"x.txt": "of which"}))["told"] == 0
+    second = beside(tmp_path / "two", {"a/IMG_1.MOV.txt": "one"})
+    assert caption.fill(filmed, second)["told"] == 1
+    assert Counter(mediums(filmed)) == {"three": 2, "one": 1, None: 3}
+    caplog.clear()
+    caption.fill(filmed, beside(tmp_path / "other", {"IMG_2.txt": "not three"}))
+    assert Counter(mediums(filmed))["three"] == 2
+    assert "2 clips keep the words that they have" in caplog.text
 
 
 def test_training_reads_the_words_of_one_captioner(data):

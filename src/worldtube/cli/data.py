@@ -121,7 +121,7 @@ def caption(rest: list[str]) -> int:
                 is read from WORLDTUBE_ENDPOINT_KEY or OPENAI_API_KEY
             prompt: file with another instruction for endpoint or transformers
             column: the catalog's column that holds the text
-            folder: folder of NAME.txt or NAME.json beside the clips
+            folder: the folder that was ingested, with NAME.txt or NAME.json beside the films, or one of such texts
             temperature: of own: 0 writes the likeliest words, 1 varies them most; 0.6 when not said
         """
         options = {"url": url, "column": column, "folder": folder, "temperature": temperature}

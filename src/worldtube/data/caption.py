@@ -14,6 +14,7 @@ import logging
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,8 +22,9 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from worldtube.data import sidecar
 from worldtube.data.catalog import LENGTHS, TOLD, Catalog
-from worldtube.data.sidecar import Tell, read
+from worldtube.data.sidecar import Tell
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError, unknown
 from worldtube.text.chat import Chat
 from worldtube.video import Clip
@@ -76,6 +78,10 @@ class Captioner(Protocol):
         """What it is asked; "" where nobody is asked."""
         ...
 
+    def prepare(self, catalog: Catalog) -> None:
+        """Called once before the first clip of a catalog."""
+        ...
+
     def __call__(self, rows: Rows, clips: Clips) -> Iterable[dict[str, str] | DataError]:
         """Some of FIELDS of each clip, or why it cannot be told."""
         ...
@@ -83,6 +89,9 @@ class Captioner(Protocol):
 
 class _EachAlone:
     """A captioner that tells one clip after the other."""
+
+    def prepare(self, catalog: Catalog) -> None:
+        """What is asked of one clip depends on no other."""
 
     def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
         """Some of FIELDS. Raises DataError where this clip cannot be told."""
@@ -112,6 +121,11 @@ class Truth(_EachAlone):
         return language.fields(row["truth"], np.random.default_rng(zlib.crc32(row["id"].encode())))
 
 
+def _stem(source: str) -> str:
+    """What films of one name in several folders have in common; no source begins so."""
+    return f"/{Path(source).stem}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sidecar(_EachAlone):
     """Text that came with the clips: a column of the catalog, or files named after the source or the id."""
@@ -121,13 +135,15 @@ class Sidecar(_EachAlone):
     column: str | None = None
     """The catalog's column that holds the text."""
     folder: Path | None = None
-    """Folder of NAME.txt, or NAME.json with some of the fields; NAME is the stem of the clip's source, or its id with
-    _ for :."""
+    """Folder of NAME.txt, or NAME.json with some of the fields; NAME is the clip's id with _ for :, its source as it
+    was below the folder that was ingested, or, where one film alone is called so, the source's last part."""
     prompt: str = ""
     _warn: Tell = field(
         default_factory=lambda: functools.cache(logger.warning), repr=False, compare=False
     )
     """Once for each file, whose text may be that of many clips."""
+    _films: dict[str, set[tuple[str, str]]] = field(default_factory=dict, repr=False, compare=False)
+    """Sources and hashes of the films that a text may be of, by source and by stem."""
 
     def __post_init__(self) -> None:
         if (self.column is None) == (self.folder is None):
@@ -137,29 +153,64 @@ class Sidecar(_EachAlone):
 
     @property
     def model(self) -> str:
-        return f"column {self.column}" if self.column else f"files {self.folder}"
+        # Not which folder: a set is told folder by folder.
+        return f"column {self.column}" if self.column else "files"
 
     @property
     def columns(self) -> tuple[str, ...]:
         return (self.column,) if self.column else ("source",)
 
+    def prepare(self, catalog: Catalog) -> None:
+        if self.folder is None:
+            return
+        self._films.clear()
+        films = catalog.ids("problem IS NULL AND source IS NOT NULL")
+        for row in catalog.take(films, ["source", "source_hash"]):
+            for text in (row["source"], _stem(row["source"])):
+                self._films.setdefault(text, set()).add((row["source"], row["source_hash"]))
+        name, other = column(self.name), []
+        there = catalog.ids(f"{name} IS NOT NULL") if name in catalog.columns() else []
+        for row in catalog.take(there, ["id", "source", name]) if there else ():
+            if json.loads(row[name])["model"] != self.model:
+                continue
+            with suppress(DataError):  # no text here, or nobody knows of what
+                if whole(self.tell(row, None)) != fields_in(row[name]):
+                    other.append(row["id"])
+        if other:
+            logger.warning(
+                "%d clips keep the words that they have, and %s holds others by now (%s)",
+                len(other),
+                self.folder,
+                ", ".join(other[:3]),
+            )
+
     def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
         if self.column:
             return {"medium": str(row[self.column] or "")}
-        names = [Path(row["source"]).stem] if row.get("source") else []
-        names.append(re.sub(r"[:/]", "_", row["id"]))
-        for name in names:
-            text, fields = (
-                Path(self.folder or ".", f"{name}.txt"),
-                Path(self.folder or ".", f"{name}.json"),
-            )
-            if text.is_file():
-                return {"medium": read(text, self._warn).strip()}
-            if fields.is_file():
-                return parsed(read(fields, self._warn))
-        raise DataError(
-            f"no text in {self.folder} ({' or '.join(f'{one}.txt' for one in names)} is looked for)"
-        )
+        own = re.sub(r"[:/]", "_", row["id"])
+        said, source = self._said(own), row.get("source")
+        if said or not source:
+            return said or self._nothing(own)
+        for name, text in ((source, source), (Path(source).name, _stem(source))):
+            if said := self._said(name):
+                films = sorted(self._films.get(text, ()))
+                if len(films) > 1:
+                    raise DataError(
+                        f"the text of {name} in {self.folder} may be that of {len(films)} films "
+                        f"({', '.join(film for film, _ in films[:3])}; accepted: the folder that was ingested, with "
+                        f"texts beside films of different names, or {own}.txt)"
+                    )
+                return said
+        return self._nothing(Path(source).with_suffix(""), own)
+
+    def _nothing(self, *names: str | Path) -> dict[str, str]:
+        looked = " or ".join(f"{name}.txt" for name in names)
+        raise DataError(f"no text in {self.folder} ({looked} is looked for)")
+
+    def _said(self, name: str) -> dict[str, str]:
+        """What is told in this folder under a name."""
+        said = sidecar.fields(Path(self.folder or ".", name), self._warn)
+        return {key: text for key, text in said.items() if key in FIELDS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +315,9 @@ class Own:
             f"captioner-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}-t{self.temperature:g}"
         )
 
+    def prepare(self, catalog: Catalog) -> None:
+        """It looks at the clips alone."""
+
     def __call__(self, rows: Rows, clips: Clips) -> list[dict[str, str] | DataError]:
         from worldtube.reader import captioner
 
@@ -325,6 +379,7 @@ def fill(
     """
     name, own = column(who.name), version(who)
     catalog.take([], who.columns)  # an unknown column is told before anything is made
+    who.prepare(catalog)
     todo, failed = catalog.missing(name, own), 0
     if len(todo) < len(catalog.ids("problem IS NULL")):
         catalog.add_column(name, own)

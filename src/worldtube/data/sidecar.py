@@ -26,6 +26,12 @@ def sidecar(path: Path, tell: Tell = logger.warning) -> dict[str, str]:
     JSON holds `short`, `medium` and `long`, or `caption`. Words for one length serve for those that are not told. A
     file that holds something else is told.
     """
+    said = fields(path, tell)
+    return {length: said[length] for length in LENGTHS if said}
+
+
+def fields(path: Path, tell: Tell = logger.warning) -> dict[str, str]:
+    """`sidecar`, and what else a JSON beside the film holds in words."""
     texts, objects = (
         [one for one in (path.with_suffix(ending), Path(f"{path}{ending}")) if one != path]
         for ending in SIDECARS
@@ -50,7 +56,7 @@ def sidecar(path: Path, tell: Tell = logger.warning) -> dict[str, str]:
         words = [said.get(key) or said.get(f"caption_{key}") for key in LENGTHS]
         first = said.get("caption") or words[1] or words[0] or words[2]
         if first:
-            return {key: one or first for key, one in zip(LENGTHS, words, strict=True)}
+            return said | {key: one or first for key, one in zip(LENGTHS, words, strict=True)}
         tell("%s holds no caption (accepted: %s, caption)", beside, ", ".join(LENGTHS))
     return {}
 
