@@ -216,7 +216,13 @@ def test_texts_lie_beside_the_films_as_they_were_ingested(filmed, tmp_path, capl
     assert caption.fill(filmed, beside(tmp_path / "films", of_clip)) == {"told": 1, "failed": 1}
 
 
-def test_folder_by_folder_keeps_what_is_told_and_guesses_nothing(filmed, tmp_path, caplog):
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+def test_folder_by_folder_keeps_what_is_told_and_guesses_nothing(
+    filmed, tmp_path, caplog, monkeypatch
+):
     first = beside(tmp_path / "films" / "a", {"IMG_1.txt": "one"})
     assert caption.fill(filmed, first) == {"told": 0, "failed": 6}
     assert "may be that of 2 films (a/IMG_1.MOV, b/IMG_1.webm; accepted: the folder" in caplog.text
@@ -226,9 +232,20 @@ def test_folder_by_folder_keeps_what_is_told_and_guesses_nothing(filmed, tmp_pat
     assert caption.fill(filmed, second)["told"] == 1
     assert Counter(mediums(filmed)) == {"three": 2, "one": 1, None: 3}
     caplog.clear()
-    caption.fill(filmed, beside(tmp_path / "other", {"IMG_2.txt": "not three"}))
-    assert Counter(mediums(filmed))["three"] == 2
-    assert "2 clips keep the words that they have" in caplog.text
+    before = filmed.columns()["captions_sidecar"]
+    other = beside(tmp_path / "other", {"IMG_2.txt": "three, edited"})
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "add_column", killed)
+        with pytest.raises(KeyboardInterrupt):
+            caption.fill(filmed, other)
+    assert Counter(mediums(filmed))["three"] == 2 and filmed.columns()["captions_sidecar"] == before
+    for _ in range(2):
+        assert caption.fill(filmed, other) == {"told": 0, "failed": 3}
+        assert Counter(mediums(filmed)) == {"three, edited": 2, "one": 1, None: 3}
+        assert caplog.text.count("2 clips have other words in") == 1
+    assert filmed.columns()["captions_sidecar"] != before
+    assert caption.fill(filmed, beside(tmp_path / "two", {"b/IMG_1.txt": "two"}))["told"] == 1
+    assert Counter(mediums(filmed)) == {"three, edited": 2, "one": 1, "two": 1, None: 2}
 
 
 def test_training_reads_the_words_of_one_captioner(data):

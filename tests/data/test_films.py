@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -120,6 +121,57 @@ def test_copies_are_one_film(good, tmp_path):
         [good / "cuts.mp4", good / "more"], out=tmp_path / "set", cutting=SMALL, on="here"
     )
     assert (found.files, found.copies, found.clips, found.new) == (2, 1, 4, 4)
+    assert found.copied == {"copy.mp4": "cuts.mp4"}
+
+
+def test_what_is_said_of_a_copy_is_said_of_the_film(good, tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for name in ("a.avi", "b.avi", "c.avi"):
+        (folder / name).write_bytes((good / "odd.avi").read_bytes())
+    (folder / "b.txt").write_text("a square")
+    (folder / "c.txt").write_text("another text")
+    for _ in range(2):
+        found = ingest([folder], out=tmp_path / "set", cutting=SMALL, on="here", stages=[])
+        assert found.copied == {"b.avi": "a.avi", "c.avi": "a.avi"} and found.late == {}
+    with Catalog(tmp_path / "set") as catalog:
+        (row,) = catalog.take(catalog.ids(), ["source", "caption_medium"])
+    assert row == {"source": "a.avi", "caption_medium": "a square"}
+
+
+def test_text_that_comes_later_is_told_with_what_reads_it(good, tmp_path, capsys):
+    """The natural order of work: ingest, look, write captions; a row that was written stays."""
+    from worldtube.cli import main
+
+    folder, out = tmp_path / "my films", tmp_path / "set"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a.avi").write_bytes((good / "odd.avi").read_bytes())
+    (folder / "b.mkv").write_bytes((good / "uneven.mkv").read_bytes())
+    (folder / "b.txt").write_text("early words")
+    words = ["ingest", str(folder), "--out", str(out), "--size", "32x32", "--on", "here"]
+    assert main(words) == 0 and "text beside" not in capsys.readouterr().out
+    before = table(out)
+    (folder / "sub" / "a.json").write_text('{"caption": "late  words"}')
+    assert main(words) == 0 and table(out) == before
+    told = capsys.readouterr().out
+    assert "1 films have another text beside them by now than their clips (sub/a.avi)" in told
+    command = shlex.split(told[told.index("worldtube caption") :].splitlines()[0])
+    assert main(command[1:]) == 0
+    with Catalog(out) as catalog:
+        rows = catalog.take(catalog.ids(), ["source", "captions_sidecar"])
+    assert {
+        row["source"]: json.loads(row["captions_sidecar"])["fields"]["medium"] for row in rows
+    } == {
+        "sub/a.avi": "late words",
+        "b.mkv": "early words",
+    }
+    capsys.readouterr()
+    assert main(words) == 0 and "text beside" not in capsys.readouterr().out
+    (folder / "b.txt").write_text("other words")
+    found = ingest([folder], out=out, cutting=SMALL, on="here")
+    assert found.late == {str(folder): ["b.mkv"]}
+    assert main(command[1:]) == 0
+    assert ingest([folder], out=out, cutting=SMALL, on="here").late == {}
 
 
 def test_bad_files_are_told_and_the_rest_goes_on(good, tmp_path):

@@ -1,6 +1,7 @@
 """`record`, `ingest`, `caption`, `cache` and `data`: clips, words for them, what training needs of them."""
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -363,10 +364,22 @@ def ingest(rest: list[str]) -> int:
         f"{made.repeats} look like an earlier one"
     )
     if made.copies:
-        print(f"{made.copies} files are copies of others")
+        told = [f"{copy} of {first}" for copy, first in made.copied.items()]
+        print(f"{made.copies} files are copies of others ({_listed(told, made.copies)})")
+    for folder, late in made.late.items():
+        print(
+            f"{len(late)} films have another text beside them by now than their clips ({_listed(late)}); "
+            f"this reads it: worldtube caption {shlex.quote(str(out))} --by sidecar --folder {shlex.quote(folder)}"
+        )
     for problem, count in made.problems.items():
         print(f"problem: {problem} ({count})")
     return 0
+
+
+def _listed(names: Sequence[str], count: int | None = None) -> str:
+    """Up to three names, and whether there are others."""
+    more = (count or len(names)) > len(names[:3])
+    return ", ".join(names[:3]) + (", ..." if more else "")
 
 
 def _some_paths() -> Any:

@@ -144,6 +144,8 @@ class Sidecar(_EachAlone):
     """Once for each file, whose text may be that of many clips."""
     _films: dict[str, set[tuple[str, str]]] = field(default_factory=dict, repr=False, compare=False)
     """Sources and hashes of the films that a text may be of, by source and by stem."""
+    _edition: list[str] = field(default_factory=list, repr=False, compare=False)
+    """What the catalog calls the texts that were read so far."""
 
     def __post_init__(self) -> None:
         if (self.column is None) == (self.folder is None):
@@ -154,7 +156,7 @@ class Sidecar(_EachAlone):
     @property
     def model(self) -> str:
         # Not which folder: a set is told folder by folder.
-        return f"column {self.column}" if self.column else "files"
+        return f"column {self.column}" if self.column else next(iter(self._edition), "files")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -168,21 +170,35 @@ class Sidecar(_EachAlone):
         for row in catalog.take(films, ["source", "source_hash"]):
             for text in (row["source"], _stem(row["source"])):
                 self._films.setdefault(text, set()).add((row["source"], row["source_hash"]))
-        name, other = column(self.name), []
-        there = catalog.ids(f"{name} IS NOT NULL") if name in catalog.columns() else []
-        for row in catalog.take(there, ["id", "source", name]) if there else ():
-            if json.loads(row[name])["model"] != self.model:
-                continue
+        self._edition.clear()
+        name, edited = column(self.name), {}
+        if name not in catalog.columns():
+            return
+        rows = catalog.take(catalog.ids(f"{name} IS NOT NULL"), ["id", "source", name])
+        models = {json.loads(row[name])["model"] for row in rows[:1]}
+        if not any(model.startswith("files") for model in models):
+            return
+        self._edition.extend(models)
+        for row in rows:
             with suppress(DataError):  # no text here, or nobody knows of what
-                if whole(self.tell(row, None)) != fields_in(row[name]):
-                    other.append(row["id"])
-        if other:
+                said = whole(self.tell(row, None))
+                if said != fields_in(row[name]):
+                    edited[row["id"]] = said
+        if edited:
+            self._edit(catalog, {row["id"]: fields_in(row[name]) for row in rows} | edited)
             logger.warning(
-                "%d clips keep the words that they have, and %s holds others by now (%s)",
-                len(other),
+                "%d clips have other words in %s by now, which are taken (%s)",
+                len(edited),
                 self.folder,
-                ", ".join(other[:3]),
+                ", ".join([*edited][:3]),
             )
+
+    def _edit(self, catalog: Catalog, told: Mapping[str, Mapping[str, str]]) -> None:
+        """Values stay as they are, so texts that were changed begin another version, with all that was told."""
+        name, all_of_it = column(self.name), json.dumps(sorted(told.items()), sort_keys=True)
+        self._edition[:] = [f"files {hashlib.sha256(all_of_it.encode()).hexdigest()[:12]}"]
+        catalog.set(name, {one: _value(self, said) for one, said in told.items()}, version(self))
+        catalog.add_column(name, version(self))
 
     def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
         if self.column:
@@ -363,6 +379,11 @@ def fields_in(told: str | None) -> dict[str, str]:
     return json.loads(told)["fields"] if told else {}
 
 
+def _value(who: Captioner, fields: Mapping[str, str]) -> str:
+    told = {"by": who.name, "model": who.model, "prompt": who.prompt, "fields": fields}
+    return json.dumps(told, ensure_ascii=False)
+
+
 def version(who: Captioner) -> str:
     """Of a captioner's column: another model or another prompt empties it."""
     return hashlib.sha256(json.dumps([FIELDS, who.model, who.prompt]).encode()).hexdigest()[:12]
@@ -377,13 +398,12 @@ def fill(
     batch at most. The column is made, or goes over to this version, with the first caption of it, so a captioner that
     tells nothing takes nothing away. Raises RequestError where the captioner cannot be used at all.
     """
-    name, own = column(who.name), version(who)
     catalog.take([], who.columns)  # an unknown column is told before anything is made
     who.prepare(catalog)
+    name, own = column(who.name), version(who)
     todo, failed = catalog.missing(name, own), 0
     if len(todo) < len(catalog.ids("problem IS NULL")):
         catalog.add_column(name, own)
-    about = {"by": who.name, "model": who.model, "prompt": who.prompt}
     for start in range(0, len(todo), batch):
         ids = todo[start : start + batch]
         rows = catalog.take(ids, ["id", *who.columns])
@@ -399,7 +419,7 @@ def fill(
                     logger.warning("%s: %s", one, fields)
                     failed += 1
                 else:
-                    told[one] = json.dumps({**about, "fields": fields}, ensure_ascii=False)
+                    told[one] = _value(who, fields)
         finally:
             if told:  # also what an endpoint said before it refused, or Ctrl-C
                 catalog.add_column(name, own)

@@ -149,10 +149,11 @@ class Catalog:
                 found[name] = table.kinds()[name]
         return found
 
-    def set(self, name: str, values: Mapping[str, Value]) -> None:
+    def set(self, name: str, values: Mapping[str, Value], version: str | None = None) -> None:
         """Fill a stage's column for some ids, in one commit: text, bytes, numbers (kept as float) or numpy arrays,
-        one kind in a column. A value that is there stays as it is; None is left out."""
-        version = self._stages().get(name)
+        one kind in a column. A value that is there stays as it is; None is left out. version: another one than is
+        seen, to go over to (`add_column`) when it is filled."""
+        version = version or self._stages().get(name)
         if version is None:
             raise RequestError(f"column {name!r} is not a stage's (call add_column first)")
         self._check_writable()
@@ -163,7 +164,7 @@ class Catalog:
         given = {clip: value for clip, value in values.items() if value is not None}
         if not given:
             return
-        table = self._stage(name)
+        table = self._stage(name, version)
         if table is None:
             file = self._file(name, version)
             file.parent.mkdir(exist_ok=True)

@@ -10,19 +10,20 @@ told, and tried again by the next run.
 
 import functools
 import hashlib
+import itertools
 import json
 import logging
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from worldtube import video, workers
 from worldtube.data import shots
-from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import TOLD, Catalog
 from worldtube.data.cutting import Cut, Cutting, Found, Part, Watch, problem_row
 from worldtube.data.repeats import mark_repeats
 from worldtube.data.shots import Shots
@@ -37,6 +38,8 @@ BATCH = 32
 """Clips in one commit: what a kill can cost at most, together with what is being made."""
 SECONDS = 20.0
 """A smaller batch is written when this much time has passed."""
+SHOWN = 3
+"""Files that are named where there are many."""
 PATIENCE = 300.0
 """Seconds that any file may take, however small."""
 
@@ -48,7 +51,9 @@ Progress = Callable[[str, int, int], None]
 class Summary:
     files: int
     copies: int
-    """Files that hold, byte for byte, what another one holds."""
+    """Files that hold, byte for byte, what another one holds; what is said beside one of them is said of all."""
+    copied: Mapping[str, str]
+    """Up to SHOWN of them, and of which file each is one."""
     clips: int
     """Of these files in the catalog, without problems."""
     new: int
@@ -59,6 +64,9 @@ class Summary:
     """Clips of the whole catalog that look like an earlier one."""
     problems: Mapping[str, int]
     """Why files, or pieces of them, gave no clip, and how many; also what this run lost and the next tries again."""
+    late: Mapping[str, Sequence[str]]
+    """Films whose text came, or was changed, after their clips, which keep what they have, by the folder that they
+    were found in: `caption` with a sidecar reads it."""
 
 
 def ingest(
@@ -88,8 +96,7 @@ def ingest(
         _agree(folder, cutting)
         limits = workers.Limits(seconds=_patience, memory_mb=memory_mb)
         found, lost = _watched(files, folder, cutting, on, processes, limits, tell)
-        films = {one.sha256: one for one in reversed(found)}  # of copies, the first
-        ours = [films[sha] for sha in dict.fromkeys(one.sha256 for one in found)]
+        ours = _once(found)
         for name, stage in loaded.items():
             for column in stage.columns:
                 catalog.add_column(column, f"{name}-{stage.version}")
@@ -139,6 +146,16 @@ def listed(sources: Sequence[str | Path]) -> list[tuple[str, Path]]:
 def _text(name: str) -> str:
     """A name as text: one that is no UTF-8 cannot be kept as it is."""
     return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _once(found: Sequence[Found]) -> list[Found]:
+    """Of copies the first, with the text of the first that has one."""
+    films: dict[str, Found] = {}
+    for one in found:
+        first = films.setdefault(one.sha256, one)
+        if one.captions and not first.captions:
+            films[one.sha256] = replace(first, captions=one.captions)
+    return list(films.values())
 
 
 def _stages(stages: Sequence[str] | Mapping[str, Scores]) -> dict[str, Scores]:
@@ -364,12 +381,36 @@ def _summary(
     told = [name for name in (*whole, *names) if name in bad]
     good = [name for name in names if name not in bad and name in catalog]
     problems = [row["problem"] for row in catalog.take(told, ["problem"])]
+    first = {one.sha256: one.source for one in films}
+    copies = {one.source: first[one.sha256] for one in found if one.source != first[one.sha256]}
+    spoken = {one.sha256: one for one in found if one.captions and one.source == first[one.sha256]}
     return Summary(
         files=files,
         copies=len(found) - len(films),
+        copied=dict(itertools.islice(copies.items(), SHOWN)),
         clips=len(good),
         new=sum(name not in there for name in good),
         seconds=len(good) * cutting.seconds,
         repeats=repeats,
         problems=dict(Counter([*problems, *lost])),
+        late=_late(catalog, spoken, [name for name in good if name in there]),
     )
+
+
+def _late(
+    catalog: Catalog, spoken: Mapping[str, Found], names: Sequence[str]
+) -> dict[str, list[str]]:
+    """Of these clips the films that have another text beside them than their clips; films with text by their hash."""
+    own, late = f"{TOLD}sidecar", dict[str, dict[str, None]]()
+    columns = ["source_hash", "caption_medium"]
+    columns += [own] if own in catalog.columns() else []
+    for row in catalog.take(names, columns):
+        film = spoken.get(row["source_hash"])
+        if film is None or film.film is None:
+            continue
+        words = [row["caption_medium"] or ""]
+        words += [json.loads(row[own])["fields"]["medium"]] if row.get(own) else []
+        if film.captions["medium"].split() not in [each.split() for each in words]:
+            depth = len(Path(film.source).parts)
+            late.setdefault(str(Path(film.film.path).parents[depth - 1]), {})[film.source] = None
+    return {folder: list(sources) for folder, sources in late.items()}
