@@ -197,6 +197,41 @@ def test_bad_files_are_told_and_the_rest_goes_on(good, tmp_path):
     assert again.new == 0 and again.problems == found.problems
 
 
+def test_problems_name_their_files(good, tmp_path, capsys):
+    from worldtube.cli import main
+    from worldtube.data.page import write_page
+
+    folder, out = tmp_path / "films", tmp_path / "set"
+    folder.mkdir()
+    for name in "abcde":
+        (folder / f"{name}.mp4").write_text("this is no film at all\n" * 40 + name)
+    (folder / "f.mp4").write_bytes((good / "cuts.mp4").read_bytes()[:20000])
+    words = ["ingest", str(folder), "--out", str(out), "--size", "32x32", "--on", "here"]
+
+    def told(*more: str) -> str:
+        assert main([*words, *more]) == 0 and main(["data", "info", str(out)]) == 0
+        return capsys.readouterr().out
+
+    first = told()
+    assert first.count("(6: a.mp4, b.mp4, c.mp4, ...)") == 2, first
+    assert json.loads(told("--json").splitlines()[0])["named"].popitem()[1] == [
+        "a.mp4",
+        "b.mp4",
+        "c.mp4",
+        "d.mp4",
+    ]
+    for name in "abcd":
+        (folder / f"{name}.mp4").unlink()  # they are still what the dataset was made of
+    (folder / "f.mp4").write_bytes((good / "cuts.mp4").read_bytes())
+    for _ in range(2):
+        assert "4 clips, 5 problems" in (said := told()) and "(1: e.mp4)" in said
+    with Catalog(out) as catalog:
+        assert len(catalog.ids("problem IS NOT NULL")) == 6, "what was written stays"
+        assert "f.mp4</td>" not in write_page(catalog, tmp_path / "page.html").read_text("utf-8")
+    (folder / "f.mp4").write_bytes((good / "cuts.mp4").read_bytes()[:20000])
+    assert "6 problems" in told()
+
+
 CONTAINERS = {
     "film.mkv": ("libx264", {}),
     "film.webm": ("libvpx-vp9", {}),

@@ -256,14 +256,21 @@ def _info(rest: list[str]) -> int:
     from collections import Counter
 
     from worldtube.data.catalog import Catalog
+    from worldtube.data.films import SHOWN
     from worldtube.data.views import WHOLE, view, views
 
     with Catalog(dataset) as catalog:
-        whole, bad = catalog.ids(WHOLE), catalog.ids("problem IS NOT NULL")
-        reasons = Counter(row["problem"] for row in catalog.take(bad, ["problem"]))
+        whole, bad = catalog.ids(WHOLE), catalog.problems()
+        rows = catalog.take(bad, ["id", "source", "problem"])
+        reasons = Counter(row["problem"] for row in rows)
+        named = {
+            reason: sorted({row["source"] or row["id"] for row in rows if row["problem"] == reason})
+            for reason in reasons
+        }
         told = {
             "clips": len(whole),
             "problems": dict(reasons),
+            "named": {reason: files[:SHOWN] for reason, files in named.items()},
             "columns": catalog.columns(),
             "views": {name: len(view(catalog, name)) for name in views(catalog)},
         }
@@ -277,7 +284,7 @@ def _info(rest: list[str]) -> int:
     for name, kept in told["views"].items():
         print(f"view {name}: {kept} clips")
     for reason, count in reasons.most_common():
-        print(f"problem: {reason} ({count})")
+        print(f"problem: {reason} ({count}: {_listed(named[reason])})")
     return 0
 
 
@@ -365,21 +372,20 @@ def ingest(rest: list[str]) -> int:
     )
     if made.copies:
         told = [f"{copy} of {first}" for copy, first in made.copied.items()]
-        print(f"{made.copies} files are copies of others ({_listed(told, made.copies)})")
+        print(f"{made.copies} files are copies of others ({_listed(told)})")
     for folder, late in made.late.items():
         print(
             f"{len(late)} films have another text beside them by now than their clips ({_listed(late)}); "
             f"this reads it: worldtube caption {shlex.quote(str(out))} --by sidecar --folder {shlex.quote(folder)}"
         )
     for problem, count in made.problems.items():
-        print(f"problem: {problem} ({count})")
+        print(f"problem: {problem} ({count}: {_listed(made.named[problem])})")
     return 0
 
 
-def _listed(names: Sequence[str], count: int | None = None) -> str:
+def _listed(names: Sequence[str]) -> str:
     """Up to three names, and whether there are others."""
-    more = (count or len(names)) > len(names[:3])
-    return ", ".join(names[:3]) + (", ..." if more else "")
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _some_paths() -> Any:

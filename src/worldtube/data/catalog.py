@@ -27,6 +27,8 @@ from worldtube.video import Clip, Size
 FORMAT = "2"
 """Of a dataset's tables and columns; 1 was a `catalog.sqlite`."""
 FILE = "clips.lance"
+REPLACED = "films/replaced.json"
+"""Hashes of films in whose place, by their name, others are now."""
 COLUMNS = {
     "id": "text",
     "world": "text",
@@ -180,6 +182,19 @@ class Catalog:
         table = self._stage(name, version)
         there = {} if table is None else table.places()
         return [clip for clip in self.ids("problem IS NULL") if clip not in there]
+
+    def problems(self) -> list[str]:
+        """Ids of what could not be made, but for files in whose place others are now."""
+        file = self.path / REPLACED
+        gone = set(json.loads(file.read_text())) if file.is_file() else set()
+        bad = self.ids("problem IS NOT NULL")
+        if not gone:
+            return bad
+        return [
+            row["id"]
+            for row in self.take(bad, ["id", "source_hash"])
+            if row["source_hash"] not in gone
+        ]
 
     def ids(self, where: str = "1", values: Sequence[Any] = ()) -> list[str]:
         """Ids in the order of world, version, seed and size, filmed clips after them by file and time.

@@ -16,14 +16,14 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from worldtube import video, workers
 from worldtube.data import shots
-from worldtube.data.catalog import TOLD, Catalog
+from worldtube.data.catalog import REPLACED, TOLD, Catalog
 from worldtube.data.cutting import Cut, Cutting, Found, Part, Watch, problem_row
 from worldtube.data.repeats import mark_repeats
 from worldtube.data.shots import Shots
@@ -38,13 +38,15 @@ BATCH = 32
 """Clips in one commit: what a kill can cost at most, together with what is being made."""
 SECONDS = 20.0
 """A smaller batch is written when this much time has passed."""
-SHOWN = 3
-"""Files that are named where there are many."""
+SHOWN = 4
+"""Files that are named where there are many: one more than the commands print, which so know of others."""
 PATIENCE = 300.0
 """Seconds that any file may take, however small."""
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
+Problem = tuple[str, str]
+"""What it is, and of which file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,8 @@ class Summary:
     """Clips of the whole catalog that look like an earlier one."""
     problems: Mapping[str, int]
     """Why files, or pieces of them, gave no clip, and how many; also what this run lost and the next tries again."""
+    named: Mapping[str, Sequence[str]]
+    """Up to SHOWN files of each."""
     late: Mapping[str, Sequence[str]]
     """Films whose text came, or was changed, after their clips, which keep what they have, by the folder that they
     were found in: `caption` with a sidecar reads it."""
@@ -203,17 +207,21 @@ def _watched(
     processes: int | None,
     limits: workers.Limits,
     tell: Progress,
-) -> tuple[list[Found], list[str]]:
+) -> tuple[list[Found], list[Problem]]:
     """What is in each file, from the notes of a run before where the file is as it was then; and of the files that
     broke a limit, why."""
     known: dict[Path, dict[str, Any]] = {}
-    lost: list[str] = []
+    before: dict[Path, str] = {}
+    lost: list[Problem] = []
+    names = {path: name for name, path in files}
     for _, path in files:
         note = _note(folder, path)
         if note.is_file():
             told = json.loads(note.read_text())
             if told["stamp"] == _stamp(path):
                 known[path] = told
+            elif digest := told.get("sha256") or (told["film"] or {}).get("sha256"):
+                before[path] = digest
     todo = [path for _, path in files if path not in known]
     # A file that changes while it is read is not what was read.
     stamps = {path: _stamp(path) for path in todo}
@@ -225,16 +233,29 @@ def _watched(
     ):
         path = todo[index]
         if isinstance(answer, workers.Lost):
-            lost.append(_lost(answer, _text(str(path))))
+            lost.append((_lost(answer, _text(str(path))), names[path]))
         else:
             # Through JSON, so that a run that finds the note computes with the very same numbers.
-            text = json.dumps(answer | {"stamp": stamps[path]})
+            digest = answer["film"]["sha256"] if answer["film"] else _hash(path)
+            text = json.dumps(answer | {"stamp": stamps[path], "sha256": digest})
+            if before.get(path, digest) != digest:
+                _replaced(folder, add={before[path]})
             video.write_whole(_note(folder, path), text.encode())
             known[path] = json.loads(text)
         done += 1
         tell("films", done, len(files))
     warn = functools.cache(logger.warning)  # two films may share a text
-    return [_found(name, path, known[path], warn) for name, path in files if path in known], lost
+    found = [_found(name, path, known[path], warn) for name, path in files if path in known]
+    _replaced(folder, drop={one.sha256 for one in found})
+    return found, lost
+
+
+def _replaced(folder: Path, *, add: Set[str] = frozenset(), drop: Set[str] = frozenset()) -> None:
+    """Note the hashes of files in whose place others are now, see `Catalog.problems`."""
+    file = folder / Path(REPLACED).name
+    old = set(json.loads(file.read_text())) if file.is_file() else set()
+    if (new := (old | add) - drop) != old:
+        video.write_whole(file, json.dumps(sorted(new)).encode())
 
 
 def _lost(answer: workers.Lost, what: str) -> str:
@@ -261,7 +282,7 @@ def _found(name: str, path: Path, told: Mapping[str, Any], tell: Tell) -> Found:
     film = Film(**told["film"]) if told["film"] else None
     return Found(
         source=name,
-        sha256=film.sha256 if film else _hash(path),
+        sha256=film.sha256 if film else told.get("sha256") or _hash(path),
         film=film,
         shots=Shots(spans=tuple((a, b) for a, b in told["spans"]), problem=told["problem"]),
         captions=sidecar(path, tell) if film else {},
@@ -289,7 +310,9 @@ def _wanted(
             [] if one.film is None else list(shots.stretches(one.shots, cutting.seconds, one.film))
         )
         problem = one.problem
-        if not spans and not problem:
+        if not spans and not problem and one.film and one.film.num_frames == 1:
+            problem = "one picture is no film"
+        elif not spans and not problem:
             longest = max((b - a for a, b in one.shots.spans), default=0.0)
             problem = (
                 f"no shot lasts the {cutting.seconds:.2f} s of a clip (the longest {longest:.2f} s)"
@@ -319,10 +342,10 @@ def _cut_all(
     processes: int | None,
     limits: workers.Limits,
     tell: Progress,
-) -> list[str]:
+) -> list[Problem]:
     """Commit the clips; returns why some are not there: those that broke a limit, alone too, and stages that failed
     for a clip of a run before."""
-    parts, lost = _parts(todo), []
+    parts, lost = _parts(todo), list[Problem]()
     waiting: list[tuple[dict[str, Any], dict[str, Any]]] = []
     written = time.monotonic()
     done = total - len(todo)
@@ -335,7 +358,7 @@ def _cut_all(
                 if not isinstance(made, workers.Lost):
                     waiting += made
                     lost += [
-                        row["problem"]
+                        (row["problem"], row["source"])
                         for row, _ in made
                         if "problem" in row and row["id"] in catalog
                     ]
@@ -343,7 +366,7 @@ def _cut_all(
                 elif len(part.spans) > 1:  # one of them may be at fault
                     again += [Part(found=part.found, spans=(span,)) for span in part.spans]
                 else:
-                    lost.append(_lost(made, part.found.id(*part.spans[0])))
+                    lost.append((_lost(made, part.found.id(*part.spans[0])), part.found.source))
                     done += 1
                 if len(waiting) >= BATCH or time.monotonic() - written > SECONDS:
                     batch, waiting = waiting, []
@@ -373,14 +396,20 @@ def _summary(
     there: set[str],
     repeats: int,
     cutting: Cutting,
-    lost: Sequence[str],
+    lost: Sequence[Problem],
 ) -> Summary:
     names = [one.id(*span) for one, span in wanted]
     whole = [one.id(0, 0) for one in films]
     bad = set(catalog.ids("problem IS NOT NULL"))
     told = [name for name in (*whole, *names) if name in bad]
     good = [name for name in names if name not in bad and name in catalog]
-    problems = [row["problem"] for row in catalog.take(told, ["problem"])]
+    rows = catalog.take(told, ["problem", "source"])
+    problems = [*((row["problem"], row["source"]) for row in rows), *lost]
+    named: dict[str, list[str]] = {}
+    for problem, file in problems:
+        some = named.setdefault(problem, [])
+        if file not in some and len(some) < SHOWN:
+            some.append(file)
     first = {one.sha256: one.source for one in films}
     copies = {one.source: first[one.sha256] for one in found if one.source != first[one.sha256]}
     spoken = {one.sha256: one for one in found if one.captions and one.source == first[one.sha256]}
@@ -392,7 +421,8 @@ def _summary(
         new=sum(name not in there for name in good),
         seconds=len(good) * cutting.seconds,
         repeats=repeats,
-        problems=dict(Counter([*problems, *lost])),
+        problems=dict(Counter(problem for problem, _ in problems)),
+        named=named,
         late=_late(catalog, spoken, [name for name in good if name in there]),
     )
 
