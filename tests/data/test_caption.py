@@ -280,6 +280,25 @@ def test_options_that_do_not_fit_are_refused(name, options):
         caption.captioner(name, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("endpoint", "endpoint needs --url and --model (accepted: --url, --model, --prompt)"),
+        ("endpoint --url http://x", "endpoint needs --model (accepted"),
+        ("transformers", "transformers needs --model (accepted: --model, --prompt)"),
+        ("own --url http://x", "own does not take --url (accepted: --model, --temperature"),
+        ("truth --folder x", "truth does not take --folder (accepted: "),
+        ("sidecar", "one of the two"),
+        ("ow", "did you mean 'own'"),
+    ],
+)
+def test_the_command_says_its_own_options(data, capsys, options, said):
+    from worldtube.cli import main
+
+    assert main(["caption", str(data.path), "--by", *options.split()]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_lengths_that_were_not_told_are_the_nearest():
     assert caption.whole({"long": "b", "subject": " "}) == {
         "short": "b",
@@ -366,5 +385,7 @@ def test_a_local_model_is_asked_about_the_frames(data, tmp_path, monkeypatch):
 
 def test_a_local_model_that_is_not_there(data, tmp_path):
     pytest.importorskip("transformers")
-    with pytest.raises(NotFound, match="nowhere"):
+    with pytest.raises(
+        NotFound, match=r"no folder .*nowhere with a vision-language model \(accept"
+    ):
         caption.fill(data, caption.captioner("transformers", model=str(tmp_path / "nowhere")))

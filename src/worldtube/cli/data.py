@@ -1,9 +1,9 @@
 """`record`, `ingest`, `caption`, `cache` and `data`: clips, words for them, what training needs of them."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from worldtube.cli.arguments import folder_exists, parse, positional
 from worldtube.cli.bar import Bar
@@ -136,6 +136,7 @@ def caption(rest: list[str]) -> int:
     from worldtube.data import caption as captions
     from worldtube.data.catalog import Catalog
 
+    _fitting(by, options, captions.CAPTIONERS)
     who = captions.captioner(by, **options)
     Catalog(data).close()  # a folder that is no dataset is not made one
     with Catalog(data, mode="a") as catalog, Bar(f"captions by {by}") as bar:
@@ -143,6 +144,30 @@ def caption(rest: list[str]) -> int:
     told = f"{data}: {count['told']} clips captioned by {by}"
     print(told + (f", {count['failed']} could not be (see above)" if count["failed"] else ""))
     return 1 if count["failed"] and not count["told"] else 0
+
+
+def _fitting(by: str, given: Mapping[str, Any], captioners: Mapping[str, Any]) -> None:
+    """Raises RequestError, in the command's own words, for options that this captioner lacks or does not take."""
+    from dataclasses import MISSING, fields
+
+    from worldtube.errors import RequestError, unknown
+
+    if by not in captioners:
+        raise unknown("captioner", by, captioners)
+    spelled = {"path": "--model"} | {
+        name: f"--{name}" for name in ("url", "model", "prompt", "column", "folder", "temperature")
+    }
+    taken = {
+        one.name: one.default is MISSING for one in fields(captioners[by]) if one.name in spelled
+    }
+    lacking = [spelled[name] for name, needed in taken.items() if needed and name not in given]
+    other = [spelled[name] for name in given if name not in taken]
+    if lacking or other:
+        problem = (
+            f"needs {' and '.join(lacking)}" if lacking else f"does not take {', '.join(other)}"
+        )
+        accepted = ", ".join(spelled[name] for name in taken) or "no options"
+        raise RequestError(f"captioner {by} {problem} (accepted: {accepted})")
 
 
 def _prompt(file: Path) -> str:
@@ -391,4 +416,5 @@ def _listed(names: Sequence[str]) -> str:
 def _some_paths() -> Any:
     import tyro
 
-    return tyro.conf.Positional[tuple[Path, ...]]
+    needed = tyro.conf.arg(help_behavior_hint="(required)")
+    return tyro.conf.Positional[Annotated[tuple[Path, ...], needed]]

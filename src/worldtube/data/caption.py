@@ -280,6 +280,11 @@ class Transformers(_EachAlone):
                 from transformers import AutoModelForImageTextToText, AutoProcessor
             except ImportError as error:
                 raise MissingExtra("captions by a local model", "transformers") from error
+            path = Path(self.model)
+            if (path.is_absolute() or self.model.startswith(".")) and not path.is_dir():
+                raise NotFound(
+                    f"no folder {self.model} with a vision-language model (accepted: one, or a hub name)"
+                )
             try:
                 self._loaded.append(AutoProcessor.from_pretrained(self.model))
                 network = AutoModelForImageTextToText.from_pretrained(self.model)

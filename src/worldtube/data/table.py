@@ -366,7 +366,7 @@ def _unwritten(path: Path, error: Exception) -> DataError:
 
 
 def _plain(error: Exception) -> str:
-    """What Lance complains of, without its own source files; nothing where that is how a full disk looks from inside."""
+    """What Lance complains of, without its own source files; nothing where a full disk looks so from inside."""
     if found := re.search(r"[A-Z][\w ]+ \(os error \d+\)", str(error)):
         return found[0]
     if "Packed blob range" in str(error):
