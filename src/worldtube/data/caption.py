@@ -436,10 +436,8 @@ def fill(
 
 def told_by(catalog: Catalog) -> list[str]:
     """The captioners that have told something of a clip."""
-    there = catalog.columns()
-    return [
-        by for by in CAPTIONERS if column(by) in there and catalog.ids(f"{column(by)} IS NOT NULL")
-    ]
+    there = [by for by in CAPTIONERS if column(by) in catalog.columns()]
+    return [by for by in there if catalog.ids(f"{column(by)} IS NOT NULL")]
 
 
 def need(catalog: Catalog, by: str) -> None:
