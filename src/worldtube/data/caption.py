@@ -1,8 +1,8 @@
 """Captions for the clips of a catalog, from whoever can tell: `CAPTIONERS`.
 
-Owns the schema, the column and its versions. A captioner fills one column, `captions_NAME`: JSON of the fields and of
-who wrote them. Knows nothing of training; `latents.cache_text` reads the words of one captioner, and training mixes
-their lengths.
+Owns who they are and how a column is filled; what one is and leaves is in `captioner`. A captioner fills one column,
+`captions_NAME`: JSON of the fields and of who wrote them. Knows nothing of training; `latents.cache_text` reads the
+words of one captioner, and training mixes their lengths.
 """
 
 import base64
@@ -13,17 +13,29 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from worldtube.data import sidecar
-from worldtube.data.catalog import LENGTHS, TOLD, Catalog
+from worldtube.data.captioner import (
+    FIELDS,
+    Captioner,
+    Clips,
+    EachAlone,
+    Rows,
+    column,
+    fields_in,
+    value,
+    version,
+    whole,
+)
+from worldtube.data.catalog import Catalog
 from worldtube.data.sidecar import Tell
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError, unknown
 from worldtube.text.chat import Chat
@@ -32,8 +44,6 @@ from worldtube.worlds import language
 
 logger = logging.getLogger(__name__)
 
-FIELDS = (*language.FIELDS, "style")
-"""short, medium, long (the dense one), subject, background, camera, chronology, style."""
 FRAMES = 8
 """Pictures of a clip that a vision model is shown."""
 INSTRUCTION = """You see frames of one video clip in order. Describe it as a JSON object with these keys:
@@ -46,67 +56,10 @@ that it does not; "chronology": what happens, in order, in one sentence; "style"
 Say only what can be seen. Answer with the JSON object alone."""
 
 Progress = Callable[[int, int], None]
-Rows = Sequence[Mapping[str, Any]]
-Clips = Sequence[Clip | None]
-
-
-class Captioner(Protocol):
-    """Writes captions. Frozen, so that what it is called by in a catalog cannot change."""
-
-    @property
-    def name(self) -> str:
-        """The key in CAPTIONERS."""
-        ...
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What it needs of a row besides the id."""
-        ...
-
-    @property
-    def watches(self) -> bool:
-        """Whether it needs the clip itself."""
-        ...
-
-    @property
-    def model(self) -> str:
-        """Who writes: the id of a model, or the version of a rule."""
-        ...
-
-    @property
-    def prompt(self) -> str:
-        """What it is asked; "" where nobody is asked."""
-        ...
-
-    def prepare(self, catalog: Catalog) -> None:
-        """Called once before the first clip of a catalog."""
-        ...
-
-    def __call__(self, rows: Rows, clips: Clips) -> Iterable[dict[str, str] | DataError]:
-        """Some of FIELDS of each clip, or why it cannot be told."""
-        ...
-
-
-class _EachAlone:
-    """A captioner that tells one clip after the other."""
-
-    def prepare(self, catalog: Catalog) -> None:
-        """What is asked of one clip depends on no other."""
-
-    def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
-        """Some of FIELDS. Raises DataError where this clip cannot be told."""
-        raise NotImplementedError
-
-    def __call__(self, rows: Rows, clips: Clips) -> Iterator[dict[str, str] | DataError]:
-        for row, clip in zip(rows, clips, strict=True):
-            try:
-                yield self.tell(row, clip)
-            except DataError as error:
-                yield error
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth(_EachAlone):
+class Truth(EachAlone):
     """The engine's facts in the grammar's words."""
 
     name = "truth"
@@ -127,7 +80,7 @@ def _stem(source: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sidecar(_EachAlone):
+class Sidecar(EachAlone):
     """Text that came with the clips: a column of the catalog, or files named after the source or the id."""
 
     name = "sidecar"
@@ -197,7 +150,7 @@ class Sidecar(_EachAlone):
         """Values stay as they are, so texts that were changed begin another version, with all that was told."""
         name, all_of_it = column(self.name), json.dumps(sorted(told.items()), sort_keys=True)
         self._edition[:] = [f"files {hashlib.sha256(all_of_it.encode()).hexdigest()[:12]}"]
-        catalog.set(name, {one: _value(self, said) for one, said in told.items()}, version(self))
+        catalog.set(name, {one: value(self, said) for one, said in told.items()}, version(self))
         catalog.add_column(name, version(self))
 
     def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
@@ -230,7 +183,7 @@ class Sidecar(_EachAlone):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Endpoint(_EachAlone):
+class Endpoint(EachAlone):
     """A vision model behind an OpenAI-compatible address, shown frames as data: URLs."""
 
     name = "endpoint"
@@ -260,7 +213,7 @@ class Endpoint(_EachAlone):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transformers(_EachAlone):
+class Transformers(EachAlone):
     """A vision-language model of the `transformers` package, on this machine."""
 
     name = "transformers"
@@ -374,26 +327,6 @@ def captioner(name: str, **options: Any) -> Captioner:
         ) from error
 
 
-def column(name: str) -> str:
-    """The column that a captioner fills."""
-    return TOLD + name
-
-
-def fields_in(told: str | None) -> dict[str, str]:
-    """The fields in a value of such a column; none in None."""
-    return json.loads(told)["fields"] if told else {}
-
-
-def _value(who: Captioner, fields: Mapping[str, str]) -> str:
-    told = {"by": who.name, "model": who.model, "prompt": who.prompt, "fields": fields}
-    return json.dumps(told, ensure_ascii=False)
-
-
-def version(who: Captioner) -> str:
-    """Of a captioner's column: another model or another prompt empties it."""
-    return hashlib.sha256(json.dumps([FIELDS, who.model, who.prompt]).encode()).hexdigest()[:12]
-
-
 def fill(
     catalog: Catalog, who: Captioner, *, batch: int = 16, progress: Progress | None = None
 ) -> dict[str, int]:
@@ -424,7 +357,7 @@ def fill(
                     logger.warning("%s: %s", one, fields)
                     failed += 1
                 else:
-                    told[one] = _value(who, fields)
+                    told[one] = value(who, fields)
         finally:
             if told:  # also what an endpoint said before it refused, or Ctrl-C
                 catalog.add_column(name, own)
@@ -463,28 +396,6 @@ def captions(catalog: Catalog, by: str, ids: Sequence[str]) -> list[dict[str, st
         )
     rows = catalog.take(ids, [column(by)])
     return [fields_in(row[column(by)]) for row in rows]
-
-
-def whole(fields: Mapping[str, str]) -> dict[str, str]:
-    """Fields without the empty ones, and with all three lengths: one that was not told is the nearest that was.
-
-    Raises DataError for a field that is not one of FIELDS, and where there is none of a whole caption.
-    """
-    for name in fields:
-        if name not in FIELDS:
-            raise unknown("caption field", name, FIELDS)
-    told = {name: " ".join(text.split()) for name, text in fields.items() if text.strip()}
-    nearest = {
-        "short": ("medium", "long"),
-        "medium": ("long", "short"),
-        "long": ("medium", "short"),
-    }
-    for name, others in nearest.items():
-        text = next((told[one] for one in (name, *others) if one in told), None)
-        if text is None:
-            raise DataError(f"the caption has none of {', '.join(LENGTHS)}")
-        told[name] = text
-    return told
 
 
 def parsed(answer: str) -> dict[str, str]:
