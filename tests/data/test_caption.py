@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from worldtube.data.catalog import Catalog, row
 from worldtube.data.latents import CAPTIONS, cache_text, unpack_text, words
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError
 from worldtube.text.encoder import TextEncoder
-from worldtube.video import Clip
+from worldtube.video import Clip, encode
 from worldtube.worlds.language import FIELDS, invent
 
 FACTS = {
@@ -124,6 +125,39 @@ def test_nobody_at_the_address(data, monkeypatch):
         caption.fill(data, caption.captioner("endpoint", url="http://127.0.0.1:9/v1", model="eyes"))
 
 
+def test_a_captioner_that_fails_takes_nothing_away(data, chat_server, monkeypatch, capsys):
+    """Neither the captions of another model, nor the words that training reads."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    encoder = TextEncoder()
+    cache_text(data, encoder)
+    version = data.columns()["text_medium"]
+    nobody = caption.captioner("endpoint", url="http://127.0.0.1:9/v1", model="nobody")
+    with pytest.raises(RequestError, match="could not be used"):
+        caption.fill(data, nobody)
+    assert "captions_endpoint" not in data.columns() and caption.told_by(data) == []
+    caption.fill(data, caption.captioner("truth"))
+    data.add_column("captions_endpoint", "empty")  # as versions before left it
+    assert caption.told_by(data) == ["truth"]
+    with pytest.raises(
+        NotFound, match=r"no clip .* captions by endpoint \(0 of 4; accepted: .*truth"
+    ):
+        cache_text(data, encoder, captions="endpoint")
+    from worldtube.cli import main
+
+    assert main(["cache", str(data.path), "--captions", "endpoint"]) == 2
+    assert "0 of 4" in capsys.readouterr().err and "latents" not in data.columns()
+    assert data.columns()["text_medium"] == version
+    server = chat_server([json.dumps(FACTS)] * 4)
+    eyes = caption.captioner("endpoint", url=server.url, model="eyes")
+    caption.fill(data, eyes)
+    with pytest.raises(RequestError, match="could not be used"):
+        caption.fill(data, nobody)
+    assert told(data, "endpoint")[0] == FACTS
+    data.add_column("captions_endpoint", "empty")
+    assert caption.fill(data, eyes) == {"told": 0, "failed": 0}, "they are there"
+    assert told(data, "endpoint")[3] == FACTS
+
+
 def test_text_beside_the_clips(data, tmp_path, caplog):
     names = [name.replace(":", "_") for name in data.ids()]
     (tmp_path / f"{names[0]}.txt").write_text("A cat sleeps.\n")
@@ -132,11 +166,86 @@ def test_text_beside_the_clips(data, tmp_path, caplog):
     counts = caption.fill(data, caption.captioner("sidecar", folder=tmp_path))
     assert counts == {"told": 3, "failed": 1}
     first, second, third = told(data, "sidecar")[:3]
-    assert third["medium"] == "A caf\ufffd."
+    assert third["medium"] == "A caf\xe9." and f"{names[2]}.txt is no UTF-8" in caplog.text
     assert first == dict.fromkeys(("short", "medium", "long"), "A cat sleeps.")
     assert second == FACTS
     caption.fill(data, caption.captioner("sidecar", column="caption_long"))
     assert told(data, "sidecar")[3]["medium"] == "long words 3"
+
+
+@pytest.fixture
+def filmed(tmp_path):
+    """Clips of films in folders: two are called alike, of one there are two clips."""
+    frames = np.zeros((5, 16, 16, 3), np.uint8)
+    facts = {"width": 16, "height": 16, "num_frames": 5, "fps": 12.0, "start": 0.0, "stop": 0.4}
+    facts["video"] = encode(Clip(frames=frames, fps=12), lossless=True)
+    sources = ["a/IMG_1.MOV", "b/IMG_1.webm", "b/IMG_2.mp4", "b/IMG_2.mp4", "c/x.mp4", "c/x.mp4"]
+    with Catalog(tmp_path / "filmed", mode="a") as catalog:
+        for i, source in enumerate(sources):
+            own = {"id": f"film:1:{i:016x}:0-400", "source": source, "source_hash": f"{i:064x}"}
+            if i == 3:
+                own |= {"id": f"film:1:{2:016x}:400-800", "source_hash": f"{2:064x}", "start": 0.4}
+            catalog.append([facts | own])
+        yield catalog
+
+
+def beside(folder, texts):
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return caption.captioner("sidecar", folder=folder)
+
+
+def mediums(catalog):
+    rows = catalog.take(catalog.ids(), ["id", "captions_sidecar"])
+    return [caption.fields_in(row["captions_sidecar"]).get("medium") for row in rows]
+
+
+def test_texts_lie_beside_the_films_as_they_were_ingested(filmed, tmp_path, caplog):
+    texts = {"a/IMG_1.txt": "one", "b/IMG_1.webm.txt": "two", "c/x.txt": "which"}
+    texts["b/IMG_2.json"] = json.dumps({"caption": "three", "style": "a film"})
+    who = beside(tmp_path / "films", texts)
+    assert caption.fill(filmed, who) == {"told": 4, "failed": 2}
+    assert sorted(filter(None, mediums(filmed))) == ["one", "three", "three", "two"]
+    (style,) = {one.get("style") for one in told(filmed, "sidecar")} - {None}
+    assert style == "a film"
+    assert (
+        "the text of c/x.mp4 in" in caplog.text and "of 2 films (c/x.mp4, c/x.mp4;" in caplog.text
+    )
+    of_clip = {f"film_1_{5:016x}_0-400.txt": "the fifth"}
+    assert caption.fill(filmed, beside(tmp_path / "films", of_clip)) == {"told": 1, "failed": 1}
+
+
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+def test_folder_by_folder_keeps_what_is_told_and_guesses_nothing(
+    filmed, tmp_path, caplog, monkeypatch
+):
+    first = beside(tmp_path / "films" / "a", {"IMG_1.txt": "one"})
+    assert caption.fill(filmed, first) == {"told": 0, "failed": 6}
+    assert "may be that of 2 films (a/IMG_1.MOV, b/IMG_1.webm; accepted: the folder" in caplog.text
+    assert caption.fill(filmed, beside(tmp_path / "some", {"IMG_2.txt": "three"}))["told"] == 2
+    assert caption.fill(filmed, beside(tmp_path / "more", {"x.txt": "of which"}))["told"] == 0
+    second = beside(tmp_path / "two", {"a/IMG_1.MOV.txt": "one"})
+    assert caption.fill(filmed, second)["told"] == 1
+    assert Counter(mediums(filmed)) == {"three": 2, "one": 1, None: 3}
+    caplog.clear()
+    before = filmed.columns()["captions_sidecar"]
+    other = beside(tmp_path / "other", {"IMG_2.txt": "three, edited"})
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "add_column", killed)
+        with pytest.raises(KeyboardInterrupt):
+            caption.fill(filmed, other)
+    assert Counter(mediums(filmed))["three"] == 2 and filmed.columns()["captions_sidecar"] == before
+    for _ in range(2):
+        assert caption.fill(filmed, other) == {"told": 0, "failed": 3}
+        assert Counter(mediums(filmed)) == {"three, edited": 2, "one": 1, None: 3}
+        assert caplog.text.count("2 clips have other words in") == 1
+    assert filmed.columns()["captions_sidecar"] != before
+    assert caption.fill(filmed, beside(tmp_path / "two", {"b/IMG_1.txt": "two"}))["told"] == 1
+    assert Counter(mediums(filmed)) == {"three, edited": 2, "one": 1, "two": 1, None: 2}
 
 
 def test_training_reads_the_words_of_one_captioner(data):
@@ -169,6 +278,25 @@ def test_training_reads_the_words_of_one_captioner(data):
 def test_options_that_do_not_fit_are_refused(name, options):
     with pytest.raises(RequestError, match=r"accepted|one of the two"):
         caption.captioner(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("endpoint", "endpoint needs --url and --model (accepted: --url, --model, --prompt)"),
+        ("endpoint --url http://x", "endpoint needs --model (accepted"),
+        ("transformers", "transformers needs --model (accepted: --model, --prompt)"),
+        ("own --url http://x", "own does not take --url (accepted: --model, --temperature"),
+        ("truth --folder x", "truth does not take --folder (accepted: "),
+        ("sidecar", "one of the two"),
+        ("ow", "did you mean 'own'"),
+    ],
+)
+def test_the_command_says_its_own_options(data, capsys, options, said):
+    from worldtube.cli import main
+
+    assert main(["caption", str(data.path), "--by", *options.split()]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_lengths_that_were_not_told_are_the_nearest():
@@ -257,5 +385,7 @@ def test_a_local_model_is_asked_about_the_frames(data, tmp_path, monkeypatch):
 
 def test_a_local_model_that_is_not_there(data, tmp_path):
     pytest.importorskip("transformers")
-    with pytest.raises(NotFound, match="nowhere"):
+    with pytest.raises(
+        NotFound, match=r"no folder .*nowhere with a vision-language model \(accept"
+    ):
         caption.fill(data, caption.captioner("transformers", model=str(tmp_path / "nowhere")))

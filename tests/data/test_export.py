@@ -13,7 +13,7 @@ import pytest
 from worldtube import video
 from worldtube.data.catalog import Catalog, problem_row, row
 from worldtube.data.export import LAYOUTS, export
-from worldtube.data.films import sidecar
+from worldtube.data.sidecar import sidecar
 from worldtube.errors import DataError, RequestError
 from worldtube.video import Clip, Size
 
@@ -118,6 +118,25 @@ def test_what_a_captioner_told(catalog, tmp_path):
         export(catalog, ids, to="huggingface", out=out, caption=caption)
         lines = (out / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
         assert [json.loads(line)["text"] for line in lines] == [told, told, ""]
+
+
+@pytest.mark.parametrize("to", LAYOUTS)
+def test_clips_without_a_text_are_told(catalog, tmp_path, caplog, to):
+    ids = catalog.ids("seed < 2 OR source IS NOT NULL")
+    export(catalog, ids, to=to, out=tmp_path / "out")
+    said = "1 of 3 clips have no text in caption_medium and got an empty one (--where \"caption_medium <> ''\""
+    assert (said in caplog.text) == (to != "files"), "files have all captions in their JSON"
+    assert ("such as captions_own)" in caplog.text) == (to != "files")
+    caplog.clear()
+    kept = catalog.ids("caption_medium <> '' AND seed < 2")
+    export(catalog, kept, to=to, out=tmp_path / "kept")
+    assert caplog.text == ""
+    if to != "files":
+        export(catalog, ids, to=to, out=tmp_path / "own", caption="captions_own:subject")
+        assert (
+            "no text in captions_own:subject and got an empty one (--where \"captions_own <> ''\" leaves them out)"
+            in (caplog.text)
+        )
 
 
 def test_files_are_films_with_their_captions(catalog, tmp_path):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from worldtube.data.catalog import Catalog
 from worldtube.data.cutting import Cut, Found, Part
 from worldtube.data.films import Cutting, ingest
 from worldtube.data.shots import SHOTS, find
+from worldtube.data.sidecar import sidecar
 from worldtube.data.stages import DEFAULT, STAGES, Piece
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError
 from worldtube.video import Clip, Size
@@ -119,6 +121,57 @@ def test_copies_are_one_film(good, tmp_path):
         [good / "cuts.mp4", good / "more"], out=tmp_path / "set", cutting=SMALL, on="here"
     )
     assert (found.files, found.copies, found.clips, found.new) == (2, 1, 4, 4)
+    assert found.copied == {"copy.mp4": "cuts.mp4"}
+
+
+def test_what_is_said_of_a_copy_is_said_of_the_film(good, tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for name in ("a.avi", "b.avi", "c.avi"):
+        (folder / name).write_bytes((good / "odd.avi").read_bytes())
+    (folder / "b.txt").write_text("a square")
+    (folder / "c.txt").write_text("another text")
+    for _ in range(2):
+        found = ingest([folder], out=tmp_path / "set", cutting=SMALL, on="here", stages=[])
+        assert found.copied == {"b.avi": "a.avi", "c.avi": "a.avi"} and found.late == {}
+    with Catalog(tmp_path / "set") as catalog:
+        (row,) = catalog.take(catalog.ids(), ["source", "caption_medium"])
+    assert row == {"source": "a.avi", "caption_medium": "a square"}
+
+
+def test_text_that_comes_later_is_told_with_what_reads_it(good, tmp_path, capsys):
+    """The natural order of work: ingest, look, write captions; a row that was written stays."""
+    from worldtube.cli import main
+
+    folder, out = tmp_path / "my films", tmp_path / "set"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a.avi").write_bytes((good / "odd.avi").read_bytes())
+    (folder / "b.mkv").write_bytes((good / "uneven.mkv").read_bytes())
+    (folder / "b.txt").write_text("early words")
+    words = ["ingest", str(folder), "--out", str(out), "--size", "32x32", "--on", "here"]
+    assert main(words) == 0 and "text beside" not in capsys.readouterr().out
+    before = table(out)
+    (folder / "sub" / "a.json").write_text('{"caption": "late  words"}')
+    assert main(words) == 0 and table(out) == before
+    told = capsys.readouterr().out
+    assert "1 films have another text beside them by now than their clips (sub/a.avi)" in told
+    command = shlex.split(told[told.index("worldtube caption") :].splitlines()[0])
+    assert main(command[1:]) == 0
+    with Catalog(out) as catalog:
+        rows = catalog.take(catalog.ids(), ["source", "captions_sidecar"])
+    assert {
+        row["source"]: json.loads(row["captions_sidecar"])["fields"]["medium"] for row in rows
+    } == {
+        "sub/a.avi": "late words",
+        "b.mkv": "early words",
+    }
+    capsys.readouterr()
+    assert main(words) == 0 and "text beside" not in capsys.readouterr().out
+    (folder / "b.txt").write_text("other words")
+    found = ingest([folder], out=out, cutting=SMALL, on="here")
+    assert found.late == {str(folder): ["b.mkv"]}
+    assert main(command[1:]) == 0
+    assert ingest([folder], out=out, cutting=SMALL, on="here").late == {}
 
 
 def test_bad_files_are_told_and_the_rest_goes_on(good, tmp_path):
@@ -142,6 +195,41 @@ def test_bad_files_are_told_and_the_rest_goes_on(good, tmp_path):
     assert found.files == len(reasons) + 1 and sum(found.problems.values()) == len(reasons)
     again = ingest([folder], out=tmp_path / "set", cutting=SMALL, on="here")
     assert again.new == 0 and again.problems == found.problems
+
+
+def test_problems_name_their_files(good, tmp_path, capsys):
+    from worldtube.cli import main
+    from worldtube.data.page import write_page
+
+    folder, out = tmp_path / "films", tmp_path / "set"
+    folder.mkdir()
+    for name in "abcde":
+        (folder / f"{name}.mp4").write_text("this is no film at all\n" * 40 + name)
+    (folder / "f.mp4").write_bytes((good / "cuts.mp4").read_bytes()[:20000])
+    words = ["ingest", str(folder), "--out", str(out), "--size", "32x32", "--on", "here"]
+
+    def told(*more: str) -> str:
+        assert main([*words, *more]) == 0 and main(["data", "info", str(out)]) == 0
+        return capsys.readouterr().out
+
+    first = told()
+    assert first.count("(6: a.mp4, b.mp4, c.mp4, ...)") == 2, first
+    assert json.loads(told("--json").splitlines()[0])["named"].popitem()[1] == [
+        "a.mp4",
+        "b.mp4",
+        "c.mp4",
+        "d.mp4",
+    ]
+    for name in "abcd":
+        (folder / f"{name}.mp4").unlink()  # they are still what the dataset was made of
+    (folder / "f.mp4").write_bytes((good / "cuts.mp4").read_bytes())
+    for _ in range(2):
+        assert "4 clips, 5 problems" in (said := told()) and "(1: e.mp4)" in said
+    with Catalog(out) as catalog:
+        assert len(catalog.ids("problem IS NOT NULL")) == 6, "what was written stays"
+        assert "f.mp4</td>" not in write_page(catalog, tmp_path / "page.html").read_text("utf-8")
+    (folder / "f.mp4").write_bytes((good / "cuts.mp4").read_bytes()[:20000])
+    assert "6 problems" in told()
 
 
 CONTAINERS = {
@@ -417,21 +505,50 @@ def denied(*_):
 
 def test_captions_beside_a_film(tmp_path, caplog, monkeypatch):
     film = tmp_path / "a.mp4"
-    assert films.sidecar(film) == {}
+    assert sidecar(film) == {}
     (tmp_path / "a.json").write_text('{"short": "a", "long": "a b c"}')
-    assert films.sidecar(film) == {"short": "a", "medium": "a", "long": "a b c"}
+    assert sidecar(film) == {"short": "a", "medium": "a", "long": "a b c"}
     (tmp_path / "a.mp4.txt").write_text(" some\nwords ")
-    assert films.sidecar(film)["long"] == "some words"
+    assert sidecar(film)["long"] == "some words"
     (tmp_path / "c.json").write_text('{"caption": "a \\ud800 b", "long": 5, "short": " "}')
-    assert films.sidecar(tmp_path / "c.mp4") == dict.fromkeys(("short", "medium", "long"), "a ? b")
+    assert sidecar(tmp_path / "c.mp4") == dict.fromkeys(("short", "medium", "long"), "a ? b")
     (tmp_path / "d.json").write_text('{"caption": ["a"], "long": 5}')
-    assert films.sidecar(tmp_path / "d.mp4") == {} and "holds no caption" in caplog.text
+    assert sidecar(tmp_path / "d.mp4") == {} and "holds no caption" in caplog.text
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", denied)
-        assert films.sidecar(film) == {} and "cannot be read: Permission denied" in caplog.text
+        patch.setattr(Path, "read_bytes", denied)
+        assert sidecar(film) == {} and "cannot be read: Permission denied" in caplog.text
     (tmp_path / "b.json").write_text("[1, 2")
-    assert films.sidecar(tmp_path / "b.mp4") == {}
+    assert sidecar(tmp_path / "b.mp4") == {}
     assert "is no caption" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "told"),
+    [
+        (
+            b"a caf\xe9 \x93here\x94",
+            "a caf\xe9 \u201chere\u201d",
+            "is no UTF-8 and is read as Windows",
+        ),
+        ("\ufeffa caf\xe9".encode(), "a caf\xe9", ""),
+        ("a caf\xe9".encode("utf-16"), "a caf\xe9", ""),
+        (b"a \x81", "a \ufffd", "is no UTF-8"),
+    ],
+)
+def test_captions_that_are_no_utf8(tmp_path, caplog, raw, text, told):
+    (tmp_path / "a.txt").write_bytes(raw)
+    assert sidecar(tmp_path / "a.mp4") == dict.fromkeys(("short", "medium", "long"), text)
+    assert told in caplog.text and bool(told) == ("a.txt" in caplog.text)
+    (tmp_path / "b.json").write_bytes(b'{"caption": "a caf\xe9"}')
+    assert sidecar(tmp_path / "b.mp4")["long"] == "a caf\xe9" and "b.json is no" in caplog.text
+
+
+def test_a_text_of_two_films_is_told_once(good, tmp_path, caplog):
+    for name in ("a.avi", "a.mkv"):
+        (tmp_path / name).write_bytes((good / "odd.avi").read_bytes() + name.encode())
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    ingest([tmp_path], out=tmp_path.with_suffix(".set"), cutting=SMALL, on="here", stages=[])
+    assert caplog.text.count("is no UTF-8") == 1
 
 
 def test_reading_from_the_middle_is_reading_all(good):

@@ -36,10 +36,10 @@ def base(prepared, tmp_path_factory):  # noqa: F811
     return folder / "model.safetensors"
 
 
-def own_clips(folder, *, captioned=True, count=6):
+def own_clips(folder, *, captioned=True, first=0, count=6):
     """As people bring them: no truth, no masks."""
     rows = []
-    for i in range(count):
+    for i in range(first, first + count):
         frames = np.full((9, 16, 16, 3), 20, np.uint8)
         frames[:, 2 + i : 6 + i, 4:12] = (240, 240, 60 + 20 * i)
         captions = {c: f"a bar of light, {i} down" for c in ("short", "medium", "long")}
@@ -90,6 +90,20 @@ def test_without_captions_it_says_what_to_do(base, tmp_path, capsys):
     words = ["train", "finetune", "--data", str(data), "--out", str(tmp_path / "run")]
     assert main([*words, "--model", str(base)]) == 2
     assert "has no captions" in (said := capsys.readouterr().err) and "worldtube caption" in said
+    with Catalog(data, mode="a") as catalog:
+        catalog.add_column("captions_endpoint", "of one that told nothing")
+    assert main([*words, "--model", str(base)]) == 2
+    assert "has no captions" in capsys.readouterr().err
+
+
+def test_clips_without_captions_are_left_out_and_told(base, tmp_path, caplog):
+    data = own_clips(tmp_path / "clips", count=4)
+    own_clips(data, captioned=False, first=4, count=2)
+    words = ["train", "finetune", "--data", str(data), "--out", str(tmp_path / "run")]
+    assert (
+        main([*words, "--model", str(base), "--steps", "1", "--rows", "2", "--threads", "1"]) == 0
+    )
+    assert f"2 of the 6 clips of {data} have no caption and are left out" in caplog.text
 
 
 def test_words_of_a_captioner_are_the_models_own(base, tmp_path, capsys):

@@ -1,8 +1,9 @@
 """`record`, `ingest`, `caption`, `cache` and `data`: clips, words for them, what training needs of them."""
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from worldtube.cli.arguments import folder_exists, parse, positional
 from worldtube.cli.bar import Bar
@@ -80,6 +81,7 @@ def cache(rest: list[str]) -> int:
         return data, codec, captions, device
 
     data, codec, captions, device = parse(positional(command, "data"), "cache", rest)
+    from worldtube.data.caption import need
     from worldtube.data.catalog import Catalog
     from worldtube.data.latents import cache_latents, cache_tails, cache_text, cache_truth
     from worldtube.models.local import embedded_path, load_codec
@@ -88,6 +90,8 @@ def cache(rest: list[str]) -> int:
     codec = codec or embedded_path()
     network, version = load_codec(codec, device=device)
     with Catalog(data, mode="r+") as catalog:
+        if captions is not None:
+            need(catalog, captions)  # before the latents, which take long
         with Bar("latents") as bar:
             clips = cache_latents(catalog, network, version=version, progress=bar)
         with Bar("latents of second pieces") as bar:
@@ -126,7 +130,7 @@ def caption(rest: list[str]) -> int:
                 is read from WORLDTUBE_ENDPOINT_KEY or OPENAI_API_KEY
             prompt: file with another instruction for endpoint or transformers
             column: the catalog's column that holds the text
-            folder: folder of NAME.txt or NAME.json beside the clips
+            folder: the folder that was ingested, with NAME.txt or NAME.json beside the films, or one of such texts
             temperature: of own: 0 writes the likeliest words, 1 varies them most; 0.6 when not said
         """
         options = {"url": url, "column": column, "folder": folder, "temperature": temperature}
@@ -140,13 +144,37 @@ def caption(rest: list[str]) -> int:
     from worldtube.data import caption as captions
     from worldtube.data.catalog import Catalog
 
+    _fitting(by, options, captions.CAPTIONERS)
     who = captions.captioner(by, **options)
-    Catalog(data).close()  # a folder that is no dataset is not made one
     with Catalog(data, mode="r+") as catalog, Bar(f"captions by {by}") as bar:
         count = captions.fill(catalog, who, progress=bar)
     told = f"{data}: {count['told']} clips captioned by {by}"
     print(told + (f", {count['failed']} could not be (see above)" if count["failed"] else ""))
     return 1 if count["failed"] and not count["told"] else 0
+
+
+def _fitting(by: str, given: Mapping[str, Any], captioners: Mapping[str, Any]) -> None:
+    """Raises RequestError, in the command's own words, for options that this captioner lacks or does not take."""
+    from dataclasses import MISSING, fields
+
+    from worldtube.errors import RequestError, unknown
+
+    if by not in captioners:
+        raise unknown("captioner", by, captioners)
+    spelled = {"path": "--model"} | {
+        name: f"--{name}" for name in ("url", "model", "prompt", "column", "folder", "temperature")
+    }
+    taken = {
+        one.name: one.default is MISSING for one in fields(captioners[by]) if one.name in spelled
+    }
+    lacking = [spelled[name] for name, needed in taken.items() if needed and name not in given]
+    other = [spelled[name] for name in given if name not in taken]
+    if lacking or other:
+        problem = (
+            f"needs {' and '.join(lacking)}" if lacking else f"does not take {', '.join(other)}"
+        )
+        accepted = ", ".join(spelled[name] for name in taken) or "no options"
+        raise RequestError(f"captioner {by} {problem} (accepted: {accepted})")
 
 
 def _prompt(file: Path) -> str:
@@ -260,14 +288,21 @@ def _info(rest: list[str]) -> int:
     from collections import Counter
 
     from worldtube.data.catalog import Catalog
+    from worldtube.data.films import SHOWN
     from worldtube.data.views import WHOLE, view, views
 
     with Catalog(dataset) as catalog:
-        whole, bad = catalog.ids(WHOLE), catalog.ids("problem IS NOT NULL")
-        reasons = Counter(row["problem"] for row in catalog.take(bad, ["problem"]))
+        whole, bad = catalog.ids(WHOLE), catalog.problems()
+        rows = catalog.take(bad, ["id", "source", "problem"])
+        reasons = Counter(row["problem"] for row in rows)
+        named = {
+            reason: sorted({row["source"] or row["id"] for row in rows if row["problem"] == reason})
+            for reason in reasons
+        }
         told = {
             "clips": len(whole),
             "problems": dict(reasons),
+            "named": {reason: files[:SHOWN] for reason, files in named.items()},
             "columns": catalog.columns(),
             "views": {name: len(view(catalog, name)) for name in views(catalog)},
         }
@@ -281,7 +316,7 @@ def _info(rest: list[str]) -> int:
     for name, kept in told["views"].items():
         print(f"view {name}: {kept} clips")
     for reason, count in reasons.most_common():
-        print(f"problem: {reason} ({count})")
+        print(f"problem: {reason} ({count}: {_listed(named[reason])})")
     return 0
 
 
@@ -369,13 +404,25 @@ def ingest(rest: list[str]) -> int:
         f"{made.repeats} look like an earlier one"
     )
     if made.copies:
-        print(f"{made.copies} files are copies of others")
+        told = [f"{copy} of {first}" for copy, first in made.copied.items()]
+        print(f"{made.copies} files are copies of others ({_listed(told)})")
+    for folder, late in made.late.items():
+        print(
+            f"{len(late)} films have another text beside them by now than their clips ({_listed(late)}); "
+            f"this reads it: worldtube caption {shlex.quote(str(out))} --by sidecar --folder {shlex.quote(folder)}"
+        )
     for problem, count in made.problems.items():
-        print(f"problem: {problem} ({count})")
+        print(f"problem: {problem} ({count}: {_listed(made.named[problem])})")
     return 0
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Up to three names, and whether there are others."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _some_paths() -> Any:
     import tyro
 
-    return tyro.conf.Positional[tuple[Path, ...]]
+    needed = tyro.conf.arg(help_behavior_hint="(required)")
+    return tyro.conf.Positional[Annotated[tuple[Path, ...], needed]]

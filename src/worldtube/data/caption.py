@@ -1,26 +1,42 @@
 """Captions for the clips of a catalog, from whoever can tell: `CAPTIONERS`.
 
-Owns the schema, the column and its versions. A captioner fills one column, `captions_NAME`: JSON of the fields and of
-who wrote them. Knows nothing of training; `latents.cache_text` reads the words of one captioner, and training mixes
-their lengths.
+Owns who they are and how a column is filled; what one is and leaves is in `captioner`. A captioner fills one column,
+`captions_NAME`: JSON of the fields and of who wrote them. Knows nothing of training; `latents.cache_text` reads the
+words of one captioner, and training mixes their lengths.
 """
 
 import base64
+import functools
 import hashlib
 import io
 import json
 import logging
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from worldtube.data.catalog import LENGTHS, TOLD, Catalog
+from worldtube.data import sidecar
+from worldtube.data.captioner import (
+    FIELDS,
+    Captioner,
+    Clips,
+    EachAlone,
+    Rows,
+    column,
+    fields_in,
+    value,
+    version,
+    whole,
+)
+from worldtube.data.catalog import Catalog
+from worldtube.data.sidecar import Tell
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError, unknown
 from worldtube.text.chat import Chat
 from worldtube.video import Clip
@@ -28,8 +44,6 @@ from worldtube.worlds import language
 
 logger = logging.getLogger(__name__)
 
-FIELDS = (*language.FIELDS, "style")
-"""short, medium, long (the dense one), subject, background, camera, chronology, style."""
 FRAMES = 8
 """Pictures of a clip that a vision model is shown."""
 INSTRUCTION = """You see frames of one video clip in order. Describe it as a JSON object with these keys:
@@ -42,60 +56,10 @@ that it does not; "chronology": what happens, in order, in one sentence; "style"
 Say only what can be seen. Answer with the JSON object alone."""
 
 Progress = Callable[[int, int], None]
-Rows = Sequence[Mapping[str, Any]]
-Clips = Sequence[Clip | None]
-
-
-class Captioner(Protocol):
-    """Writes captions. Frozen, so that what it is called by in a catalog cannot change."""
-
-    @property
-    def name(self) -> str:
-        """The key in CAPTIONERS."""
-        ...
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What it needs of a row besides the id."""
-        ...
-
-    @property
-    def watches(self) -> bool:
-        """Whether it needs the clip itself."""
-        ...
-
-    @property
-    def model(self) -> str:
-        """Who writes: the id of a model, or the version of a rule."""
-        ...
-
-    @property
-    def prompt(self) -> str:
-        """What it is asked; "" where nobody is asked."""
-        ...
-
-    def __call__(self, rows: Rows, clips: Clips) -> Iterable[dict[str, str] | DataError]:
-        """Some of FIELDS of each clip, or why it cannot be told."""
-        ...
-
-
-class _EachAlone:
-    """A captioner that tells one clip after the other."""
-
-    def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
-        """Some of FIELDS. Raises DataError where this clip cannot be told."""
-        raise NotImplementedError
-
-    def __call__(self, rows: Rows, clips: Clips) -> Iterator[dict[str, str] | DataError]:
-        for row, clip in zip(rows, clips, strict=True):
-            try:
-                yield self.tell(row, clip)
-            except DataError as error:
-                yield error
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth(_EachAlone):
+class Truth(EachAlone):
     """The engine's facts in the grammar's words."""
 
     name = "truth"
@@ -110,8 +74,13 @@ class Truth(_EachAlone):
         return language.fields(row["truth"], np.random.default_rng(zlib.crc32(row["id"].encode())))
 
 
+def _stem(source: str) -> str:
+    """What films of one name in several folders have in common; no source begins so."""
+    return f"/{Path(source).stem}"
+
+
 @dataclass(frozen=True, kw_only=True)
-class Sidecar(_EachAlone):
+class Sidecar(EachAlone):
     """Text that came with the clips: a column of the catalog, or files named after the source or the id."""
 
     name = "sidecar"
@@ -119,9 +88,17 @@ class Sidecar(_EachAlone):
     column: str | None = None
     """The catalog's column that holds the text."""
     folder: Path | None = None
-    """Folder of NAME.txt, or NAME.json with some of the fields; NAME is the stem of the clip's source, or its id with
-    _ for :."""
+    """Folder of NAME.txt, or NAME.json with some of the fields; NAME is the clip's id with _ for :, its source as it
+    was below the folder that was ingested, or, where one film alone is called so, the source's last part."""
     prompt: str = ""
+    _warn: Tell = field(
+        default_factory=lambda: functools.cache(logger.warning), repr=False, compare=False
+    )
+    """Once for each file, whose text may be that of many clips."""
+    _films: dict[str, set[tuple[str, str]]] = field(default_factory=dict, repr=False, compare=False)
+    """Sources and hashes of the films that a text may be of, by source and by stem."""
+    _edition: list[str] = field(default_factory=list, repr=False, compare=False)
+    """What the catalog calls the texts that were read so far."""
 
     def __post_init__(self) -> None:
         if (self.column is None) == (self.folder is None):
@@ -131,33 +108,82 @@ class Sidecar(_EachAlone):
 
     @property
     def model(self) -> str:
-        return f"column {self.column}" if self.column else f"files {self.folder}"
+        # Not which folder: a set is told folder by folder.
+        return f"column {self.column}" if self.column else next(iter(self._edition), "files")
 
     @property
     def columns(self) -> tuple[str, ...]:
         return (self.column,) if self.column else ("source",)
 
+    def prepare(self, catalog: Catalog) -> None:
+        if self.folder is None:
+            return
+        self._films.clear()
+        films = catalog.ids("problem IS NULL AND source IS NOT NULL")
+        for row in catalog.take(films, ["source", "source_hash"]):
+            for text in (row["source"], _stem(row["source"])):
+                self._films.setdefault(text, set()).add((row["source"], row["source_hash"]))
+        self._edition.clear()
+        name, edited = column(self.name), {}
+        if name not in catalog.columns():
+            return
+        rows = catalog.take(catalog.ids(f"{name} IS NOT NULL"), ["id", "source", name])
+        models = {json.loads(row[name])["model"] for row in rows[:1]}
+        if not any(model.startswith("files") for model in models):
+            return
+        self._edition.extend(models)
+        for row in rows:
+            with suppress(DataError):  # no text here, or nobody knows of what
+                said = whole(self.tell(row, None))
+                if said != fields_in(row[name]):
+                    edited[row["id"]] = said
+        if edited:
+            self._edit(catalog, {row["id"]: fields_in(row[name]) for row in rows} | edited)
+            logger.warning(
+                "%d clips have other words in %s by now, which are taken (%s)",
+                len(edited),
+                self.folder,
+                ", ".join([*edited][:3]),
+            )
+
+    def _edit(self, catalog: Catalog, told: Mapping[str, Mapping[str, str]]) -> None:
+        """Values stay as they are, so texts that were changed begin another version, with all that was told."""
+        name, all_of_it = column(self.name), json.dumps(sorted(told.items()), sort_keys=True)
+        self._edition[:] = [f"files {hashlib.sha256(all_of_it.encode()).hexdigest()[:12]}"]
+        catalog.set(name, {one: value(self, said) for one, said in told.items()}, version(self))
+        catalog.add_column(name, version(self))
+
     def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
         if self.column:
             return {"medium": str(row[self.column] or "")}
-        names = [Path(row["source"]).stem] if row.get("source") else []
-        names.append(re.sub(r"[:/]", "_", row["id"]))
-        for name in names:
-            text, fields = (
-                Path(self.folder or ".", f"{name}.txt"),
-                Path(self.folder or ".", f"{name}.json"),
-            )
-            if text.is_file():
-                return {"medium": text.read_text("utf-8", "replace").strip()}
-            if fields.is_file():
-                return parsed(fields.read_text("utf-8", "replace"))
-        raise DataError(
-            f"no text in {self.folder} ({' or '.join(f'{one}.txt' for one in names)} is looked for)"
-        )
+        own = re.sub(r"[:/]", "_", row["id"])
+        said, source = self._said(own), row.get("source")
+        if said or not source:
+            return said or self._nothing(own)
+        for name, text in ((source, source), (Path(source).name, _stem(source))):
+            if said := self._said(name):
+                films = sorted(self._films.get(text, ()))
+                if len(films) > 1:
+                    raise DataError(
+                        f"the text of {name} in {self.folder} may be that of {len(films)} films "
+                        f"({', '.join(film for film, _ in films[:3])}; accepted: the folder that was ingested, with "
+                        f"texts beside films of different names, or {own}.txt)"
+                    )
+                return said
+        return self._nothing(Path(source).with_suffix(""), own)
+
+    def _nothing(self, *names: str | Path) -> dict[str, str]:
+        looked = " or ".join(f"{name}.txt" for name in names)
+        raise DataError(f"no text in {self.folder} ({looked} is looked for)")
+
+    def _said(self, name: str) -> dict[str, str]:
+        """What is told in this folder under a name."""
+        said = sidecar.fields(Path(self.folder or ".", name), self._warn)
+        return {key: text for key, text in said.items() if key in FIELDS}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Endpoint(_EachAlone):
+class Endpoint(EachAlone):
     """A vision model behind an OpenAI-compatible address, shown frames as data: URLs."""
 
     name = "endpoint"
@@ -187,7 +213,7 @@ class Endpoint(_EachAlone):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transformers(_EachAlone):
+class Transformers(EachAlone):
     """A vision-language model of the `transformers` package, on this machine."""
 
     name = "transformers"
@@ -207,6 +233,11 @@ class Transformers(_EachAlone):
                 from transformers import AutoModelForImageTextToText, AutoProcessor
             except ImportError as error:
                 raise MissingExtra("captions by a local model", "transformers") from error
+            path = Path(self.model)
+            if (path.is_absolute() or self.model.startswith(".")) and not path.is_dir():
+                raise NotFound(
+                    f"no folder {self.model} with a vision-language model (accepted: one, or a hub name)"
+                )
             try:
                 self._loaded.append(AutoProcessor.from_pretrained(self.model))
                 network = AutoModelForImageTextToText.from_pretrained(self.model)
@@ -258,6 +289,9 @@ class Own:
             f"captioner-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}-t{self.temperature:g}"
         )
 
+    def prepare(self, catalog: Catalog) -> None:
+        """It looks at the clips alone."""
+
     def __call__(self, rows: Rows, clips: Clips) -> list[dict[str, str] | DataError]:
         from worldtube.reader import captioner
 
@@ -293,34 +327,21 @@ def captioner(name: str, **options: Any) -> Captioner:
         ) from error
 
 
-def column(name: str) -> str:
-    """The column that a captioner fills."""
-    return TOLD + name
-
-
-def fields_in(told: str | None) -> dict[str, str]:
-    """The fields in a value of such a column; none in None."""
-    return json.loads(told)["fields"] if told else {}
-
-
-def version(who: Captioner) -> str:
-    """Of a captioner's column: another model or another prompt empties it."""
-    return hashlib.sha256(json.dumps([FIELDS, who.model, who.prompt]).encode()).hexdigest()[:12]
-
-
 def fill(
     catalog: Catalog, who: Captioner, *, batch: int = 16, progress: Progress | None = None
 ) -> dict[str, int]:
     """Caption the clips that this captioner has not captioned yet, a batch at a time.
 
     Returns how many were told and how many could not be; those are tried again by the next call. A kill costs one
-    batch at most. Raises RequestError where the captioner cannot be used at all.
+    batch at most. The column is made, or goes over to this version, with the first caption of it, so a captioner that
+    tells nothing takes nothing away. Raises RequestError where the captioner cannot be used at all.
     """
-    name = column(who.name)
     catalog.take([], who.columns)  # an unknown column is told before anything is made
-    catalog.add_column(name, version(who))
-    todo, failed = catalog.missing(name), 0
-    about = {"by": who.name, "model": who.model, "prompt": who.prompt}
+    who.prepare(catalog)
+    name, own = column(who.name), version(who)
+    todo, failed = catalog.missing(name, own), 0
+    if len(todo) < len(catalog.ids("problem IS NULL")):
+        catalog.add_column(name, own)
     for start in range(0, len(todo), batch):
         ids = todo[start : start + batch]
         rows = catalog.take(ids, ["id", *who.columns])
@@ -336,12 +357,33 @@ def fill(
                     logger.warning("%s: %s", one, fields)
                     failed += 1
                 else:
-                    told[one] = json.dumps({**about, "fields": fields}, ensure_ascii=False)
+                    told[one] = value(who, fields)
         finally:
-            catalog.set(name, told)  # also what an endpoint said before it refused, or Ctrl-C
+            if told:  # also what an endpoint said before it refused, or Ctrl-C
+                catalog.add_column(name, own)
+                catalog.set(name, told)
         if progress is not None:
             progress(min(start + batch, len(todo)), len(todo))
     return {"told": len(todo) - failed, "failed": failed}
+
+
+def told_by(catalog: Catalog) -> list[str]:
+    """The captioners that have told something of a clip."""
+    there = [by for by in CAPTIONERS if column(by) in catalog.columns()]
+    return [by for by in there if catalog.ids(f"{column(by)} IS NOT NULL")]
+
+
+def need(catalog: Catalog, by: str) -> None:
+    """Raises NotFound where no clip has captions by `by`."""
+    if by not in CAPTIONERS:
+        raise unknown("captioner", by, CAPTIONERS)
+    told = told_by(catalog)
+    if by not in told:
+        raise NotFound(
+            f"no clip of {catalog.path} has captions by {by} (0 of {len(catalog.ids('problem IS NULL'))}; "
+            f"accepted: {'captions by ' + ' or '.join(told) + ', or ' if told else ''}"
+            f"the dataset after `worldtube caption {catalog.path} --by {by}`)"
+        )
 
 
 def captions(catalog: Catalog, by: str, ids: Sequence[str]) -> list[dict[str, str]]:
@@ -354,28 +396,6 @@ def captions(catalog: Catalog, by: str, ids: Sequence[str]) -> list[dict[str, st
         )
     rows = catalog.take(ids, [column(by)])
     return [fields_in(row[column(by)]) for row in rows]
-
-
-def whole(fields: Mapping[str, str]) -> dict[str, str]:
-    """Fields without the empty ones, and with all three lengths: one that was not told is the nearest that was.
-
-    Raises DataError for a field that is not one of FIELDS, and where there is none of a whole caption.
-    """
-    for name in fields:
-        if name not in FIELDS:
-            raise unknown("caption field", name, FIELDS)
-    told = {name: " ".join(text.split()) for name, text in fields.items() if text.strip()}
-    nearest = {
-        "short": ("medium", "long"),
-        "medium": ("long", "short"),
-        "long": ("medium", "short"),
-    }
-    for name, others in nearest.items():
-        text = next((told[one] for one in (name, *others) if one in told), None)
-        if text is None:
-            raise DataError(f"the caption has none of {', '.join(LENGTHS)}")
-        told[name] = text
-    return told
 
 
 def parsed(answer: str) -> dict[str, str]:

@@ -27,6 +27,8 @@ from worldtube.video import Clip, Size
 FORMAT = "2"
 """Of a dataset's tables and columns; 1 was a `catalog.sqlite`."""
 FILE = "clips.lance"
+REPLACED = "films/replaced.json"
+"""Hashes of films in whose place, by their name, others are now."""
 COLUMNS = {
     "id": "text",
     "world": "text",
@@ -150,10 +152,11 @@ class Catalog:
                 found[name] = table.kinds()[name]
         return found
 
-    def set(self, name: str, values: Mapping[str, Value]) -> None:
+    def set(self, name: str, values: Mapping[str, Value], version: str | None = None) -> None:
         """Fill a stage's column for some ids, in one commit: text, bytes, numbers (kept as float) or numpy arrays,
-        one kind in a column. A value that is there stays as it is; None is left out."""
-        version = self._stages().get(name)
+        one kind in a column. A value that is there stays as it is; None is left out. version: another one than is
+        seen, to go over to (`add_column`) when it is filled."""
+        version = version or self._stages().get(name)
         if version is None:
             raise RequestError(f"column {name!r} is not a stage's (call add_column first)")
         self._check_writable()
@@ -164,7 +167,7 @@ class Catalog:
         given = {clip: value for clip, value in values.items() if value is not None}
         if not given:
             return
-        table = self._stage(name)
+        table = self._stage(name, version)
         if table is None:
             file = self._file(name, version)
             file.parent.mkdir(exist_ok=True)
@@ -173,9 +176,26 @@ class Catalog:
             table = self._open[file] = Table.create(file, schema(columns, notes))
         table.append({"id": list(given), name: list(given.values())})
 
-    def missing(self, name: str) -> list[str]:
-        """Ids of whole clips without a value in this column."""
-        return self.ids(f'problem IS NULL AND "{self._known(name)}" IS NULL')
+    def missing(self, name: str, version: str | None = None) -> list[str]:
+        """Ids of whole clips without a value in this column; version: of a stage, also one that is not seen now."""
+        if version is None:
+            return self.ids(f'problem IS NULL AND "{self._known(name)}" IS NULL')
+        table = self._stage(name, version)
+        there = {} if table is None else table.places()
+        return [clip for clip in self.ids("problem IS NULL") if clip not in there]
+
+    def problems(self) -> list[str]:
+        """Ids of what could not be made, but for files in whose place others are now."""
+        file = self.path / REPLACED
+        gone = set(json.loads(file.read_text())) if file.is_file() else set()
+        bad = self.ids("problem IS NOT NULL")
+        if not gone:
+            return bad
+        return [
+            row["id"]
+            for row in self.take(bad, ["id", "source_hash"])
+            if row["source_hash"] not in gone
+        ]
 
     def ids(self, where: str = "1", values: Sequence[Any] = ()) -> list[str]:
         """Ids in the order of world, version, seed and size, filmed clips after them by file and time.
@@ -281,9 +301,9 @@ class Catalog:
             plain += "-" + hashlib.sha256(version.encode()).hexdigest()[:8]
         return self.path / "stages" / f"{name}@{plain}.lance"
 
-    def _stage(self, name: str) -> Table | None:
-        """The table of a stage's values; None before the first."""
-        file = self._file(name, self._stages()[name])
+    def _stage(self, name: str, version: str | None = None) -> Table | None:
+        """The table of a stage's values, of the version that is seen when not said; None before the first."""
+        file = self._file(name, version or self._stages()[name])
         if file not in self._open and file.is_dir():
             try:
                 self._open[file] = Table(file)

@@ -7,6 +7,7 @@ interrupted begins anew. The same clips make the same bytes.
 
 import io
 import json
+import logging
 import os
 import shutil
 import tarfile
@@ -16,6 +17,8 @@ from typing import Any
 
 from worldtube.data.catalog import TOLD, Catalog
 from worldtube.errors import DataError, RequestError, unknown
+
+logger = logging.getLogger(__name__)
 
 GROUP = 16
 """Clips in memory at a time."""
@@ -40,7 +43,7 @@ def export(
     caption: the column whose text is the sample's, caption_medium when not said; `captions_NAME:FIELD` takes a field
     of a captioner's, the medium one when not said. shard_mb: a shard is closed when it is as large (500). Clips without
     a video are left out. Raises RequestError for a folder that is there and for an option that the layout does not
-    use, DataError when the disk is full.
+    use, DataError when the disk is full. How many clips have no text is told in the log.
     """
     out = Path(out)
     if to not in LAYOUTS:
@@ -53,7 +56,8 @@ def export(
             )
     if shard_mb is not None and shard_mb < 1:
         raise RequestError(f"shard_mb {shard_mb} is not accepted; 1 or more is")
-    text = _text(catalog, caption or "caption_medium")
+    column = caption or "caption_medium"
+    text, silent = _text(catalog, column), list[str]()
     if out.exists():
         raise RequestError(f"{out} is there already (accepted: a new folder)")
     if not out.absolute().parent.is_dir():
@@ -62,14 +66,33 @@ def export(
     shutil.rmtree(part, ignore_errors=True)  # of one that was killed
     try:
         part.mkdir()
-        samples = _samples(catalog, ids, text, progress)
+        samples = _heard(_samples(catalog, ids, text, progress), silent)
         count = LAYOUTS[to](part, samples, (shard_mb or SHARD_MB) * 1_000_000)
         os.replace(part, out)
     except OSError as error:
         raise DataError(f"{out} cannot be written, and nothing of it is there: {error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    if "caption" in OPTIONS.get(to, ()) and silent:
+        own = column.partition(":")[0]
+        told = [name for name in catalog.kinds() if name.startswith(TOLD) and name != own]
+        logger.warning(
+            "%d of %d clips have no text in %s and got an empty one (--where \"%s <> ''\" leaves them out%s)",
+            len(silent),
+            count,
+            column,
+            own,
+            f"; --caption takes another column, such as {' or '.join(told)}" if told else "",
+        )
     return count
+
+
+def _heard(samples: Iterator[Sample], silent: list[str]) -> Iterator[Sample]:
+    """The same; the names of those without text are put into `silent`."""
+    for sample in samples:
+        if not sample[2]:
+            silent.append(sample[0])
+        yield sample
 
 
 def _text(catalog: Catalog, caption: str) -> Callable[[dict[str, Any]], str]:

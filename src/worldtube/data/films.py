@@ -8,23 +8,26 @@ trace: clips, or a row that says why it has none. Files are read in child proces
 told, and tried again by the next run.
 """
 
+import functools
 import hashlib
+import itertools
 import json
 import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from worldtube import video, workers
 from worldtube.data import shots
-from worldtube.data.catalog import LENGTHS, Catalog
+from worldtube.data.catalog import REPLACED, TOLD, Catalog
 from worldtube.data.cutting import Cut, Cutting, Found, Part, Watch, problem_row
 from worldtube.data.repeats import mark_repeats
 from worldtube.data.shots import Shots
+from worldtube.data.sidecar import SIDECARS, Tell, sidecar
 from worldtube.data.stages import DEFAULT, STAGES, Scores
 from worldtube.errors import DataError, NotFound, unknown
 from worldtube.video.film import Film
@@ -35,19 +38,24 @@ BATCH = 32
 """Clips in one commit: what a kill can cost at most, together with what is being made."""
 SECONDS = 20.0
 """A smaller batch is written when this much time has passed."""
+SHOWN = 4
+"""Files that are named where there are many: one more than the commands print, which so know of others."""
 PATIENCE = 300.0
 """Seconds that any file may take, however small."""
-SIDECARS = (".txt", ".json")
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
+Problem = tuple[str, str]
+"""What it is, and of which file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     files: int
     copies: int
-    """Files that hold, byte for byte, what another one holds."""
+    """Files that hold, byte for byte, what another one holds; what is said beside one of them is said of all."""
+    copied: Mapping[str, str]
+    """Up to SHOWN of them, and of which file each is one."""
     clips: int
     """Of these files in the catalog, without problems."""
     new: int
@@ -58,6 +66,11 @@ class Summary:
     """Clips of the whole catalog that look like an earlier one."""
     problems: Mapping[str, int]
     """Why files, or pieces of them, gave no clip, and how many; also what this run lost and the next tries again."""
+    named: Mapping[str, Sequence[str]]
+    """Up to SHOWN files of each."""
+    late: Mapping[str, Sequence[str]]
+    """Films whose text came, or was changed, after their clips, which keep what they have, by the folder that they
+    were found in: `caption` with a sidecar reads it."""
 
 
 def ingest(
@@ -87,8 +100,7 @@ def ingest(
         _agree(folder, cutting)
         limits = workers.Limits(seconds=_patience, memory_mb=memory_mb)
         found, lost = _watched(files, folder, cutting, on, processes, limits, tell)
-        films = {one.sha256: one for one in reversed(found)}  # of copies, the first
-        ours = [films[sha] for sha in dict.fromkeys(one.sha256 for one in found)]
+        ours = _once(found)
         for name, stage in loaded.items():
             for column in stage.columns:
                 catalog.add_column(column, f"{name}-{stage.version}")
@@ -140,6 +152,16 @@ def _text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
+def _once(found: Sequence[Found]) -> list[Found]:
+    """Of copies the first, with the text of the first that has one."""
+    films: dict[str, Found] = {}
+    for one in found:
+        first = films.setdefault(one.sha256, one)
+        if one.captions and not first.captions:
+            films[one.sha256] = replace(first, captions=one.captions)
+    return list(films.values())
+
+
 def _stages(stages: Sequence[str] | Mapping[str, Scores]) -> dict[str, Scores]:
     if isinstance(stages, Mapping):
         return dict(stages)
@@ -185,17 +207,21 @@ def _watched(
     processes: int | None,
     limits: workers.Limits,
     tell: Progress,
-) -> tuple[list[Found], list[str]]:
+) -> tuple[list[Found], list[Problem]]:
     """What is in each file, from the notes of a run before where the file is as it was then; and of the files that
     broke a limit, why."""
     known: dict[Path, dict[str, Any]] = {}
-    lost: list[str] = []
+    before: dict[Path, str] = {}
+    lost: list[Problem] = []
+    names = {path: name for name, path in files}
     for _, path in files:
         note = _note(folder, path)
         if note.is_file():
             told = json.loads(note.read_text())
             if told["stamp"] == _stamp(path):
                 known[path] = told
+            elif digest := told.get("sha256") or (told["film"] or {}).get("sha256"):
+                before[path] = digest
     todo = [path for _, path in files if path not in known]
     # A file that changes while it is read is not what was read.
     stamps = {path: _stamp(path) for path in todo}
@@ -207,15 +233,29 @@ def _watched(
     ):
         path = todo[index]
         if isinstance(answer, workers.Lost):
-            lost.append(_lost(answer, _text(str(path))))
+            lost.append((_lost(answer, _text(str(path))), names[path]))
         else:
             # Through JSON, so that a run that finds the note computes with the very same numbers.
-            text = json.dumps(answer | {"stamp": stamps[path]})
+            digest = answer["film"]["sha256"] if answer["film"] else _hash(path)
+            text = json.dumps(answer | {"stamp": stamps[path], "sha256": digest})
+            if before.get(path, digest) != digest:
+                _replaced(folder, add={before[path]})
             video.write_whole(_note(folder, path), text.encode())
             known[path] = json.loads(text)
         done += 1
         tell("films", done, len(files))
-    return [_found(name, path, known[path]) for name, path in files if path in known], lost
+    warn = functools.cache(logger.warning)  # two films may share a text
+    found = [_found(name, path, known[path], warn) for name, path in files if path in known]
+    _replaced(folder, drop={one.sha256 for one in found})
+    return found, lost
+
+
+def _replaced(folder: Path, *, add: Set[str] = frozenset(), drop: Set[str] = frozenset()) -> None:
+    """Note the hashes of files in whose place others are now, see `Catalog.problems`."""
+    file = folder / Path(REPLACED).name
+    old = set(json.loads(file.read_text())) if file.is_file() else set()
+    if (new := (old | add) - drop) != old:
+        video.write_whole(file, json.dumps(sorted(new)).encode())
 
 
 def _lost(answer: workers.Lost, what: str) -> str:
@@ -238,14 +278,14 @@ def _stamp(path: Path) -> list[int] | None:
     return [about.st_size, about.st_mtime_ns]
 
 
-def _found(name: str, path: Path, told: Mapping[str, Any]) -> Found:
+def _found(name: str, path: Path, told: Mapping[str, Any], tell: Tell) -> Found:
     film = Film(**told["film"]) if told["film"] else None
     return Found(
         source=name,
-        sha256=film.sha256 if film else _hash(path),
+        sha256=film.sha256 if film else told.get("sha256") or _hash(path),
         film=film,
         shots=Shots(spans=tuple((a, b) for a, b in told["spans"]), problem=told["problem"]),
-        captions=sidecar(path) if film else {},
+        captions=sidecar(path, tell) if film else {},
     )
 
 
@@ -260,50 +300,6 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()
 
 
-def sidecar(path: Path) -> dict[str, str]:
-    """Captions by length, from FILE.txt or FILE.json beside a film (FILE with or without its ending).
-
-    JSON holds `short`, `medium` and `long`, or `caption`. Words for one length serve for those that are not told. A
-    file that holds something else is told in the log.
-    """
-    texts, objects = (
-        [one for one in (path.with_suffix(ending), Path(f"{path}{ending}")) if one != path]
-        for ending in SIDECARS
-    )
-    for beside in texts:
-        if words := " ".join(_read(beside).split()):
-            return dict.fromkeys(LENGTHS, words)
-    for beside in objects:
-        if not (text := _read(beside)):
-            continue
-        try:
-            told = json.loads(text)
-            told = {"caption": told} if isinstance(told, str) else dict(told)
-        except (ValueError, TypeError, RecursionError) as error:
-            logger.warning("%s is no caption: %s", beside, error)
-            continue
-        said = {
-            key: one.encode("utf-8", "replace").decode()
-            for key, one in told.items()
-            if isinstance(one, str) and one.strip()
-        }
-        words = [said.get(key) or said.get(f"caption_{key}") for key in LENGTHS]
-        first = said.get("caption") or words[1] or words[0] or words[2]
-        if first:
-            return {key: one or first for key, one in zip(LENGTHS, words, strict=True)}
-        logger.warning("%s holds no caption (accepted: %s, caption)", beside, ", ".join(LENGTHS))
-    return {}
-
-
-def _read(path: Path) -> str:
-    """The text of a file, "" where there is none."""
-    try:
-        return path.read_text("utf-8", "replace") if os.path.isfile(path) else ""
-    except OSError as error:
-        logger.warning("%s cannot be read: %s", path, error.strerror)
-        return ""
-
-
 def _wanted(
     films: Sequence[Found], cutting: Cutting
 ) -> tuple[list[tuple[Found, tuple[float, float]]], list[dict[str, Any]]]:
@@ -314,7 +310,9 @@ def _wanted(
             [] if one.film is None else list(shots.stretches(one.shots, cutting.seconds, one.film))
         )
         problem = one.problem
-        if not spans and not problem:
+        if not spans and not problem and one.film and one.film.num_frames == 1:
+            problem = "one picture is no film"
+        elif not spans and not problem:
             longest = max((b - a for a, b in one.shots.spans), default=0.0)
             problem = (
                 f"no shot lasts the {cutting.seconds:.2f} s of a clip (the longest {longest:.2f} s)"
@@ -344,10 +342,10 @@ def _cut_all(
     processes: int | None,
     limits: workers.Limits,
     tell: Progress,
-) -> list[str]:
+) -> list[Problem]:
     """Commit the clips; returns why some are not there: those that broke a limit, alone too, and stages that failed
     for a clip of a run before."""
-    parts, lost = _parts(todo), []
+    parts, lost = _parts(todo), list[Problem]()
     waiting: list[tuple[dict[str, Any], dict[str, Any]]] = []
     written = time.monotonic()
     done = total - len(todo)
@@ -360,7 +358,7 @@ def _cut_all(
                 if not isinstance(made, workers.Lost):
                     waiting += made
                     lost += [
-                        row["problem"]
+                        (row["problem"], row["source"])
                         for row, _ in made
                         if "problem" in row and row["id"] in catalog
                     ]
@@ -368,7 +366,7 @@ def _cut_all(
                 elif len(part.spans) > 1:  # one of them may be at fault
                     again += [Part(found=part.found, spans=(span,)) for span in part.spans]
                 else:
-                    lost.append(_lost(made, part.found.id(*part.spans[0])))
+                    lost.append((_lost(made, part.found.id(*part.spans[0])), part.found.source))
                     done += 1
                 if len(waiting) >= BATCH or time.monotonic() - written > SECONDS:
                     batch, waiting = waiting, []
@@ -398,20 +396,51 @@ def _summary(
     there: set[str],
     repeats: int,
     cutting: Cutting,
-    lost: Sequence[str],
+    lost: Sequence[Problem],
 ) -> Summary:
     names = [one.id(*span) for one, span in wanted]
     whole = [one.id(0, 0) for one in films]
     bad = set(catalog.ids("problem IS NOT NULL"))
     told = [name for name in (*whole, *names) if name in bad]
     good = [name for name in names if name not in bad and name in catalog]
-    problems = [row["problem"] for row in catalog.take(told, ["problem"])]
+    rows = catalog.take(told, ["problem", "source"])
+    problems = [*((row["problem"], row["source"]) for row in rows), *lost]
+    named: dict[str, list[str]] = {}
+    for problem, file in problems:
+        some = named.setdefault(problem, [])
+        if file not in some and len(some) < SHOWN:
+            some.append(file)
+    first = {one.sha256: one.source for one in films}
+    copies = {one.source: first[one.sha256] for one in found if one.source != first[one.sha256]}
+    spoken = {one.sha256: one for one in found if one.captions and one.source == first[one.sha256]}
     return Summary(
         files=files,
         copies=len(found) - len(films),
+        copied=dict(itertools.islice(copies.items(), SHOWN)),
         clips=len(good),
         new=sum(name not in there for name in good),
         seconds=len(good) * cutting.seconds,
         repeats=repeats,
-        problems=dict(Counter([*problems, *lost])),
+        problems=dict(Counter(problem for problem, _ in problems)),
+        named=named,
+        late=_late(catalog, spoken, [name for name in good if name in there]),
     )
+
+
+def _late(
+    catalog: Catalog, spoken: Mapping[str, Found], names: Sequence[str]
+) -> dict[str, list[str]]:
+    """Of these clips the films that have another text beside them than their clips; films with text by their hash."""
+    own, late = f"{TOLD}sidecar", dict[str, dict[str, None]]()
+    columns = ["source_hash", "caption_medium"]
+    columns += [own] if own in catalog.columns() else []
+    for row in catalog.take(names, columns):
+        film = spoken.get(row["source_hash"])
+        if film is None or film.film is None:
+            continue
+        words = [row["caption_medium"] or ""]
+        words += [json.loads(row[own])["fields"]["medium"]] if row.get(own) else []
+        if film.captions["medium"].split() not in [each.split() for each in words]:
+            depth = len(Path(film.source).parts)
+            late.setdefault(str(Path(film.film.path).parents[depth - 1]), {})[film.source] = None
+    return {folder: list(sources) for folder, sources in late.items()}

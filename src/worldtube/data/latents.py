@@ -158,12 +158,12 @@ def cache_text(
     """Fill the text columns, (S, E) each, one for each caption length; returns how many clips were made.
 
     captions: whose captions (`caption.CAPTIONERS`); those that the clips were recorded with when None. A clip without
-    any stays without text, so that no training sees it.
+    any stays without text, so that no training sees it. Raises NotFound where this captioner told nothing.
     """
     most = 0
     version = f"{encoder.name}:{encoder.version}"
     if captions is not None:
-        caption.captions(catalog, captions, [])  # whether there are any is said first
+        caption.need(catalog, captions)  # or the words that are cached would go for nothing
         version += f":{catalog.columns()[caption.column(captions)]}"
     for column in TEXTS:  # all first, or a kill would leave other captions' words in the later ones
         catalog.add_column(column, version)

@@ -11,6 +11,7 @@ what a clip is. The rules:
 """
 
 import os
+import re
 import shutil
 import sqlite3
 import threading
@@ -159,9 +160,9 @@ class Table:
         except ValueError as error:
             if "not found" in str(error):
                 raise NotFound(f"no table {self.path}") from error
-            raise DataError(f"{self.path} cannot be read as a table: {error}") from error
+            raise DataError(f"{self.path} cannot be read as a table: {_plain(error)}") from error
         except OSError as error:
-            raise DataError(f"{self.path} cannot be read as a table: {error}") from error
+            raise DataError(f"{self.path} cannot be read as a table: {_plain(error)}") from error
 
     @property
     def schema(self) -> "pa.Schema":
@@ -305,7 +306,7 @@ class Table:
                 return read(found, places)
             except (OSError, ValueError) as error:
                 if not left or found.latest_version == found.version:
-                    raise DataError(f"{self.path} cannot be read: {error}") from error
+                    raise DataError(f"{self.path} cannot be read: {_plain(error)}") from error
         raise AssertionError("a loop over no tries")
 
     def _refresh(self) -> None:
@@ -317,7 +318,7 @@ class Table:
                 return
             except (OSError, ValueError, DataError, NotFound) as error:
                 if not (_overtaken(error) and left):
-                    raise DataError(f"{self.path} cannot be read: {error}") from error
+                    raise DataError(f"{self.path} cannot be read: {_plain(error)}") from error
 
     def _look(self) -> None:
         found = self._open()
@@ -357,9 +358,20 @@ def _overtaken(error: Exception) -> bool:
 
 def _unwritten(path: Path, error: Exception) -> DataError:
     left = shutil.disk_usage(path if path.exists() else path.parent).free
+    cause = _plain(error)
     return DataError(
-        f"{path} cannot be written, and is as it was before ({left / 1e6:.0f} MB are free on its disk): {error}"
+        f"{path} cannot be written, and is as it was before ({left / 1e6:.0f} MB are free on its disk)"
+        + (f": {cause}" if cause else "")
     )
+
+
+def _plain(error: Exception) -> str:
+    """What Lance complains of, without its own source files; nothing where a full disk looks so from inside."""
+    if found := re.search(r"[A-Z][\w ]+ \(os error \d+\)", str(error)):
+        return found[0]
+    if "Packed blob range" in str(error):
+        return ""
+    return re.sub(r",? /\S+\.rs:\d+(:\d+)?", "", str(error))
 
 
 def matching(

@@ -4,6 +4,7 @@ Owns the defaults for that, and the sheets before and after. The loop is `loop.t
 clips came into a dataset.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from worldtube.train.config import TrainConfig
 from worldtube.train.loop import frozen, sample_sheet, train
 from worldtube.train.parallel import ALONE
 from worldtube.train.tracking import trackers
+
+logger = logging.getLogger(__name__)
 
 RANK = 16
 NUM_PROMPTS = 6
@@ -119,7 +122,7 @@ def prepare(folder: Path, codec: Path, *, device: str = "cpu", bar: Callable[[st
         worded = columns.keys() >= set(TEXTS)  # of whose captions, whoever made them chose
         captions = by or catalog.ids("problem IS NULL AND caption_medium IS NOT NULL")
         if not worded and not captions:
-            told = [name for name in caption.CAPTIONERS if caption.column(name) in columns]
+            told = caption.told_by(catalog)
             if told:
                 raise DataError(
                     f"{folder} has captions by {' and '.join(told)} of which nothing is cached "
@@ -136,6 +139,11 @@ def prepare(folder: Path, codec: Path, *, device: str = "cpu", bar: Callable[[st
         if known and (not worded or any(map(catalog.missing, TEXTS))):
             with bar(f"words of {folder.name}") as progress:
                 cache_text(catalog, TextEncoder(), captions=by, progress=progress)
+        if without := set().union(*map(catalog.missing, TEXTS)):
+            logger.warning(
+                "%d of the %d clips of %s have no caption and are left out (worldtube caption tells of ways to make some)",
+                *(len(without), len(catalog.ids("problem IS NULL")), folder),
+            )
 
 
 def _plain_words() -> str:

@@ -36,7 +36,7 @@ def write_page(catalog: Catalog, path: str | Path, *, clips: int = SHOWN) -> Pat
     Raises DataError for a dataset without a row.
     """
     names = catalog.ids(WHOLE)
-    problems = catalog.ids("problem IS NOT NULL")
+    problems = catalog.problems()
     if not names and not problems:
         raise DataError(f"{catalog.path} holds no clips yet")
     places = np.linspace(0, len(names) - 1, min(clips, len(names))).round().astype(int)
