@@ -141,7 +141,7 @@ def prepare(folder: Path, codec: Path, *, device: str = "cpu", bar: Callable[[st
                 cache_text(catalog, TextEncoder(), captions=by, progress=progress)
         if without := set().union(*map(catalog.missing, TEXTS)):
             logger.warning(
-                "%d of the %d clips of %s have no caption and are left out (worldtube caption tells of ways to make some)",
+                "%d of the %d clips of %s have no caption and are left out (worldtube caption makes some)",
                 *(len(without), len(catalog.ids("problem IS NULL")), folder),
             )
 
