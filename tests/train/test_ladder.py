@@ -231,9 +231,10 @@ def test_a_ladder_is_of_its_clips_and_of_what_made_what_is_read(tmp_path):
         catalog.add_column("motion", "1")
     assert identity() == before, "as before: the first are validated on, motion is not read"
     with Catalog(data, mode="a") as catalog:
-        states = {name: catalog.take([name], ["text_long"])[0]["text_long"] for name in catalog}
-        catalog.add_column("text_long", "2")
-        catalog.set("text_long", states)
+        for column in ("text_short", "text_medium", "text_long"):
+            states = {name: catalog.take([name], [column])[0][column] for name in catalog}
+            catalog.add_column(column, "2")
+            catalog.set(column, states)
     assert _differing(before, identity()) == {"training"}
 
 
