@@ -93,7 +93,7 @@ class Wording:
         `progress(what, step, steps)` is of one arm at a time, trained and then scored.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        self.begin()
+        self.same_as_before()
         kinds, config = self.prompts(), self.config
         told = [
             {"seed": seed, "arm": arm, "prompts": kind} | scores
@@ -105,7 +105,7 @@ class Wording:
         _write(self.out / "result.json", result)
         return result
 
-    def begin(self) -> None:
+    def same_as_before(self) -> None:
         """Raises DataError where `out` has trainings of other settings: they would be told under these."""
         asked = {name: getattr(self.config, name) for name in ("steps", "rows", "rate")}
         catalogs = [Catalog(self.data)]
