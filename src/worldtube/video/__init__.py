@@ -9,6 +9,7 @@ from worldtube.video.clip import Clip, Size
 from worldtube.video.fit import fit, fit_mask, retime
 from worldtube.video.pictures import save_image, sheet, strip
 from worldtube.video.reader import decode, read, read_blocks, read_tags
+from worldtube.video.sound import Sound
 from worldtube.video.writer import (
     FORMATS,
     STREAMED,
@@ -24,6 +25,7 @@ __all__ = [
     "STREAMED",
     "Clip",
     "Size",
+    "Sound",
     "check_format",
     "decode",
     "encode",

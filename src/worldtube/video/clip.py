@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from worldtube.errors import RequestError
+from worldtube.video.sound import Sound
 
 
 @dataclass(frozen=True, order=True)
@@ -45,6 +46,8 @@ class Clip:
     """What is seen, in words."""
     tracks: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Other tracks by name, such as `ids` (T, H, W) or `action` (T, A). Media files do not hold them."""
+    sound: Sound | None = None
+    """What is heard, from the first frame on; None where nothing is."""
 
     def __post_init__(self) -> None:
         frames = self.frames

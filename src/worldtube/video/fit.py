@@ -23,7 +23,13 @@ def retime(clip: Clip, fps: float) -> Clip:
     count = max(1, round(clip.num_frames * fps / clip.fps))
     index = np.minimum((np.arange(count) * clip.fps / fps + 1e-6).astype(int), clip.num_frames - 1)
     tracks = {name: track[index] for name, track in clip.tracks.items()}
-    return Clip(frames=clip.frames[index], fps=fps, caption=clip.caption, tracks=tracks)
+    return Clip(
+        frames=clip.frames[index],
+        fps=fps,
+        caption=clip.caption,
+        tracks=tracks,
+        sound=clip.sound,
+    )
 
 
 def fit_mask(mask: np.ndarray, size: Size) -> np.ndarray:
