@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from worldtube.errors import DataError, NotFound, RequestError
+from worldtube.files import atomic_write
 
 PACKAGES = ("worldtube", "torch", "numpy", "av", "numba", "mujoco-core")
 
@@ -55,12 +56,7 @@ class Run:
                 before = [*first.get("before", []), {"until": step, "config": first["config"]}]
                 first |= {"config": wanted, "before": before}
         kept = [row for row in rows if row["step"] <= step]
-        temporary = path.with_name(f".{path.name}.part")
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.writelines(_line(row) for row in (first, *kept))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        atomic_write(path, "".join(_line(row) for row in (first, *kept)))
         run = cls.__new__(cls)
         run.path = path
         run._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close
@@ -82,8 +78,11 @@ class Run:
         self.close()
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        self._file.write(_line(row))
-        self._file.flush()
+        try:
+            self._file.write(_line(row))
+            self._file.flush()
+        except OSError as error:
+            raise RequestError(f"{self.path} cannot be written: {error.strerror}") from error
 
 
 def begun(path: str | Path) -> bool:

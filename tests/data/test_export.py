@@ -167,7 +167,7 @@ def test_whole_or_not_at_all(catalog, tmp_path, monkeypatch, to):
     ids = catalog.ids("seed < 30")
     (tmp_path / ".out.part").mkdir()  # of one that was killed
     (tmp_path / ".out.part" / "left.tar").touch()
-    monkeypatch.setattr("worldtube.data.export.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     done += [0] * (to == "webdataset")
     with pytest.raises(DataError, match=r"nothing of it is there: .*No space left"):
         export(catalog, ids, to=to, out=tmp_path / "out")

@@ -101,11 +101,26 @@ def test_only_the_newest_checkpoints_stay(prepared, tmp_path):  # noqa: F811
         "latest",
     ]
     (folder / "00000005" / "facts.json").write_text("{")
-    with pytest.raises(DataError, match="not a whole checkpoint"):
+    with pytest.raises(DataError, match=r"not a complete checkpoint.*00000003 or 00000004 in "):
         run(prepared, tmp_path)
     (folder / "latest").write_text("00000004")
     run(prepared, tmp_path, replace(CONFIG, steps=5))
     assert Checkpoints(tmp_path).facts()["step"] == 5
+
+
+@pytest.mark.parametrize("text", ["", "\n", "\0" * 8])
+def test_an_empty_latest_means_the_newest_checkpoint(tmp_path, caplog, text):
+    folder = tmp_path / "checkpoints"
+    for step in (2, 4):
+        (folder / f"{step:08d}").mkdir(parents=True)
+        (folder / f"{step:08d}" / "facts.json").write_text(json.dumps({"step": step}))
+    (folder / "latest").write_text(text)
+    assert Checkpoints(tmp_path).facts() == {"step": 4}
+    assert "latest is empty; going on from step 4" in caplog.text
+    for step in (2, 4):
+        shutil.rmtree(folder / f"{step:08d}")
+    with pytest.raises(DataError, match=r"no checkpoint is beside it .*checkpoints is deleted"):
+        Checkpoints(tmp_path)
 
 
 def test_a_run_keeps_the_clips_it_began_with(prepared, tmp_path):  # noqa: F811

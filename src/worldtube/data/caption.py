@@ -5,7 +5,6 @@ Owns who they are and how a column is filled; what one is and leaves is in `capt
 words of one captioner, and training mixes their lengths.
 """
 
-import base64
 import functools
 import hashlib
 import io
@@ -38,6 +37,7 @@ from worldtube.data.captioner import (
 from worldtube.data.catalog import Catalog
 from worldtube.data.sidecar import Tell
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError, unknown
+from worldtube.files import data_url
 from worldtube.text.chat import Chat
 from worldtube.video import Clip
 from worldtube.worlds import language
@@ -205,7 +205,7 @@ class Endpoint(EachAlone):
     def tell(self, row: Mapping[str, Any], clip: Clip | None) -> dict[str, str]:
         assert clip is not None
         pictures = [
-            {"type": "image_url", "image_url": {"url": data_url(one, self.side)}}
+            {"type": "image_url", "image_url": {"url": picture_url(one, self.side)}}
             for one in shown(clip)
         ]
         content = [{"type": "text", "text": self.prompt}, *pictures]
@@ -416,9 +416,9 @@ def shown(clip: Clip) -> list[np.ndarray]:
     return [clip.frames[i] for i in np.linspace(0, clip.num_frames - 1, count).round().astype(int)]
 
 
-def data_url(frame: np.ndarray, side: int) -> str:
+def picture_url(frame: np.ndarray, side: int) -> str:
     picture = Image.fromarray(frame)
     picture.thumbnail((side, side))
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=90)
-    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+    return data_url(out.getvalue(), "image/jpeg")

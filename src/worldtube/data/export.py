@@ -8,7 +8,6 @@ interrupted begins anew. The same clips make the same bytes.
 import io
 import json
 import logging
-import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from worldtube.data.catalog import TOLD, Catalog
 from worldtube.errors import DataError, RequestError, unknown
+from worldtube.files import publish
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def export(
         part.mkdir()
         samples = _heard(_samples(catalog, ids, text, progress), silent)
         count = LAYOUTS[to](part, samples, (shard_mb or SHARD_MB) * 1_000_000)
-        os.replace(part, out)
+        publish(part, out)
     except OSError as error:
         raise DataError(f"{out} cannot be written, and nothing of it is there: {error}") from error
     finally:
@@ -139,13 +139,13 @@ def webdataset(folder: Path, samples: Iterator[Sample], most: int) -> int:
     count = shards = 0
     sample = next(samples, None)
     while sample is not None:
-        with open(folder / f"{shards:06d}.tar", "wb") as file:
-            with tarfile.open(fileobj=file, mode="w") as tar:
-                while sample is not None and file.tell() < most:
-                    _add(tar, sample)
-                    sample, count = next(samples, None), count + 1
-            file.flush()
-            os.fsync(file.fileno())
+        with (
+            open(folder / f"{shards:06d}.tar", "wb") as file,
+            tarfile.open(fileobj=file, mode="w") as tar,
+        ):
+            while sample is not None and file.tell() < most:
+                _add(tar, sample)
+                sample, count = next(samples, None), count + 1
         shards += 1
     return count
 
@@ -171,14 +171,12 @@ def huggingface(folder: Path, samples: Iterator[Sample], most: int) -> int:
     with open(folder / "metadata.jsonl", "w", encoding="utf-8") as lines:
         for name, mp4, text, facts in samples:
             path = folder / "videos" / f"{name}.mp4"
-            _write(path, mp4)
+            path.write_bytes(mp4)
             if facts["truth"] is not None:  # worlds tell different things; a column has one kind
                 facts["truth"] = json.dumps(facts["truth"], ensure_ascii=False)
             told = {"file_name": f"videos/{path.name}", "text": text, **facts}
             lines.write(json.dumps(told, ensure_ascii=False) + "\n")
             count += 1
-        lines.flush()
-        os.fsync(lines.fileno())
     return count
 
 
@@ -186,8 +184,8 @@ def files(folder: Path, samples: Iterator[Sample], most: int) -> int:
     """NAME.mp4 and NAME.json (facts, captions, scores, truth): what `worldtube ingest` takes as films."""
     count = 0
     for name, mp4, _, facts in samples:
-        _write(folder / f"{name}.mp4", mp4)
-        _write(folder / f"{name}.json", _told(facts))
+        (folder / f"{name}.mp4").write_bytes(mp4)
+        (folder / f"{name}.json").write_bytes(_told(facts))
         count += 1
     return count
 
@@ -195,13 +193,6 @@ def files(folder: Path, samples: Iterator[Sample], most: int) -> int:
 def _told(facts: dict[str, Any]) -> bytes:
     known = {key: value for key, value in facts.items() if value is not None}
     return json.dumps(known, ensure_ascii=False).encode()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 LAYOUTS: dict[str, Callable[[Path, Iterator[Sample], int], int]] = {

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from worldtube import video, workers
+from worldtube import workers
 from worldtube.data import shots
 from worldtube.data.catalog import REPLACED, TOLD, Catalog
 from worldtube.data.cutting import Cut, Cutting, Found, Part, Watch, problem_row
@@ -30,6 +30,7 @@ from worldtube.data.shots import Shots
 from worldtube.data.sidecar import SIDECARS, Tell, sidecar
 from worldtube.data.stages import DEFAULT, STAGES, Scores
 from worldtube.errors import DataError, NotFound, unknown
+from worldtube.files import atomic_write
 from worldtube.video.film import Film
 
 TOGETHER = 8
@@ -187,7 +188,7 @@ def _agree(folder: Path, cutting: Cutting) -> None:
                 f"{folder.parent} holds clips of {'; '.join(other)}: name another folder"
             )
     else:
-        video.write_whole(file, json.dumps(cutting.told()).encode())
+        atomic_write(file, json.dumps(cutting.told()))
 
 
 def _patience(item: Any) -> float:
@@ -240,7 +241,7 @@ def _watched(
             text = json.dumps(answer | {"stamp": stamps[path], "sha256": digest})
             if before.get(path, digest) != digest:
                 _replaced(folder, add={before[path]})
-            video.write_whole(_note(folder, path), text.encode())
+            atomic_write(_note(folder, path), text)
             known[path] = json.loads(text)
         done += 1
         tell("films", done, len(files))
@@ -255,7 +256,7 @@ def _replaced(folder: Path, *, add: Set[str] = frozenset(), drop: Set[str] = fro
     file = folder / Path(REPLACED).name
     old = set(json.loads(file.read_text())) if file.is_file() else set()
     if (new := (old | add) - drop) != old:
-        video.write_whole(file, json.dumps(sorted(new)).encode())
+        atomic_write(file, json.dumps(sorted(new)))
 
 
 def _lost(answer: workers.Lost, what: str) -> str:

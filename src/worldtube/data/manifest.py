@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from worldtube import video
 from worldtube.data.catalog import Catalog
 from worldtube.errors import DataError
+from worldtube.files import atomic_write
 
 FILE, MEASURED = "manifest.json", "validation.json"
 """Names in a run's folder: of the clips that it learns from, and of those that it is measured on."""
@@ -48,7 +48,7 @@ class Manifest:
         """Write `folder/manifest.json`, whole or not at all."""
         path = folder / file
         told: dict[str, Any] = {"format": FORMAT, "hash": self.hash} | asdict(self)
-        video.write_whole(path, json.dumps(told, ensure_ascii=False, indent=1).encode())
+        atomic_write(path, json.dumps(told, ensure_ascii=False, indent=1))
         return path
 
     @classmethod

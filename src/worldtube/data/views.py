@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from worldtube import video
 from worldtube.data.catalog import Catalog
 from worldtube.errors import NotFound, RequestError, unknown
+from worldtube.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def save_view(catalog: Catalog, name: str, where: str) -> View:
     folder = catalog.path / "views"
     folder.mkdir(exist_ok=True)
     told = [asdict(one) for one in [*before, view]]
-    video.write_whole(folder / f"{name}.json", json.dumps(told, indent=1).encode())
+    atomic_write(folder / f"{name}.json", json.dumps(told, indent=1))
     return view
 
 

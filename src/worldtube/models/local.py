@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from worldtube.codec import CODECS, CodecConfig, VideoCodec
@@ -24,6 +23,7 @@ from worldtube.codec.autoencoder import FINE, FRAMES
 from worldtube.errors import DataError, NotFound, RequestError, unknown
 from worldtube.models.adapters import put
 from worldtube.models.model import ABILITIES, Footprint
+from worldtube.models.weights import save_weights
 from worldtube.text.encoder import FAMILIAR, TextEncoder
 from worldtube.tokens import Grid, Layout, Words, patchify, unpatchify
 from worldtube.tokens import layout as layout_of
@@ -257,10 +257,7 @@ def _write(
     if bank is not None:
         tensors["bank"] = bank.to(torch.float16).contiguous()
     config |= {"format": FORMAT, "model": "local"}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"worldtube": json.dumps(config)})
-    partial.chmod(0o644)  # safetensors makes it readable by its owner alone
-    partial.replace(path)
+    save_weights(tensors, path, config=config)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

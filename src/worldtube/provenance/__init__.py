@@ -8,7 +8,6 @@ anyone can change, and in the signed credentials. `verify` says where a file com
 import hashlib
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ import numpy as np
 
 from worldtube import video
 from worldtube.errors import DataError, NotFound, RequestError
+from worldtube.files import publish
 from worldtube.provenance import credentials
 from worldtube.provenance import identity as identities
 from worldtube.provenance.credentials import PROMPTS, TOLD
@@ -137,9 +137,7 @@ def _leave(
                 sign_prompt=sign_prompt,
             )
             whole = _signed(part, path.name, sign, identity)
-            _sync(whole, os.O_RDWR)
-            whole.replace(path)
-            _sync(path.parent, os.O_RDONLY)
+            publish(whole, path)
     except OSError as error:
         raise RequestError(f"{path} cannot be written: {error.strerror}") from error
     return count
@@ -153,14 +151,6 @@ def _name(details: Mapping[str, Any], sources: Sequence[Path]) -> bytes:
         with open(source, "rb") as file:
             hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
     return json.dumps([told, hashes], sort_keys=True, default=str).encode()
-
-
-def _sync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _probe(

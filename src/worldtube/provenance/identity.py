@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from worldtube.errors import DataError, RequestError, unknown
+from worldtube.files import home, publish
 
 CLAIM_SIGNING = "1.3.6.1.4.1.62558.2.1"
 """C2PA's purpose for keys; readers that do not know it want e-mail protection beside it."""
@@ -82,11 +83,6 @@ class Identity:
     def anchors(self) -> str:
         """PEM of what our leaves hang from."""
         return "".join(dict.fromkeys(one for chain in self.own for one in split(chain)[1:]))
-
-
-def home() -> Path:
-    """WORLDTUBE_HOME, or `.worldtube` in the user's own folder."""
-    return Path(os.environ.get("WORLDTUBE_HOME") or Path.home() / ".worldtube")
 
 
 def load(folder: str | Path | None = None) -> Identity:
@@ -186,7 +182,7 @@ def _make(folder: Path) -> None:
         _write_private(made / "key.pem", key)
         (made / "certificate.pem").write_text(certificate)
         try:
-            made.rename(folder)
+            publish(made, folder)
         except OSError:
             if not folder.is_dir():
                 raise

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from worldtube.errors import DataError, NotFound
+from worldtube.models.weights import save_weights
 from worldtube.reader import tracks as tracking
 from worldtube.reader.network import CROP, EVENTS, KINDS, SIDE, Pixels, Shapes, Witness
 from worldtube.video import Clip
@@ -173,16 +173,13 @@ class Reader:
 
     def save(self, path: Path | str) -> None:
         """Write the weights, half precision, whole or not at all."""
-        path = Path(path)
         tensors = {
             f"{part}.{name}": value.half().contiguous()
             for part, module in zip(PARTS, (self.pixels, self.shapes, self.witness), strict=True)
             for name, value in module.state_dict().items()
         }
         config = {"format": FORMAT, "model": "reader", "accuracy": self.accuracy}
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, metadata={"worldtube": json.dumps(config)})
-        partial.replace(path)
+        save_weights(tensors, path, config=config)
 
 
 def embedded_path() -> Path:

@@ -15,11 +15,11 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from worldtube import reader
 from worldtube.errors import DataError, NotFound
+from worldtube.models.weights import save_weights
 from worldtube.reader.evidence import CELLS, MOMENTS, WIDTHS, evidence, sight
 from worldtube.video import Clip
 from worldtube.worlds.language import FIELDS
@@ -194,7 +194,6 @@ class Captioner:
 
     def save(self, path: Path | str) -> None:
         """Write the weights, half precision, whole or not at all."""
-        path = Path(path)
         tensors = {
             name: value.half().contiguous() for name, value in self.network.state_dict().items()
         }
@@ -205,9 +204,7 @@ class Captioner:
             "words": self.network.words,
             "accuracy": self.accuracy,
         }
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, metadata={"worldtube": json.dumps(told)})
-        partial.replace(path)
+        save_weights(tensors, path, config=told)
 
 
 def embedded_path() -> Path:

@@ -1,20 +1,15 @@
 """Settings of a server. Owns their meaning, defaults and where things lie; does not read them from anywhere."""
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from worldtube.errors import RequestError
+from worldtube.files import home
 
 ALIASES = ("sora-2", "sora-2-pro")
 """Names of models that are gone; they, and dated names that begin so, mean the default model."""
-
-
-def home() -> Path:
-    """Where worldtube keeps what it must remember: WORLDTUBE_HOME, or .worldtube in the user's home."""
-    return Path(os.environ.get("WORLDTUBE_HOME") or Path.home() / ".worldtube")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ endpoint in the format of OpenAI's /v1/moderations, which sees prompts and frame
 (its key: WORLDTUBE_MODERATION_KEY in the environment).
 """
 
-import base64
 import io
 import json
 import os
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from worldtube.errors import Refused, WorldtubeError
+from worldtube.files import data_url
 
 WORDS = ("child porn", "child pornography", "csam", "cp porn", "underage sex", "nude child",
          "nude children", "naked child", "naked children", "gore porn", "snuff film", "beheading video",
@@ -105,7 +105,7 @@ def _data_url(frame: np.ndarray) -> str:
 
     out = io.BytesIO()
     Image.fromarray(frame).save(out, format="png")
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    return data_url(out.getvalue(), "image/png")
 
 
 def _ask(address: str, what: Any) -> None:

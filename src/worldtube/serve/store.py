@@ -5,12 +5,15 @@ A folder, or whatever fsspec opens (`s3://...`). Everything of one video lies un
 
 import os
 import re
+import secrets
 import shutil
-import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from worldtube.errors import MissingExtra, NotFound
+from worldtube.files import PART, publish
 
 
 class Store(Protocol):
@@ -47,9 +50,8 @@ class Folder:
         root.mkdir(parents=True, exist_ok=True)
 
     def put(self, path: Path, key: str) -> None:
-        with _beside(self.root / key) as part:
-            shutil.copyfile(path, part.name)
-            os.fsync(part.fileno())
+        with _temporary(self.root / key) as part:
+            shutil.copyfile(path, part)
 
     def path(self, key: str) -> Path:
         path = self.root / key
@@ -73,26 +75,20 @@ class Folder:
         return sorted(os.listdir(path)) if path.is_dir() else []
 
 
-class _beside:
-    """An open temporary file that takes a path's place when the block ends well."""
+@contextmanager
+def _temporary(path: Path) -> Generator[Path]:
+    """Yield a temporary file, readable by its owner alone, that takes the place of `path` when the block ends well.
 
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> Any:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=".part-", delete=False)
-        return self.file
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        self.file.close()
-        if kind is not None:
-            os.unlink(self.file.name)
-            return
-        os.replace(self.file.name, self.path)
-        handle = os.open(self.path.parent, os.O_RDONLY)  # the new name too must be on the disk
-        os.fsync(handle)
-        os.close(handle)
+    Errors stay OSErrors: a client must not read paths of this host.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+    part.touch(mode=0o600)
+    try:
+        yield part
+        publish(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class Bucket:
@@ -125,8 +121,8 @@ class Bucket:
             raise NotFound(f"no file {key}") from error
         path = self.cache / folder / re.sub(r"\W", "", version) / name
         if not path.is_file():
-            with _beside(path) as part:
-                self.fs.get_file(self._at(key), part.name)
+            with _temporary(path) as part:
+                self.fs.get_file(self._at(key), str(part))
         return path
 
     def link(self, key: str, seconds: int) -> str | None:

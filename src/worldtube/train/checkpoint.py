@@ -8,7 +8,6 @@ Knows nothing of what is in the state.
 
 import json
 import logging
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 
 from worldtube.errors import DataError, WorldtubeError
+from worldtube.files import atomic_write, publish, remove_parts
 from worldtube.train.parallel import ALONE, Ranks
 
 logger = logging.getLogger(__name__)
@@ -44,14 +44,30 @@ class Checkpoints:
         if ranks.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             for left in self.folder.glob("*.partial"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                shutil.rmtree(left)
+            remove_parts(self.folder)
         self.latest: Path | None = ranks.first_says(self._latest())
 
     def _latest(self) -> Path | None:
+        """The checkpoint that `latest` names; the newest one, with a warning, where that file is empty."""
         pointer = self.folder / LATEST
         if not pointer.is_file():
             return None
-        return self.folder / pointer.read_text().strip()
+        name = pointer.read_text().strip("\0\n\r\t ")  # a power cut may leave zeros
+        if name:
+            return self.folder / name
+        steps = self._steps()
+        if not steps:
+            raise DataError(
+                f"{pointer} is empty and no checkpoint is beside it (accepted: the run after its folder "
+                f"{self.folder} is deleted, which begins it anew)"
+            )
+        logger.warning("%s is empty; going on from step %d", pointer, int(steps[-1]))
+        return self.folder / steps[-1]
+
+    def _steps(self) -> list[str]:
+        """Names of the complete checkpoints, oldest first: a folder gets its name when all of it is on the disk."""
+        return sorted(path.name for path in self.folder.iterdir() if path.name.isdigit())
 
     def facts(self) -> dict[str, Any] | None:
         """What was said of the newest checkpoint when it was saved; None when there is none.
@@ -112,14 +128,13 @@ class Checkpoints:
             self.written.set_result(None)
 
     def _put(self, partial: Path, facts: Mapping[str, Any]) -> None:
-        _write(partial / FACTS, json.dumps(facts))
+        atomic_write(partial / FACTS, json.dumps(facts))
         shutil.rmtree(partial.with_suffix(""), ignore_errors=True)  # of a run that went another way
-        os.replace(partial, partial.with_suffix(""))
-        _write(self.folder / f"{LATEST}.partial", partial.stem)
-        os.replace(self.folder / f"{LATEST}.partial", self.folder / LATEST)
-        whole = sorted(one for one in self.folder.iterdir() if one.name.isdigit())
-        for old in [one for one in whole if one.name < partial.stem][: -self.keep + 1 or None]:
-            shutil.rmtree(old)
+        publish(partial, partial.with_suffix(""))
+        atomic_write(self.folder / LATEST, partial.stem)
+        older = [name for name in self._steps() if name < partial.stem]
+        for name in older[: -self.keep + 1 or None]:
+            shutil.rmtree(self.folder / name)
 
     def __enter__(self) -> Self:
         return self
@@ -156,18 +171,13 @@ def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     return ", ".join(f"{n} is {saved.get(n)} there and {wanted.get(n)} here" for n in names)
 
 
-def _write(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _broken(path: Path, error: BaseException) -> DataError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+    others = sorted(p.name for p in path.parent.iterdir() if p.name.isdigit() and p != path)
+    another = f"{' or '.join(others)} in {path.parent / LATEST}" if others else "no other one"
     return DataError(
-        f"{path} is not a whole checkpoint ({reason}); put the name of another into {LATEST} beside it, "
-        "or delete the folder around it to begin anew"
+        f"{path} is not a complete checkpoint: {reason} (accepted: {another}, or the run after {path.parent} is "
+        "deleted, which begins it anew)"
     )
 
 

@@ -4,17 +4,16 @@ Owns the adapted layer, and how adapters are saved alone; `models.adapters` read
 training.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from worldtube.errors import RequestError
 from worldtube.models.adapters import KEYS, fingerprint
+from worldtube.models.weights import save_weights
 from worldtube.transformer import Transformer
 
 
@@ -54,8 +53,4 @@ def adapt(transformer: Transformer, rank: int, *, seed: int) -> None:
 def save(state: Mapping[str, Tensor], path: Path, *, base: Path | None) -> None:
     """The adapters among the weights alone, float32; base: the model's file that they were trained beside."""
     adapters = {k: v.detach().cpu().contiguous() for k, v in state.items() if k.endswith(KEYS)}
-    partial = path.with_name(path.name + ".partial")
-    told = {"base": str(base or ""), "weights": fingerprint(base)}
-    save_file(adapters, partial, metadata={"worldtube": json.dumps(told)})
-    partial.chmod(0o644)
-    partial.replace(path)
+    save_weights(adapters, path, config={"base": str(base or ""), "weights": fingerprint(base)})

@@ -3,7 +3,6 @@
 Owns the page; the record beside it is the truth. Knows nothing of how runs go.
 """
 
-import base64
 import html
 import io
 import json
@@ -15,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from worldtube.errors import NotFound
+from worldtube.files import atomic_write, data_url
 from worldtube.records import read
 
 RECORDS = ("record.jsonl", "run.jsonl")
@@ -56,11 +56,7 @@ def write(run: Path, out: Path | None = None) -> Path:
 
     Raises NotFound where there is no record.
     """
-    path = out or run / "report.html"
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page(run), encoding="utf-8")
-    partial.replace(path)
-    return path
+    return atomic_write(out or run / "report.html", page(run))
 
 
 def page(run: Path) -> str:
@@ -192,4 +188,4 @@ def picture(path: Path) -> str:
         image.thumbnail((1000, 1000))
         file = io.BytesIO()
         image.convert("RGB").save(file, "WEBP", quality=80)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+    return data_url(file.getvalue(), "image/webp")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from worldtube.errors import DataError, WorldtubeError
+from worldtube.files import remove_parts
 from worldtube.records import Run, begun
 from worldtube.train.parallel import ALONE, Ranks
 
@@ -45,6 +46,8 @@ def alone(folder: Path, ranks: Ranks = ALONE) -> Generator[None]:
             raise DataError(
                 f"another process trains in {folder} (accepted: when it has ended, or another folder)"
             )
+        if ranks.rank == 0:
+            remove_parts(folder)
         yield
 
 

@@ -23,6 +23,7 @@ from worldtube.data.catalog import Catalog
 from worldtube.data.latents import CAPTIONS, cache_text
 from worldtube.errors import DataError, RequestError, unknown
 from worldtube.evaluate import adherence
+from worldtube.files import atomic_write
 from worldtube.models.adapters import fingerprint
 from worldtube.models.local import LocalModel
 from worldtube.text.encoder import TextEncoder
@@ -30,7 +31,7 @@ from worldtube.train.checkpoint import differences
 from worldtube.train.loop import TrainConfig, train
 from worldtube.train.start import wordless
 from worldtube.transformer import Transformer
-from worldtube.video import Size, write_whole
+from worldtube.video import Size
 
 ARMS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "mixed": (None, CAPTIONS),
@@ -206,7 +207,7 @@ class Wording:
 
 
 def _write(path: Path, told: Mapping[str, Any]) -> None:
-    write_whole(path, json.dumps(told, indent=1).encode())
+    atomic_write(path, json.dumps(told, indent=1))
 
 
 def means(told: Sequence[Mapping[str, Any]], *, against: str = "mixed") -> list[dict[str, Any]]:

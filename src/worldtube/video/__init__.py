@@ -17,7 +17,6 @@ from worldtube.video.writer import (
     encode,
     write,
     write_blocks,
-    write_whole,
 )
 
 __all__ = [
@@ -40,5 +39,4 @@ __all__ = [
     "strip",
     "write",
     "write_blocks",
-    "write_whole",
 ]

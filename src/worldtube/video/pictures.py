@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from worldtube.errors import RequestError, unknown
+from worldtube.files import atomic_write
 from worldtube.video.clip import Clip
-from worldtube.video.writer import write_whole
 
 GAP = 2  # pixels between the frames of a strip
 MARGIN = 8  # pixels around each strip of a sheet
@@ -78,7 +78,7 @@ def save_image(array: np.ndarray, path: str | Path) -> Path:
         raise unknown("picture format", suffix, formats)
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, format=formats[suffix])
-    return write_whole(path, buffer.getvalue())
+    return atomic_write(path, buffer.getvalue())
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -9,7 +9,6 @@ the comment, else the caption). Tracks other than the frames are not written.
 """
 
 import io
-import os
 import tempfile
 from collections.abc import Callable, Iterable
 from fractions import Fraction
@@ -25,6 +24,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from PIL import Image, PngImagePlugin
 
 from worldtube.errors import RequestError, unknown
+from worldtube.files import atomic_write, publish
 from worldtube.video.clip import Clip
 from worldtube.video.reader import EXIF_TAGS, SMALL
 
@@ -56,7 +56,7 @@ def write(
         raise RequestError(f"crf is {crf} (accepted: 0 to 51)")
     data = FORMATS[format](clip, lossless, crf, comment)
     if isinstance(target, str | Path):
-        write_whole(target, data)
+        atomic_write(target, data)
     else:
         target.write(data)
 
@@ -74,37 +74,6 @@ def check_format(path: str | Path, *, still: bool = False) -> str:
 def encode(clip: Clip, *, lossless: bool = False, crf: int = 16) -> bytes:
     """The clip as the bytes of an mp4 file."""
     return _mp4(clip, lossless, crf, "")
-
-
-def write_whole(path: str | Path, data: bytes) -> Path:
-    """Write a file so that it appears whole or not at all (temporary file beside it, fsync, rename)."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise RequestError(f"no folder {path.parent} to write {path.name} in")
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise RequestError(f"{path} cannot be written: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException as error:
-        os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise RequestError(f"{path} cannot be written: {error.strerror}") from error
-        raise
-    return path
-
-
-def _umask() -> int:
-    # Read once at import would be wrong for a later os.umask; there is no call that only reads it.
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _rate(clip: Clip) -> Fraction:
@@ -153,10 +122,7 @@ def write_blocks(
         finally:
             output.close()
         if count:
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-            part.chmod(0o666 & ~_umask())
-            part.replace(path)
+            publish(part, path)
     if stopped is not None:
         raise stopped
     return count

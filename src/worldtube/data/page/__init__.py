@@ -4,7 +4,6 @@ Owns the page (`page.html` is its frame); everything is inside of it, so that it
 nothing of how clips came to be.
 """
 
-import base64
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
@@ -18,6 +17,7 @@ from worldtube import video
 from worldtube.data.catalog import TOLD, Catalog
 from worldtube.data.views import WHOLE, drops, view, views
 from worldtube.errors import DataError
+from worldtube.files import atomic_write, data_url
 
 SHOWN = 96
 """Clips on a page when not said otherwise."""
@@ -53,7 +53,7 @@ def write_page(catalog: Catalog, path: str | Path, *, clips: int = SHOWN) -> Pat
         clips="".join(_cards(catalog, chosen, list(numbers))),
         problems=_problems(catalog, problems),
     )
-    return video.write_whole(path, page.encode())
+    return atomic_write(path, page)
 
 
 def _facts(catalog: Catalog, names: Sequence[str], problems: Sequence[str]) -> str:
@@ -137,7 +137,7 @@ def _cards(catalog: Catalog, names: Sequence[str], columns: Sequence[str]) -> li
     made, asked = [], [*facts, *columns, *more, *captioners]
     for name, row in zip(names, catalog.take(names, asked), strict=True):
         clip = catalog.clip(name)
-        data = base64.b64encode(_playable(clip)).decode()
+        address = data_url(_playable(clip), "video/mp4")
         within = " ".join(one for one in kept if name in kept[one])
         place = (
             f"{row['source']} at {row['start']:.2f} s"
@@ -161,7 +161,7 @@ def _cards(catalog: Catalog, names: Sequence[str], columns: Sequence[str]) -> li
             f"repeats {row[key]}" if key == "repeats" else row[key] for key in more if row[key]
         ]
         made.append(
-            f'<article data-views="{escape(within)}"><video src="data:video/mp4;base64,{data}" muted loop'
+            f'<article data-views="{escape(within)}"><video src="{address}" muted loop'
             f' playsinline preload="metadata" tabindex="0" aria-label="{escape(caption or place)}"></video>'
             f"<p>{escape(caption)}</p><details><summary>{escape(place)}</summary>{others}"
             f"<code>{escape(name)}</code><p>{escape(' · '.join(lines))}</p></details></article>"

@@ -9,6 +9,7 @@ import numpy as np
 
 from worldtube import models
 from worldtube.errors import MissingExtra
+from worldtube.files import atomic_path
 from worldtube.generate import engine
 from worldtube.generate.tasks import TASKS
 from worldtube.records import read
@@ -86,10 +87,9 @@ def plot(record: Path, path: Path) -> Path:
     right.set_title(f"foretold for the largest budget: {error:+.1%} off", fontsize=9)
     right.set(xscale="log", xlabel="compute, FLOPs", ylabel="validation loss")
     right.legend(fontsize=8)
-    partial = path.with_name(f".{path.name}")
-    figure.savefig(partial, dpi=110, format="png")
+    with atomic_path(path) as part:
+        figure.savefig(part, dpi=110, format="png")
     pyplot.close(figure)
-    partial.replace(path)
     return path
 
 

@@ -19,13 +19,14 @@ from worldtube.data.ingest import record_world
 from worldtube.data.latents import CAPTIONS, cache_latents, cache_text
 from worldtube.data.manifest import Manifest
 from worldtube.errors import DataError, RequestError
+from worldtube.files import atomic_write
 from worldtube.models import local
 from worldtube.text.encoder import TextEncoder
 from worldtube.train.ladder.config import LadderConfig, block_weights, flops, network
 from worldtube.train.ladder.validation import Validation, held_out
 from worldtube.train.loop import TrainConfig, train
 from worldtube.transformer import TransformerConfig
-from worldtube.video import Size, write_whole
+from worldtube.video import Size
 
 SPENT = "cpu_seconds"
 """File in a run's folder: what it took up to its newest checkpoint, for the process that goes on."""
@@ -114,7 +115,7 @@ def carry_out(trial: Trial, *, scene: Scene) -> dict[str, Any]:
     began = time.process_time() - earlier
 
     def kept(*_: object) -> None:
-        write_whole(folder / SPENT, str(time.process_time() - began).encode())
+        atomic_write(folder / SPENT, str(time.process_time() - began))
 
     made = scene.run_config(trial)
     train(made, data=list(scene.data), codec=scene.codec, out=folder, kept=kept)

@@ -1,0 +1,39 @@
+"""Weight files: one safetensors file with a configuration as JSON in its metadata, written atomically.
+
+Knows nothing of which networks the tensors belong to.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from worldtube.files import atomic_path
+
+
+def save_weights(
+    tensors: Mapping[str, Tensor], path: Path | str, *, config: Mapping[str, Any]
+) -> None:
+    """Write tensors and their configuration to a safetensors file.
+
+    Args:
+        tensors: contiguous tensors by name.
+        config: what JSON can hold; readers find it under the metadata key `worldtube`.
+
+    Raises:
+        RequestError: the file cannot be written. An older file at this path stays.
+    """
+    with atomic_path(path) as part:
+        try:
+            save_file(dict(tensors), part, metadata={"worldtube": json.dumps(config)})
+        except SafetensorError as error:
+            code = re.search(r"os error (\d+)", str(error))
+            if code is None:
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
