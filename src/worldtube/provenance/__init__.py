@@ -25,7 +25,7 @@ from worldtube.provenance.credentials import PROMPTS, TOLD
 from worldtube.provenance.identity import Identity
 from worldtube.provenance.verdict import VERDICTS, Report, verify
 from worldtube.provenance.watermark import RUN, Mark, Search
-from worldtube.video import Clip
+from worldtube.video import Clip, Sound
 
 __all__ = ["VERDICTS", "Identity", "Report", "read_details", "verify", "write", "write_blocks"]
 
@@ -46,14 +46,20 @@ def write(
     details: anything that JSON holds; `credentials.TOLD` names what is signed of it.
     parents: files that this was made from; what is known of each goes into the credentials.
     sign_prompt: also sign the prompts. identity: the installation's own when not said.
-    A webm cannot be signed: it is watermarked, and a warning says so.
+    A webm cannot be signed: it is watermarked, and a warning says so. Another warning says when the format holds no
+    sound and the clip has some.
     """
     path = Path(path)
-    video.check_format(path, still=clip.num_frames == 1)
+    format = video.check_format(path, still=clip.num_frames == 1)
+    if clip.sound is not None and format not in video.WITH_SOUND:
+        logger.warning(
+            "%s holds no sound: %.1f s of it are left out (accepted: %s)",
+            *(path.name, clip.sound.seconds, ", ".join(video.WITH_SOUND)),
+        )
 
     def encode(part: Path, mark: Mark, comment: str) -> int:
         frames = np.concatenate(list(mark([clip.frames])))
-        marked = Clip(frames=frames, fps=clip.fps, caption=clip.caption)
+        marked = Clip(frames=frames, fps=clip.fps, caption=clip.caption, sound=clip.sound)
         video.write(marked, part, comment=comment)
         return clip.num_frames
 
@@ -71,6 +77,7 @@ def write_blocks(
     parents: Sequence[str | Path] = (),
     sign_prompt: bool = False,
     identity: Identity | None = None,
+    sound: Sound | None = None,
 ) -> int:
     """As `write`, while frames are being made (mp4, webm); what came before a Ctrl-C is kept. Returns how many came."""
     path = Path(path)
@@ -80,7 +87,9 @@ def write_blocks(
     def encode(part: Path, mark: Mark, comment: str) -> int | None:
         nonlocal stopped
         try:
-            return video.write_blocks(part, mark(blocks), fps=fps, caption=caption, comment=comment)
+            return video.write_blocks(
+                part, mark(blocks), fps=fps, caption=caption, comment=comment, sound=sound
+            )
         except KeyboardInterrupt as interrupt:
             stopped = interrupt
             return None

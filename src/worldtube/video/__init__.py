@@ -13,6 +13,7 @@ from worldtube.video.sound import Sound
 from worldtube.video.writer import (
     FORMATS,
     STREAMED,
+    WITH_SOUND,
     check_format,
     encode,
     write,
@@ -22,6 +23,7 @@ from worldtube.video.writer import (
 __all__ = [
     "FORMATS",
     "STREAMED",
+    "WITH_SOUND",
     "Clip",
     "Size",
     "Sound",

@@ -19,6 +19,7 @@ from av.video.reformatter import Interpolation
 from PIL import Image, ImageOps, ImageSequence
 
 from worldtube.errors import DataError, NotFound, RequestError
+from worldtube.video.audio import read_sound
 from worldtube.video.clip import Clip
 
 Timed = tuple[float, np.ndarray]
@@ -42,6 +43,7 @@ def read(
 
     fps: resample to this rate; without it evenly timed files keep their own rate and uneven ones get their average.
     max_frames: stop after so many frames (of the result).
+    Of several audio streams the first is the clip's sound.
     Raises NotFound for a missing file, DataError (with the path and the reason) for one that holds no whole video.
     """
     if fps is not None and not 0 < fps < 1e6:
@@ -67,12 +69,16 @@ def read(
                 frames.append(frame)
                 if len(frames) == max_frames:
                     break
+            sound = None
+            if frames and picture is None:
+                with open_container(file) as container:
+                    sound = read_sound(container, seconds=len(frames) / float(rate))
         except (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise DataError(f"{name} cannot be read as video: {reason}") from error
     if not frames:
         raise DataError(f"{name} holds no video frames")
-    return Clip(frames=np.stack(frames), fps=float(rate), caption=caption)
+    return Clip(frames=np.stack(frames), fps=float(rate), caption=caption, sound=sound)
 
 
 def read_blocks(source: str | Path | bytes, *, num_frames: int) -> Iterator[np.ndarray]:

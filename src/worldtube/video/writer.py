@@ -5,7 +5,8 @@ Owns encoders, containers and writing whole or not at all; does not know what a 
 mp4 is H.264 in yuv420p (plays everywhere; an odd width or height gains one pixel, a copy of the edge),
 webm is VP9, gif has one palette made for the clip, png holds one frame, webp one or many. Colours are
 converted and tagged as BT.709. Caption and comment go into the container's tags (a gif has room for one:
-the comment, else the caption). Tracks other than the frames are not written.
+the comment, else the caption). Sound is written by `audio` into mp4, mov and webm; the others have no place for
+it. Tracks other than frames and sound are not written.
 """
 
 import io
@@ -25,8 +26,10 @@ from PIL import Image, PngImagePlugin
 
 from worldtube.errors import RequestError, unknown
 from worldtube.files import atomic_write, publish
+from worldtube.video.audio import SoundTrack
 from worldtube.video.clip import Clip
 from worldtube.video.reader import EXIF_TAGS, SMALL
+from worldtube.video.sound import Sound
 
 RGB = ("rgb24", "gbrp")
 
@@ -88,9 +91,11 @@ def write_blocks(
     caption: str = "",
     comment: str = "",
     crf: int = 16,
+    sound: Sound | None = None,
 ) -> int:
     """Write an mp4 or webm while its frames, blocks uint8 (T, H, W, 3), are being made; returns how many came.
 
+    sound: as long as the frames at most; what is longer is cut off.
     Whole or not at all, but for Ctrl-C: what came until then is written as a file that plays, and the
     interrupt goes on.
     """
@@ -106,19 +111,25 @@ def write_blocks(
         output = av.open(str(part), mode="w", format=format, options=_flags(format))
         stopped: KeyboardInterrupt | None = None
         try:
-            stream = None
+            stream = track = None
             try:
                 for block in blocks:
                     if stream is None:
                         clip = Clip(frames=block, fps=fps, caption=caption)
                         stream = _stream(output, clip, *STREAMED[format](crf), comment)
+                        if sound is not None:
+                            track = SoundTrack(output, sound, format, lossless=False)
                     for array in block:
                         output.mux(stream.encode(_frame(stream, array, count)))
                         count += 1
+                        if track is not None:
+                            track.write(count / fps)
             except KeyboardInterrupt as interrupt:
                 stopped = interrupt
             if stream is not None:
                 output.mux(stream.encode())
+            if track is not None:
+                track.finish()
         finally:
             output.close()
         if count:
@@ -139,10 +150,16 @@ def _coded(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "clip")
         with av.open(str(path), mode="w", format=container, options=_flags(container)) as output:
-            stream = _stream(output, clip, codec, pixels, options, comment)
+            stream, track = _stream(output, clip, codec, pixels, options, comment), None
+            if clip.sound is not None:
+                track = SoundTrack(output, clip.sound, container, lossless=pixels in RGB)
             for index, array in enumerate(clip.frames):
                 output.mux(stream.encode(_frame(stream, array, index)))
+                if track is not None:
+                    track.write((index + 1) / clip.fps)
             output.mux(stream.encode())
+            if track is not None:
+                track.finish()
         return path.read_bytes()
 
 
@@ -306,3 +323,6 @@ FORMATS: dict[str, Callable[[Clip, bool, int, str], bytes]] = {
 
 STREAMED: dict[str, Callable[[int], tuple[str, str, dict[str, str]]]] = {"mp4": _h264, "webm": _vp9}
 """Formats that can be written while frames are being made: crf -> codec, pixels, options."""
+
+WITH_SOUND = ("mp4", "webm")
+"""Formats that hold sound."""
