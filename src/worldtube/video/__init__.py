@@ -5,7 +5,8 @@ numpy. `read` takes any container that the bundled FFmpeg or Pillow opens; `writ
 or webp, whole or not at all. Nothing else in the project opens a media file.
 """
 
-from worldtube.video.clip import Clip, Size
+from worldtube.video.clip import Clip, Size, SizeLike
+from worldtube.video.convert import ClipLike, PictureLike, as_clip, as_mask
 from worldtube.video.fit import fit, fit_mask, retime
 from worldtube.video.pictures import save_image, sheet, strip
 from worldtube.video.reader import decode, read, read_blocks, read_tags
@@ -25,8 +26,13 @@ __all__ = [
     "STREAMED",
     "WITH_SOUND",
     "Clip",
+    "ClipLike",
+    "PictureLike",
     "Size",
+    "SizeLike",
     "Sound",
+    "as_clip",
+    "as_mask",
     "check_format",
     "decode",
     "encode",
