@@ -13,7 +13,7 @@ import worldtube
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "worldtube"
-FACE = {"load", "generate", "Request", "Given", "Clip", "Size", "World"}
+FACE = {"load", "generate", "Request", "Given", "Clip", "PromptWarning", "Size", "World"}
 DICTS = {
     "worldtube.diffusion.samplers": "SAMPLERS",
     "worldtube.codec": "CODECS",

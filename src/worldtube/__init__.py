@@ -14,10 +14,11 @@ _HOME = {
     "Request": "worldtube.generate.request",
     "Given": "worldtube.generate.request",
     "Clip": "worldtube.video",
+    "PromptWarning": "worldtube.errors",
     "Size": "worldtube.video",
     "World": "worldtube.worlds.world",
 }
-__all__ = ["Clip", "Given", "Request", "Size", "World", "generate", "load"]
+__all__ = ["Clip", "Given", "PromptWarning", "Request", "Size", "World", "generate", "load"]
 __version__ = "0.1.0"
 
 

@@ -7,6 +7,8 @@
     ├── MissingExtra    an optional dependency is absent; the message names the install command
     └── DataError       a file or a data set cannot be used as it is
 
+Warnings that Python programs see are of the class `PromptWarning`.
+
 Every message is one sentence with the value at fault and what would be accepted.
 """
 
@@ -43,6 +45,10 @@ class MissingExtra(WorldtubeError):
 
 class DataError(WorldtubeError):
     """A file or data set cannot be used as it is."""
+
+
+class PromptWarning(UserWarning):
+    """A prompt was rewritten, is outside of what the model knows, or is too long to be read whole."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:

@@ -183,6 +183,7 @@ def test_footprint(model):
     each = model.footprint()
     assert min(each.token, each.pair, each.decoded, each.encoded) >= 0 and each.token > 0
     assert each.together >= 1 and model.doubts("a red ball") == []
+    assert model.unread("a red ball") == ""
     small, large = (
         budget.need(model, [Request(prompt="a red ball", num_frames=n, size=clip_for(model).size)])
         for n in (9, 25)

@@ -292,3 +292,16 @@ def test_nothing_is_imported_before_it_is_needed():
 
     code = "import sys, worldtube.models; sys.exit('diffusers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("name", tiny.FOLDERS)
+def test_what_the_text_encoder_cuts_off_is_known(name, tmp_path):
+    """The states of a prompt are those of the part that is read."""
+    folder = tmp_path / "model"
+    tiny.FOLDERS[name](folder)
+    model = models.load(folder, dtype=torch.float32)
+    prompt = "ab" * model.family.max_tokens
+    unread = model.unread(prompt)
+    assert model.unread("a red ball") == "" and prompt.endswith(unread)
+    (whole, read) = (model.embed([text]).states for text in (prompt, prompt.removesuffix(unread)))
+    assert unread and torch.equal(whole, read)

@@ -41,12 +41,10 @@ def test_what_does_not_fit_is_refused():
         model.grid(Size(64, 64), 6, 12.0)
 
 
-def test_doubts_name_what_is_not_read():
+def test_what_is_not_read_of_a_prompt():
     model = local()
-    model.bank = None  # nothing to compare a topic with
-    assert model.doubts("a red ball") == model.doubts("") == []
-    (told,) = model.doubts("a red ball and " * 30 + "a cup")
-    assert told.startswith("the prompt is too long") and told.endswith("a cup'")
+    assert model.unread("a red ball") == model.unread("") == ""
+    assert model.unread("a red ball and " * 30 + "a cup").endswith("a cup")
 
 
 def test_there_and_back(tmp_path):

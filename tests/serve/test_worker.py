@@ -91,22 +91,25 @@ def test_prompts_are_put_in_the_words_of_the_captions(worker, known, monkeypatch
     for id in ids:
         row = told(worker, id)
         assert row["prompt"] == "a crimson sphere" and row["status"] == "completed"
-        assert "the prompt was put as: A red ball." in row["warnings"]
+        assert "the prompt was rewritten as: A red ball." in row["warnings"]
     for rewriter in ("grammar", "off"):
         worker.config = replace(worker.config, rewriter=rewriter)
         plain = add(worker, asked(known, prompt="a crimson sphere"))
         worker.step()
-        assert not [one for one in told(worker, plain)["warnings"] if "put as" in one]
+        assert not [one for one in told(worker, plain)["warnings"] if "rewritten" in one]
     worker.config = replace(worker.config, rewriter="endpoint:small@http://127.0.0.1:1")
 
-    def away(options):
+    def away(prompt):
         raise DataError("http://127.0.0.1:1 does not answer")
 
-    monkeypatch.setitem(rewriting.REWRITERS, "endpoint", away)
+    monkeypatch.setitem(rewriting.REWRITERS, "endpoint", lambda options: away)
     plain = add(worker, asked(known, prompt="a crimson sphere"))
     worker.step()
     row = told(worker, plain)
-    assert row["status"] == "completed" and "the rewriter could not be asked" in row["warnings"]
+    assert row["status"] == "completed"
+    assert row["warnings"][-1] == (
+        "the rewriter failed (DataError: http://127.0.0.1:1 does not answer); the prompt is used as it is"
+    )
     for rewriter in ("loud", "endpoint:", "endpoint:small@"):
         with pytest.raises(RequestError, match=f"'{rewriter}' is not accepted"):
             replace(worker.config, rewriter=rewriter)

@@ -80,17 +80,18 @@ def test_no_text_is_one_row_of_zeros(encoder, text):
 
 def test_long_prompts_are_cut_and_said(encoder, caplog):
     words = " ".join(["ball"] * 200)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         (states,) = encoder.encode([words])
     assert len(states) == encoder.max_tokens
     assert "first 62 of 200 tokens" in caplog.text
+    assert encoder.beyond(words) == " ".join(["ball"] * 138) and encoder.beyond("a ball") == ""
     (short,) = TextEncoder(max_tokens=10).encode([words])
     assert len(short) == 10
 
 
 def test_long_captions_are_not_cut(encoder, caplog):
     rng = np.random.default_rng(8)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         longest = max(len(encoder.tokens(caption(invent(rng), "long", rng))) for _ in range(200))
     assert longest <= encoder.max_tokens and not caplog.records
 

@@ -114,7 +114,8 @@ def read_task(
 
 def _make(task: str, rest: list[str]) -> int:
     args, values, where = read_task(task, rest)
-    return _run(*prepared(task, args, values, **where), **where)
+    session, request, warnings, streamed = prepared(task, args, values, **where)
+    return _run(session, request, warnings, streamed, **where)
 
 
 def prepared(
@@ -130,9 +131,9 @@ def prepared(
     rewrite: bool,
     rewriter: str,
     **_: Any,
-) -> tuple["Session", "Request", bool]:
-    """A loaded model, the request, and whether its frames go to their file while they are made; what is wrong
-    with either is told first.
+) -> tuple["Session", "Request", tuple[str, ...], bool]:
+    """A loaded model, the request, the warnings about its prompts, which are printed, and whether its frames go to
+    their file while they are made; what is wrong with either is told first.
     """
     for path in (out, strip):
         if path is not None:
@@ -149,27 +150,21 @@ def prepared(
         asked = {name: default for name, (_, default, _) in OPTIONS.items()}
         values = {k: v for k, v in values.items() if k not in asked or v != asked[k]}
     request = session.request(task, *args, **values)
-    if rewrite:
-        request = session.reworded(request, rewriter)
-    if request.asked:
-        said = " | ".join(request.words)
-        print(
-            f"worldtube: the prompt is put as: {said} (--no-rewrite keeps it as it is)",
-            file=sys.stderr,
-        )
+    request, warnings = session.prepare(request, rewriter if rewrite else None)
     one = outline(session.model, request)  # and what does not fit, before anything is made
     video.check_format(out, still=one.num_frames == 1)
     if strip is not None:
         video.check_format(strip, still=True)
-    doubts = [doubt for piece in one.pieces for doubt in session.model.doubts(piece.prompt)]
-    for doubt in dict.fromkeys(doubts):
-        print(f"worldtube: {doubt}; the clip is made all the same", file=sys.stderr)
-    return session, request, one.num_frames > LONG * one.fps and out.suffix[1:] in video.STREAMED
+    for warning in warnings:
+        print(f"worldtube: {warning}", file=sys.stderr)
+    streamed = one.num_frames > LONG * one.fps and out.suffix[1:] in video.STREAMED
+    return session, request, warnings, streamed
 
 
 def _run(
     session: "Session",
     request: "Request",
+    warnings: tuple[str, ...],
     streamed: bool,
     *,
     out: Path,
@@ -195,7 +190,7 @@ def _run(
         picture = Clip(frames=video.strip(video.read(out), frames=8)[None], fps=1)
         provenance.write(picture, strip, details=details | {"task": "strip"}, parents=[out])
     if json:
-        _print_json(details | {"path": str(out)})
+        _print_json(details | {"path": str(out), "warnings": warnings})
     else:
         size, frames, fps = details["size"], details["num_frames"], details["fps"]
         print(f"{out}  {size}, {frames} frames at {fps:g} fps, seed {request.seed}")

@@ -41,7 +41,7 @@ def plan(rest: list[str]) -> int:
     if rest[0] not in MAKE:
         raise unknown("command to plan", rest[0], [*MAKE, "train"])
     args, values, where = read_task(rest[0], rest[1:], before="plan ")
-    session, request, streamed = prepared(rest[0], args, values, **where)
+    session, request, _, streamed = prepared(rest[0], args, values, **where)
     from worldtube.generate import cost
 
     start = LEAVING * cost.clocks()[[1, 1]]  # the run takes as long to get here

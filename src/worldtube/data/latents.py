@@ -168,7 +168,7 @@ def cache_text(
     for column in TEXTS:  # all first, or a kill would leave other captions' words in the later ones
         catalog.add_column(column, version)
     for length, column in zip(CAPTIONS, TEXTS, strict=True):
-        todo, made = catalog.missing(column), 0
+        todo, made, cut = catalog.missing(column), 0, 0
         for start in range(0, len(todo), group):
             ids = todo[start : start + group]
             if captions is None:
@@ -179,11 +179,19 @@ def cache_text(
                 texts = [fields.get(length) for fields in told]
             known = [(name, text) for name, text in zip(ids, texts, strict=True) if text]
             states = encoder.encode([text for _, text in known])
+            cut += sum(bool(encoder.beyond(text)) for _, text in known)
             packed = {name: pack_text(s) for (name, _), s in zip(known, states, strict=True)}
             catalog.set(column, packed)
             made += len(known)
             if progress is not None:
                 progress(min(start + group, len(todo)), len(todo))
+        if cut:
+            logger.warning(
+                "%d %s captions are longer than the %d tokens that the text encoder reads; their ends are cut off",
+                cut,
+                length,
+                encoder.max_tokens,
+            )
         most = max(most, made)
     return most
 

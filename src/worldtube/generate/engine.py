@@ -48,6 +48,8 @@ class Generated(Clip):
     """(n, P) of a clip in one piece: what goes on from it need not encode it again."""
     details: dict[str, Any] = field(default_factory=dict)
     """Model, seed, sizes and times."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know about the prompt: that it was rewritten, is unfamiliar or too long."""
 
     def save(
         self, path: str | Path, *, parents: Sequence[str | Path] = (), sign_prompt: bool = False
@@ -369,7 +371,10 @@ def describe(
     told = {f.name: getattr(request, f.name) for f in fields(request) if f.name != "given"}
     told["shots"] = [asdict(shot) for shot in request.shots]
     size = model.pixels(one.pieces[0].grid)
-    told |= {"size": str(size), "fps": one.fps, "num_frames": num_frames}
+    told |= {"size": str(size), "fps": float(one.fps), "num_frames": num_frames}
+    told["guidance"] = float(
+        request.guidance
+    )  # 4 and 4.0 ask for the same clip and get the same watermark
     return {"generator": "worldtube", "model": model.name, "num_given": len(request.given)} | told
 
 

@@ -6,7 +6,7 @@ Owns the limits of a request and their messages. Knows nothing of models, tasks 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from worldtube.diffusion.samplers import SAMPLERS
@@ -87,7 +87,7 @@ class Request:
     task: str = ""
     """The entry of TASKS that it was asked for as; told in the file, and nothing depends on it."""
     asked: str = ""
-    """What was asked, where `prompt` says it in other words (`reworded`); told in the file."""
+    """What was asked, where `prompt` says it in other words (`prepare_prompts`); told in the file."""
     shots: tuple[Shot, ...] = ()
     """Shots with words and durations of their own, in place of `seconds`; `prompt` is put before each."""
 
@@ -147,16 +147,3 @@ class Request:
                 raise RequestError(
                     f"strength {given.strength} is not accepted; 0 (keep) to 1 (make anew) is"
                 )
-
-
-def reworded(request: Request, by: str = "grammar") -> Request:
-    """The request with its words as a rewriter puts them (`text.rewrite`), what was asked kept in `asked`."""
-    from worldtube.text.rewrite import (
-        rewrite,
-    )  # with the text encoder beside it, which a mere request does not need
-
-    prompt = rewrite(request.prompt, by)
-    shots = tuple(replace(shot, prompt=rewrite(shot.prompt, by)) for shot in request.shots)
-    if prompt == request.prompt and shots == request.shots:
-        return request
-    return replace(request, prompt=prompt, shots=shots, asked=" | ".join(request.words))

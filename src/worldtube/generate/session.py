@@ -3,6 +3,7 @@
 Knows nothing of its own; it joins `models` and the engine for people who type Python.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -12,12 +13,13 @@ from typing import Any
 import torch
 
 from worldtube import models, provenance
+from worldtube.errors import PromptWarning
 from worldtube.generate import engine
 from worldtube.generate.engine import Generated
 from worldtube.generate.layout import outline
-from worldtube.generate.request import Request, reworded
+from worldtube.generate.prompts import prepare_prompts
+from worldtube.generate.request import Request
 from worldtube.generate.tasks import TASKS
-from worldtube.models.local import LocalModel
 from worldtube.models.model import VideoModel
 from worldtube.video import Clip, retime
 
@@ -74,16 +76,27 @@ class Session:
         )
         return replace(request, task=task)
 
-    def reworded(self, request: Request, by: str = "grammar") -> Request:
-        """The request in the wording of the captions that our models learned (`text.rewrite`), what was asked kept in
-        `asked`. `grammar` leaves those of other models as they are: their captions had other words."""
-        ours = isinstance(self.model, LocalModel)
-        return reworded(request, by) if ours or by != "grammar" else request
+    def prepare(
+        self, request: Request, rewriter: str | None = "grammar"
+    ) -> tuple[Request, tuple[str, ...]]:
+        """Rewrite the prompts and collect warnings about them, as every task does (`prepare_prompts`)."""
+        return prepare_prompts(self.model, request, rewriter)
 
     def _task(
-        self, name: str, *args: Any, progress: engine.Progress | None = None, **kwargs: Any
+        self,
+        name: str,
+        *args: Any,
+        progress: engine.Progress | None = None,
+        rewrite: bool = True,
+        rewriter: str = "grammar",
+        **kwargs: Any,
     ) -> Generated:
-        return self.run(self.request(name, *args, **kwargs), progress=progress)
+        request, messages = self.prepare(
+            self.request(name, *args, **kwargs), rewriter if rewrite else None
+        )
+        for message in messages:
+            warnings.warn(message, PromptWarning, stacklevel=2)
+        return replace(self.run(request, progress=progress), warnings=messages)
 
     def __getattr__(self, name: str) -> Callable[..., Generated]:
         if name not in TASKS:

@@ -97,6 +97,9 @@ class GaussianModel:
     def doubts(self, prompt: str) -> list[str]:
         return []
 
+    def unread(self, prompt: str) -> str:
+        return ""
+
     def embed(self, prompts: Sequence[str]) -> Words:
         return Words.of([torch.full((1, 1), len(prompt) / 10) for prompt in prompts])
 

@@ -167,14 +167,15 @@ class LocalModel:
         )
 
     def doubts(self, prompt: str) -> list[str]:
-        """Of its topic, where there is a bank to compare it with, and of its length."""
+        """Of its topic, where there is a bank to compare it with."""
         told, bank = [], self.bank if prompt.strip() else None
         if bank is not None and self.text.familiarity(prompt, bank) < FAMILIAR:
             known = f" ({EMBEDDED_KNOWS})" if self.name == EMBEDDED else ""
             told.append(f"the prompt is outside of what {self.name} knows{known}")
-        if cut := self.text.beyond(prompt):
-            told.append(f"the prompt is too long: {self.name} does not read {cut!r}")
         return told
+
+    def unread(self, prompt: str) -> str:
+        return self.text.beyond(prompt)
 
     def embed(self, prompts: Sequence[str]) -> Words:
         return Words.of(self.text.encode(list(prompts))).to(self.device)

@@ -91,7 +91,11 @@ class VideoModel(Protocol):
         ...
 
     def doubts(self, prompt: str) -> list[str]:
-        """What whoever asks should be told of a prompt: that it is foreign to the weights, that it is too long."""
+        """What whoever asks should be told of a prompt: that it is foreign to the weights."""
+        ...
+
+    def unread(self, prompt: str) -> str:
+        """The end of a prompt that is too long for the text encoder; empty for one that is read whole."""
         ...
 
     def embed(self, prompts: Sequence[str]) -> Words:

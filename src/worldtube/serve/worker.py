@@ -123,7 +123,7 @@ class Worker:
             ready = []
             for job in jobs:
                 with leases.one(job):
-                    ready.append(self._reworded(job, self._request(job, Path(folder))))
+                    ready.append(self._prepare(job, self._request(job, Path(folder))))
             try:
                 self._make(ready, leases, Path(folder))
             except Exception as error:
@@ -160,20 +160,14 @@ class Worker:
             options["backward"] = spec["backward"]
         return ask(inputs("clip.mp4"), prompt, seconds=spec["seconds"], **options)
 
-    def _reworded(self, job: Job, request: Request) -> tuple[Job, Request]:
-        """The request in the wording of the captions; as it is, with a warning of the job, where the rewriter cannot be
-        asked. Raises Refused."""
-        if self.config.rewriter == "off":
-            return job, request
-        try:
-            made = self.sessions[job.row["model"]].reworded(request, self.config.rewriter)
-        except (RequestError, DataError):
-            logger.exception("the rewriter of %s", job.id)
-            warnings = [*job.row["warnings"], "the rewriter could not be asked"]
-            return replace(job, row={**job.row, "warnings": warnings}), request
-        if made.asked:
-            moderation.check_prompts(made.words, self.config.moderation)
-        return job, made
+    def _prepare(self, job: Job, request: Request) -> tuple[Job, Request]:
+        """Rewrite the prompts and add the warnings about them to the job's. Raises Refused."""
+        rewriter = None if self.config.rewriter == "off" else self.config.rewriter
+        request, messages = self.sessions[job.row["model"]].prepare(request, rewriter)
+        if request.asked:
+            moderation.check_prompts(request.words, self.config.moderation)
+        warnings = [*job.row["warnings"], *messages]
+        return replace(job, row={**job.row, "warnings": warnings}), request
 
     def _input(self, job: Job, name: str, *, size: Size) -> Clip:
         """A file that the API put beside the job, at the size that the clip is made at. One of ours comes with
@@ -268,7 +262,7 @@ class Worker:
                 self.store.delete(f"{own}/{name}")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
-            warnings = row["warnings"] + self._doubts(row, request)
+            warnings = row["warnings"] + self._unplaced_characters(row, request)
             self.jobs.complete(job, num_frames=count, sha256=digest, warnings=warnings)
         except Lost:
             self.store.delete(at)
@@ -277,16 +271,14 @@ class Worker:
         self.store.delete(f"{own}/in")
         self.store.delete(f"{own}/preview")
 
-    def _doubts(self, row: Row, request: Request) -> list[str]:
-        """What is to be said of a finished video: other words, foreign ones, a character that nobody places."""
-        prompts = request.words
-        model = self.sessions[row["model"]].model
-        told = [f"the prompt was put as: {' | '.join(prompts)}"] if request.asked else []
-        told += dict.fromkeys(doubt for one in prompts for doubt in model.doubts(one))
-        for name in self.jobs.characters(row["owner"]):
-            if name.casefold() in (request.asked or " ".join(prompts)).casefold():
-                told.append(f"{row['model']} cannot place the character {name!r}; it read a word")
-        return told
+    def _unplaced_characters(self, row: Row, request: Request) -> list[str]:
+        """Warnings about characters that a prompt names: no model can place them."""
+        prompt = (request.asked or " ".join(request.words)).casefold()
+        return [
+            f"{row['model']} cannot place the character {name!r}; it read a word"
+            for name in self.jobs.characters(row["owner"])
+            if name.casefold() in prompt
+        ]
 
 
 FILES = ("video.mp4", "thumbnail.webp", "spritesheet.webp", "tokens.npy")

@@ -119,7 +119,7 @@ def _ngrams(x: Tensor, order: int, before: int) -> Tensor:
 class TextEncoder:
     """Frozen: one text in, one matrix of token states out. The weights load on first use.
 
-    `max_tokens` bounds S; a longer prompt is cut at a token boundary and a warning is logged. Texts
+    `max_tokens` bounds S; a longer text is cut at a token boundary (`beyond` returns what is cut off). Texts
     are encoded one by one, so that a text's states do not depend, to the bit, on its neighbours.
     """
 
@@ -145,9 +145,7 @@ class TextEncoder:
             return []
         ids, most = self._pieces(text), self.max_tokens - 2
         if len(ids) > most:
-            logger.warning(
-                "prompt cut to its first %d of %d tokens: %.40s...", most, len(ids), text
-            )
+            logger.info("text cut to its first %d of %d tokens: %.40s...", most, len(ids), text)
         return [1, *ids[:most], 2]
 
     def beyond(self, text: str) -> str:

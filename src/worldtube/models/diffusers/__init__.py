@@ -127,6 +127,11 @@ class DiffusersModel:
     def doubts(self, prompt: str) -> list[str]:
         return []
 
+    def unread(self, prompt: str) -> str:
+        tokenizer = self.family.pipe.tokenizer
+        ids = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+        return tokenizer.decode(ids[self.family.max_tokens - 1 :]).strip()  # one is the end mark
+
     @torch.inference_mode()
     def embed(self, prompts: Sequence[str]) -> Words:
         return Words.of([self.family.states(prompt) for prompt in prompts])

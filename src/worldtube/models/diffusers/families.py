@@ -69,6 +69,9 @@ class Family(Protocol):
     """Most frames that the weights know."""
     abilities: frozenset[str]
     defaults: Mapping[str, Any]
+    pipe: Any
+    max_tokens: int
+    """Tokens of a prompt that are read, the end mark among them."""
 
     def encode(self, pixels: Tensor) -> Tensor:
         """(1, 3, T, H, W) in [-1, 1] -> (1, C, t, h, w) of about unit variance."""
@@ -117,6 +120,7 @@ class Wan:
     """Wan 2.1 and 2.2 (flow matching). TI2V-5B has a time for each token; A14B has a network for high noise and one
     for low."""
 
+    max_tokens = 512
     together = 1
 
     def __init__(self, pipe: Any):
@@ -168,7 +172,7 @@ class Wan:
     def states(self, prompt: str) -> Tensor:
         """Zeros up to 512, which the network reads too."""
         return self.pipe.encode_prompt(
-            prompt, do_classifier_free_guidance=False, max_sequence_length=512
+            prompt, do_classifier_free_guidance=False, max_sequence_length=self.max_tokens
         )[0][0]
 
     def velocity(self, latents: Tensor, levels: Tensor, reading: Reading, fps: float) -> Tensor:
@@ -198,6 +202,7 @@ class Ltx:
     """LTX-Video (flow matching, a time for each token, positions in seconds)."""
 
     together = 10**6  # its decoder looks ahead
+    max_tokens = 128
     fps, size, frames = 25.0, Size(704, 512), 257
     abilities = frozenset({"known frames"})
 
@@ -258,7 +263,7 @@ class Ltx:
 
     def states(self, prompt: str) -> Tensor:
         states, mask, *_ = self.pipe.encode_prompt(
-            prompt, do_classifier_free_guidance=False, max_sequence_length=128
+            prompt, do_classifier_free_guidance=False, max_sequence_length=self.max_tokens
         )
         return states[0][mask[0].bool()]
 
@@ -297,6 +302,7 @@ class CogVideoX:
                 f"CogVideoX weights with patch_size_t {network.patch_size_t} that predict "
                 f"{schedule.prediction_type} are not supported (accepted: those of version 1.0, 2B and 5B)"
             )
+        self.max_tokens: int = network.max_text_seq_length
         self.channels, self.patch = codec.latent_channels, network.patch_size
         self.stride = (codec.temporal_compression_ratio, pipe.vae_scale_factor_spatial)
         self.width = network.num_attention_heads * network.attention_head_dim
@@ -336,7 +342,7 @@ class CogVideoX:
         return self.pipe.encode_prompt(
             prompt,
             do_classifier_free_guidance=False,
-            max_sequence_length=self.transformer.config.max_text_seq_length,
+            max_sequence_length=self.max_tokens,
         )[0][0]
 
     def velocity(self, latents: Tensor, levels: Tensor, reading: Reading, fps: float) -> Tensor:

@@ -23,6 +23,7 @@ __all__ = [
     "Rewriter",
     "Scene",
     "Unread",
+    "load_rewriter",
     "read",
     "rewrite",
     "tell",
@@ -72,9 +73,15 @@ REWRITERS: dict[str, Callable[[str], Rewriter]] = {
 """Name -> what makes the rewriter of its options: none for `grammar`, MODEL@URL for `endpoint`."""
 
 
+def load_rewriter(name: str = "grammar") -> Rewriter:
+    """The rewriter that `name` says: "grammar" or "endpoint:MODEL@URL". Raises RequestError for another."""
+    kind, _, options = name.partition(":")
+    if kind not in REWRITERS:
+        raise unknown("rewriter", kind, REWRITERS)
+    return REWRITERS[kind](options)
+
+
 def rewrite(prompt: str, by: str = "grammar") -> str:
-    """The prompt as a rewriter puts it; by: "grammar" or "endpoint:MODEL@URL". Raises RequestError for another."""
-    name, _, options = by.partition(":")
-    if name not in REWRITERS:
-        raise unknown("rewriter", name, REWRITERS)
-    return REWRITERS[name](options)(prompt) if prompt.strip() else prompt
+    """The prompt as the rewriter `by` puts it; as it is where there is nothing to say better."""
+    rewriter = load_rewriter(by)
+    return rewriter(prompt) if prompt.strip() else prompt
