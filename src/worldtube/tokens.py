@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor
 
 TRACKS: tuple[str, ...] = ("rgb", "sound", "depth", "motion", "temperature", "action")
-"""Names of the tracks on a clip's one clock. The order is part of every saved model: append only."""
+"""Names of the tracks on a clip's one clock. Saved models name theirs, so one may be added without losing old files."""
 
 CUT = 4.0
 """Seconds by which the clock of a row jumps at a cut between shots, so that a network can tell it from going on."""

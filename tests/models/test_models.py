@@ -8,6 +8,7 @@ from worldtube import models
 from worldtube.codec import CodecConfig, VideoCodec
 from worldtube.errors import DataError, RequestError
 from worldtube.models.local import Card, LocalModel, latents_version
+from worldtube.tokens import TRACKS, pack
 from worldtube.transformer import Transformer, TransformerConfig
 from worldtube.video import Clip, Size
 
@@ -58,7 +59,7 @@ def test_there_and_back(tmp_path):
     assert torch.equal(
         model.velocity(x, sigma, layout, reading), again.velocity(x, sigma, layout, reading)
     )
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_codec_file_and_version(tmp_path):
@@ -92,3 +93,42 @@ def test_latents_shift_and_scale():
         model.encode(clip)
     )
     assert np.abs(difference).max() <= 1
+
+
+def rolled(model):
+    """The velocity of some noise, two shapes, with words."""
+    reading = model.read(model.embed(["a red ball rolls", ""]))
+    grids = [model.grid(Size(64, 64), count, 12.0) for count in (5, 1)]
+    layout = pack([model.layout(grid) for grid in grids])
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(layout.bounds[-1], model.token_width, generator=generator)
+    return model.velocity(x, torch.full((len(x),), 0.7), layout, reading)
+
+
+@pytest.mark.parametrize(
+    "tracks", [(*TRACKS, "camera"), ("camera", *TRACKS[::-1])], ids=["appended", "reordered"]
+)
+@pytest.mark.parametrize("fast", [False, True])
+def test_another_track_leaves_old_files_loadable(monkeypatch, tracks, fast):
+    """The file that ships names no tracks; its outputs stay equal when one is added to TRACKS."""
+    before = rolled(models.load(fast=fast))
+    for module in ("tokens", "transformer.network", "models.local"):
+        monkeypatch.setattr(f"worldtube.{module}.TRACKS", tracks)
+    model = models.load(fast=fast)
+    assert len(model.transformer.kind.weight) == 2 * len(tracks)
+    assert torch.equal(rolled(model), before)
+    added = model.transformer.kind.weight.unflatten(0, (-1, 2))[tracks.index("camera")]
+    assert not added.any(), "a new track begins at zero, the same on every load"
+
+
+def test_tracks_go_with_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    for module in ("tokens", "transformer.network", "models.local"):
+        monkeypatch.setattr(f"worldtube.{module}.TRACKS", ("camera", "rgb"))
+    model = local()
+    before = rolled(model)
+    models.save(model, path)
+    assert torch.equal(rolled(models.load(path)), before)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match=r"tracks of a newer version: camera \(accepted: rgb, "):
+        models.load(path)

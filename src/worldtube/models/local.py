@@ -25,7 +25,7 @@ from worldtube.models.adapters import put
 from worldtube.models.model import ABILITIES, Footprint
 from worldtube.models.weights import save_weights
 from worldtube.text.encoder import FAMILIAR, TextEncoder
-from worldtube.tokens import Grid, Layout, Words, patchify, unpatchify
+from worldtube.tokens import TRACKS, Grid, Layout, Words, patchify, unpatchify
 from worldtube.tokens import layout as layout_of
 from worldtube.transformer import Past, Reading, Transformer, TransformerConfig
 from worldtube.video import Clip, Size
@@ -33,6 +33,8 @@ from worldtube.video import Clip, Size
 FORMAT = 1
 EMBEDDED = "worldtube-small"
 EMBEDDED_KNOWS = "it knows balls, boxes, cylinders and cups on a table, and water"
+FIRST_TRACKS = ("rgb", "sound", "depth", "motion", "temperature", "action")
+"""Tracks of weight files that do not name theirs."""
 MAX_PIXELS = 1024 * 1024
 SCRATCH = 1.5
 """Memory of convolutions to that of their tensors: the library behind them takes some of its own."""
@@ -232,6 +234,7 @@ def save(
         "card": asdict(model.card),
         "transformer": asdict(model.transformer.config),
         "codec": model.codec.config.to_dict(),
+        "tracks": list(TRACKS),
     }
     _write(Path(path), parts, config, dtype, model.bank)
 
@@ -293,6 +296,34 @@ def _fill(module: torch.nn.Module, part: str, tensors: dict[str, Tensor], path: 
             f"{path}: the {part}'s weights do not fit its configuration ({reason})"
         ) from error
     module.eval().requires_grad_(False)
+
+
+def _match_tracks(
+    tensors: dict[str, Tensor], names: Sequence[str], path: Path
+) -> dict[str, Tensor]:
+    """Put the rows of track embeddings into the order of TRACKS; a track that is not in the file gets zeros.
+
+    Args:
+        tensors: of a weight file.
+        names: tracks of the file, two rows each.
+
+    Raises:
+        DataError: the file has a track that this version does not know.
+    """
+    if unknown_tracks := sorted(set(names) - set(TRACKS)):
+        raise DataError(
+            f"{path} has tracks of a newer version: {', '.join(unknown_tracks)} (accepted: {', '.join(TRACKS)})"
+        )
+    matched = dict(tensors)
+    for key in ("transformer.kind.weight", "student.kind.weight"):
+        if key not in tensors or len(tensors[key]) != 2 * len(names):
+            continue  # `_fill` reports tensors that are missing or have other sizes
+        by_track = tensors[key].unflatten(0, (len(names), 2))  # (tracks, 2, D)
+        rows = by_track.new_zeros(len(TRACKS), *by_track.shape[1:])
+        for row, name in zip(by_track, names, strict=True):
+            rows[TRACKS.index(name)] = row
+        matched[key] = rows.flatten(0, 1)
+    return matched
 
 
 def check_device(device: torch.device | str) -> None:
@@ -364,6 +395,7 @@ def load(
     codec = CODECS[card.codec](CodecConfig.from_dict(config["codec"]))
     transformer = Transformer(TransformerConfig(**config["transformer"]))
     _fill(codec, "codec", tensors, path)
+    tensors = _match_tracks(tensors, config.get("tracks", FIRST_TRACKS), path)
     if fast and not card.student_steps:
         raise DataError(f"{path} holds no student; `fast` needs one (worldtube train student)")
     _fill(transformer, "student" if fast else "transformer", tensors, path)

@@ -26,7 +26,8 @@ from worldtube.generate import engine
 from worldtube.generate.cost import resident
 from worldtube.generate.tasks import TASKS
 from worldtube.models.adapters import fingerprint, merged
-from worldtube.models.local import Card, LocalModel
+from worldtube.models.local import FIRST_TRACKS, Card, LocalModel
+from worldtube.tokens import TRACKS
 from worldtube.train import lora, report
 from worldtube.train.checkpoint import Checkpoints, differences
 from worldtube.train.config import TrainConfig
@@ -258,7 +259,7 @@ def _train(
     made = setup(config, codec=codec, start=start, name=out.name, ranks=ranks)
     model, optimizer, transformer = made.model, made.optimizer, made.model.transformer
     sizes = asdict(transformer.config) | {"patch": config.patch, "lora": config.lora}
-    sizes["muon"] = config.muon and not config.lora
+    sizes |= {"muon": config.muon and not config.lora, "tracks": list(TRACKS)}
     order: dict[str, Any] = {"seed": config.seed, "rows": config.rows}
     if (
         config.lora or config.student
@@ -266,7 +267,8 @@ def _train(
         order["start"] = fingerprint(start)
     facts, step, bad = checkpoints.facts(), 0, 0
     if facts is not None:
-        if said := differences({"muon": sizes["muon"]} | facts["model"], sizes):
+        unnamed = {"muon": sizes["muon"], "tracks": list(FIRST_TRACKS)}  # in older checkpoints
+        if said := differences(unnamed | facts["model"], sizes):
             raise DataError(
                 f"{out} holds a checkpoint of another network: {said} (accepted: another folder)"
             )
