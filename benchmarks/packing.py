@@ -52,7 +52,7 @@ def clips(count: int, low: int, high: int) -> list[Layout]:
     layouts = []
     for tokens in np.geomspace(low, high, count):
         t, h, w = shapes[int(np.abs(sizes - tokens).argmin())]
-        grid = Grid(frames=t, height=PATCH * h, width=PATCH * w, seconds_per_frame=1 / 12)
+        grid = Grid(frames=t, height=PATCH * h, width=PATCH * w, seconds_per_frame=1 / 12, stride=4)
         layouts.append(layout(grid, PATCH))
     return layouts
 

@@ -89,7 +89,9 @@ def build(tokens: int, args: argparse.Namespace) -> dict[str, Any]:
         "latents": torch.randn(1, CHANNELS, t, h, w),
         "text": torch.randn(1, args.words, TEXT_WIDTH),
         "x": torch.randn(tokens, CHANNELS * PATCH**2),
-        "layout": layout(Grid(frames=t, height=h, width=w, seconds_per_frame=1 / 12), PATCH),
+        "layout": layout(
+            Grid(frames=t, height=h, width=w, seconds_per_frame=1 / 12, stride=4), PATCH
+        ),
         "flops": {
             "wan": wan_flops(tokens, args.words, inner=4 * args.width, **sizes),
             "ours": our_flops(tokens, args.words, inner=inner, **sizes),

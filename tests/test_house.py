@@ -126,3 +126,9 @@ def test_print_only_in_the_command_line():
         if path.parent.name != "cli"
         and re.search(r"^\s*print\(", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
+
+
+def test_the_first_validation_seed_is_written_once():
+    """Everything else takes it from `worlds.world.VALIDATION_SEEDS`."""
+    users = [p for p in SOURCE.rglob("*.py") if re.search(r"8_?000_?000\b", p.read_text("utf-8"))]
+    assert [p.name for p in users] == ["world.py"]

@@ -32,7 +32,9 @@ def rows(shapes=SHAPES, causal=(False, False, False, False)):
     g = torch.Generator().manual_seed(1)
     out = []
     for i, ((t, h, w), flag) in enumerate(zip(shapes, causal, strict=True)):
-        lay = layout(Grid(frames=t, height=h, width=w, seconds_per_frame=0.1), 2, causal=flag)
+        lay = layout(
+            Grid(frames=t, height=h, width=w, seconds_per_frame=0.1, stride=4), 2, causal=flag
+        )
         x = torch.randn(lay.bounds[-1], CONFIG.token_width, generator=g)
         sigma = torch.rand(t, generator=g)[lay.frames]
         words = torch.randn(3 + 2 * i, CONFIG.text_width, generator=g)

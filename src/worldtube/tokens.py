@@ -33,7 +33,7 @@ class Grid:
     """Latent columns, w."""
     seconds_per_frame: float
     """Duration of one pixel frame."""
-    stride: int = 4
+    stride: int
     """Pixel frames in each latent frame but the first, which holds one."""
     start: float = 0.0
     """Time of the first pixel frame, seconds."""

@@ -25,7 +25,7 @@ from worldtube.data.latents import (
 from worldtube.data.views import save_view
 from worldtube.errors import DataError, RequestError
 from worldtube.text.encoder import TextEncoder
-from worldtube.tokens import CUT, patchify
+from worldtube.tokens import CUT, Grid, layout, pack, patchify
 from worldtube.video import Clip
 from worldtube.worlds.world import COLOURS, SHAPES, WATER_ID
 
@@ -75,7 +75,14 @@ def test_a_view_whose_condition_ends_in_a_comment_is_learned_from(folders):
 
 
 def batches(folders, **more):
-    options = {"weights": None, "rows": 6, "patch": 2, "seed": 0, "no_words": torch.zeros(1, 1280)}
+    options = {
+        "weights": None,
+        "rows": 6,
+        "patch": 2,
+        "stride": 4,
+        "seed": 0,
+        "no_words": torch.zeros(1, 1280),
+    }
     options |= {"tokens_of": lambda z: patchify(z, 2)}
     return Batches(folders, **(options | more))
 
@@ -412,3 +419,41 @@ def test_shares_make_up_the_batch(folders, parts):
         other, others, read, also = found[row]
         assert name == other and causal == also
         assert torch.equal(tokens, others) and np.array_equal(words, read)
+
+
+class PairCodec:
+    """Latents are means over two frames, but for the first, and over 8 x 8 pixels."""
+
+    stride, device = (2, 8, 8), torch.device("cpu")
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        whole = torch.cat([pixels[:, :, :1], pixels], dim=2)  # (1, 3, 1 + T, H, W)
+        return torch.nn.functional.avg_pool3d(whole, self.stride)
+
+
+def test_a_codec_with_another_stride(tmp_path):
+    """Positions and split points come from the codec's own stride."""
+    frames = np.arange(9, dtype=np.uint8)[:, None, None, None].repeat(16, 1).repeat(16, 2) * 20
+    captions = {c: "grey" for c in ("short", "medium", "long")}
+    codec = PairCodec()
+    with Catalog(tmp_path / "pairs", mode="a") as catalog:
+        clip = Clip(frames=frames.repeat(3, 3), fps=10.0)
+        for i in range(4):
+            catalog.append([catalog_row("pairs", 1, i, clip, captions, {"objects": []})])
+        cached(catalog, codec)
+
+    whole = batches([tmp_path / "pairs"], stride=2, mix=Mix(images=0)).batch(0)
+    grid = Grid(frames=5, height=2, width=2, seconds_per_frame=0.1, stride=2)
+    expected = pack([layout(grid, 2)] * 6)
+    assert torch.equal(whole.layout.positions, expected.positions)
+
+    split = batches([tmp_path / "pairs"], stride=2, rows=12, mix=Mix(images=0, splits=1)).batch(0)
+    for a, b, name in zip(
+        split.layout.bounds[:-1], split.layout.bounds[1:], split.ids, strict=True
+    ):
+        at = split_frame(name, 9)
+        (middle,) = [span for span in split.layout.spans if a < span < b]
+        assert split.layout.positions[middle, 0] == pytest.approx(at / 10)
+        head, tail = split.tokens[a:middle], split.tokens[middle:b]
+        assert len(head) == 1 + -(-(at - 1) // 2) and len(tail) == 1 + (9 - at - 1) // 2
+        assert tail[0].mean() == pytest.approx(20 * at / 127.5 - 1, abs=0.01)

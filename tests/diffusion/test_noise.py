@@ -1,5 +1,6 @@
 """Every conversion there and back, and the special cases that the convention promises."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,3 +52,12 @@ def test_variance_preserving_view(corner):
     torch.testing.assert_close(noise.x_from_vp(x_vp, sigma), noise.corrupt(data, eps, sigma))
     v = alpha[:, None] * eps - beta[:, None] * data
     torch.testing.assert_close(noise.data_from_v_prediction(x_vp, v, alpha, beta), data)
+
+
+def test_training_levels_are_logit_normal():
+    rng = np.random.default_rng(0)
+    levels = noise.logit_normal(rng, 20_000, mean=0.5, spread=2.0)
+    assert levels.min() >= noise.MIN_LOGIT_NORMAL and levels.max() <= 1
+    inside = levels[(levels > noise.MIN_LOGIT_NORMAL) & (levels < 1)]
+    z = np.log(inside / (1 - inside))
+    assert z.mean() == pytest.approx(0.5, abs=0.1) and z.std() == pytest.approx(2.0, abs=0.1)

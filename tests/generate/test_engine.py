@@ -355,3 +355,18 @@ def test_a_look_is_what_the_clip_becomes():
         assert torch.equal(clip.tokens, alone[index].tokens)
         apart = [(look - clip.tokens).abs().mean() for look in seen[index]]
         assert apart[-1] < 1e-6 and apart[-1] < apart[2] < apart[0]
+
+
+def test_the_estimate_is_computed_only_for_a_preview(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "worldtube.generate.engine.data_from_velocity",
+        lambda x, velocity, sigma: calls.append(len(x)) or x - sigma[:, None] * velocity,
+    )
+    model = GaussianModel()
+    request = TASKS["generate"]("four", seconds=1.0, steps=3, sampler="euler")
+    plain = engine.generate(model, [request])[0]
+    assert calls == []
+    seen = []
+    watched = engine.generate(model, [request], look=lambda *told: seen.append(told))[0]
+    assert len(calls) == len(seen) == 3 and np.array_equal(plain.frames, watched.frames)

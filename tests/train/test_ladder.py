@@ -98,7 +98,7 @@ def test_the_best_size_of_a_budget():
 def test_flops_are_those_that_are_done(width):
     sizes = TransformerConfig(**asdict(network(TINY, width)) | {"token_width": 96})
     net = Transformer(sizes)
-    place = layout(Grid(frames=7, height=8, width=8, seconds_per_frame=1 / 12), 2)
+    place = layout(Grid(frames=7, height=8, width=8, seconds_per_frame=1 / 12, stride=4), 2)
     words = Words.of([torch.randn(25, sizes.text_width)])
     x, level = torch.randn(112, 96), torch.full((112,), 0.5)
     with FlopCounterMode(display=False) as counter:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from worldtube.data.latents import (
     cache_text,
     cache_truth,
 )
+from worldtube.diffusion.noise import logit_normal
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.models import load, load_codec, save_codec
 from worldtube.records import read
@@ -354,7 +356,7 @@ def test_half_of_the_rows_have_a_level_per_token():
 
 
 def grid(frames, start=0.0):
-    return Grid(frames=frames, height=8, width=8, seconds_per_frame=0.1, start=start)
+    return Grid(frames=frames, height=8, width=8, seconds_per_frame=0.1, stride=4, start=start)
 
 
 ONE = layout(grid(5), 2)
@@ -371,7 +373,7 @@ def draws(name, table, row):
         y=row.positions[:, 1].numpy(),
         x=row.positions[:, 2].numpy(),
     )
-    draw = patterns.logit_normal(rng, 0.0, 1.0)
+    draw = partial(logit_normal, rng)
     return np.stack([table[name][1](rng, at, draw) for _ in range(40)]).reshape(40, 5, 16)
 
 

@@ -145,7 +145,7 @@ def test_compiled_equals_eager(dtype):
         for weight in net.parameters():
             weight.add_(0.05 * torch.randn_like(weight))
     net.to(getattr(torch, dtype))
-    grids = [Grid(frames=t, height=4, width=8, seconds_per_frame=0.1) for t in (2, 1, 3)]
+    grids = [Grid(frames=t, height=4, width=8, seconds_per_frame=0.1, stride=4) for t in (2, 1, 3)]
     together = pack([layout(grid, 2) for grid in grids])
     x = draw(together.bounds[-1], 8)
     words = Words.of([draw(n, 12) for n in (3, 5, 2)])

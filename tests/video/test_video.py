@@ -316,3 +316,11 @@ def test_strip_and_sheet(tmp_path):
     assert np.array_equal(video.read(tmp_path / "sheet.png").frames[0], sheet)
     with pytest.raises(RequestError, match="at least 1"):
         video.sheet([])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps", "stride", "expected"),
+    [(2.0, 12.0, 4, 25), (0.01, 12.0, 4, 5), (2.0, 10.0, 2, 21), (1.0, 8.0, 1, 8)],
+)
+def test_the_nearest_number_of_frames(seconds, fps, stride, expected):
+    assert video.nearest_num_frames(seconds, fps, stride) == expected

@@ -39,10 +39,11 @@ def folder_exists(out: Path) -> None:
 def seeds_of(text: str) -> range:
     """A:B -> seeds A to B - 1."""
     from worldtube.errors import RequestError
+    from worldtube.worlds.world import VALIDATION_SEEDS
 
     first, _, last = text.partition(":")
     if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
         raise RequestError(
-            f"seeds {text!r} is not accepted; A:B with A < B is, such as 8000000:8000200"
+            f"seeds must be A:B with A < B, such as {VALIDATION_SEEDS.start}:{VALIDATION_SEEDS[200]}, got {text!r}"
         )
     return range(int(first), int(last))

@@ -97,10 +97,10 @@ class Batches:
 
     A catalog with several shots of an episode gives rows of one to three shots, with a cut between them.
     `weights`: how often each catalog is drawn, relative to the others (None: by size); its clips come
-    in a fresh permutation each pass. `version`: of the latents; a catalog with others is refused, as is one with
-    clips that are no whole number of patches high and wide. `ids`: the clips of each catalog (None: all that are
-    ready); the order depends on these alone. `stages`: of STAGES, what is read of each catalog (None: all there is),
-    so that what was added to it since does not change a run.
+    in a fresh permutation each pass. `stride`: of the codec in time, pixel frames. `version`: of the latents; a
+    catalog with others is refused, as is one with clips that are no whole number of patches high and wide. `ids`: the
+    clips of each catalog (None: all that are ready); the order depends on these alone. `stages`: of STAGES, what is
+    read of each catalog (None: all there is), so that what was added to it since does not change a run.
     """
 
     def __init__(
@@ -110,6 +110,7 @@ class Batches:
         weights: Sequence[float] | None,
         rows: int,
         patch: int,
+        stride: int,
         seed: int,
         no_words: Tensor,
         tokens_of: Callable[[Tensor], Tensor],
@@ -143,7 +144,7 @@ class Batches:
             )
         share = np.array(weights if weights is not None else [len(g) for g in self.groups], float)
         self.share = share / share.sum()
-        self.rows, self.patch, self.seed = rows, patch, seed
+        self.rows, self.patch, self.stride, self.seed = rows, patch, stride, seed
         self.no_words, self.tokens_of, self.truth = no_words, tokens_of, truth
         self._orders: dict[tuple[int, int], np.ndarray] = {}
         self._kept: dict[tuple[int, str], dict] = {}
@@ -250,7 +251,7 @@ class Batches:
                 latents, known = _square(rng, latents, known)
             if len(shots) > 1:
                 pieces.append(self._piece(latents, known, words, clip["fps"], start, causal))
-                start += _num_frames(latents) / clip["fps"] + CUT
+                start += self._num_frames(latents) / clip["fps"] + CUT
                 continue
             if kind < self.mix.images:
                 return [self._piece(latents[:, :1], known, words, clip["fps"], 0.0, False)]
@@ -277,8 +278,8 @@ class Batches:
         causal: bool,
     ) -> list["_Piece"]:
         """What comes before `split_frame`, and what follows, encoded from its own first frame."""
-        at = split_frame(clip["id"], _num_frames(latents))
-        count = 1 + -(-(at - 1) // Grid.stride)
+        at = split_frame(clip["id"], self._num_frames(latents))
+        count = 1 + -(-(at - 1) // self.stride)
         after = unpack_latents(clip["tail"])
         unknown = torch.full((TRUTH_CHANNELS, *after.shape[1:]), torch.nan)
         head = self._piece(latents[:, :count], known, words, clip["fps"], 0.0, causal)
@@ -289,6 +290,10 @@ class Batches:
             tail = tail.frames(torch.arange(seen))
             head = head.frames(torch.arange(max(0, count - (longest - seen)), count))
         return [head, tail]
+
+    def _num_frames(self, latents: Tensor) -> int:
+        """How many pixel frames (C, t, h, w) are of: fewer than the clip's, where the codec did not take all."""
+        return 1 + (latents.shape[1] - 1) * self.stride
 
     def _truth(self, clip: dict, latents: Tensor) -> Tensor:
         """(TRUTH_CHANNELS, t, h, w), NaN where nobody knows."""
@@ -310,7 +315,12 @@ class Batches:
     ) -> "_Piece":
         _, frames, height, width = latents.shape
         grid = Grid(
-            frames=frames, height=height, width=width, seconds_per_frame=1 / fps, start=start
+            frames=frames,
+            height=height,
+            width=width,
+            seconds_per_frame=1 / fps,
+            stride=self.stride,
+            start=start,
         )
         return _Piece(
             tokens=self.tokens_of(latents),
@@ -384,11 +394,6 @@ def _check_patch(catalog: Catalog, ids: Sequence[str], patch: int) -> None:
                 f"patch {patch} is not accepted for {catalog.path}, whose clips of {width}x{height} have {w}x{h} "
                 f"latents (accepted: {' or '.join(whole)})"
             )
-
-
-def _num_frames(latents: Tensor) -> int:
-    """How many pixel frames (C, t, h, w) are of: fewer than the clip's, where the codec did not take all."""
-    return 1 + (latents.shape[1] - 1) * Grid.stride
 
 
 def _square(rng: np.random.Generator, *maps: Tensor) -> list[Tensor]:

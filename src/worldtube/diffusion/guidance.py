@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from worldtube.diffusion.noise import data_from_velocity
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -65,7 +67,7 @@ def _rescaled(
     has the noise of x in it as well, and to shrink that would leave noise in the clip.
     """
     level = sigma[:, None]
-    before, after = x - level * told, x - level * guided
+    before, after = (data_from_velocity(x, v, sigma) for v in (told, guided))
     out = guided.clone()
     for first, last in pairwise(bounds):
         # At level 0 data is x, whatever the velocity.

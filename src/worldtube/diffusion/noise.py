@@ -10,8 +10,14 @@ networks or of what the numbers depict.
 Every `sigma` here may be a scalar tensor or one level per token, `(N,)`, against values `(N, P)`.
 """
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MIN_LOGIT_NORMAL = 1e-3
 
@@ -93,13 +99,16 @@ def velocity_from_v_prediction(x_vp: Tensor, v: Tensor, alpha: Tensor, beta: Ten
 
 
 def logit_normal(
-    count: int,
-    *,
-    mean: float = 0.0,
-    spread: float = 1.0,
-    generator: torch.Generator | None = None,
-    device: torch.device | str = "cpu",
-) -> Tensor:
-    """`count` training levels, sigmoid of a Gaussian (Esser et al. 2024, section 3.1), in (0, 1)."""
-    z = torch.randn(count, generator=generator, device=device) * spread + mean
-    return torch.sigmoid(z).clamp(MIN_LOGIT_NORMAL, 1.0)
+    rng: np.random.Generator, count: int, *, mean: float = 0.0, spread: float = 1.0
+) -> np.ndarray:
+    """Draw training levels: the sigmoid of a Gaussian (Esser et al. 2024, section 3.1).
+
+    Args:
+        mean: of the Gaussian; above 0 there are more high levels.
+        spread: its standard deviation.
+
+    Returns:
+        (count,) levels in [MIN_LOGIT_NORMAL, 1].
+    """
+    z = mean + spread * rng.standard_normal(count)
+    return (1 / (1 + np.exp(-z))).clip(MIN_LOGIT_NORMAL, 1.0)

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from worldtube.diffusion.noise import data_from_velocity
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -90,7 +92,7 @@ def sde(velocity: Velocity, x: Tensor, levels: Tensor, noise: Noise, *, eta: flo
     past, before = x, levels[0]
     for now, after in pairwise(levels):
         moves = after != now
-        data = x - now[:, None] * velocity(x, now)
+        data = data_from_velocity(x, velocity(x, now), now)
         middle = data + _half(before, now, after) * (data - past)
         ratio = (1 - now) * after / ((1 - after) * now)
         keep = after / now * ratio**eta**2

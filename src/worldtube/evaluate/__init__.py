@@ -10,6 +10,7 @@ from typing import Any
 from worldtube.errors import RequestError
 from worldtube.evaluate import adherence, captions, drift, motion, seam, sizes, storyboard
 from worldtube.models.model import VideoModel
+from worldtube.worlds.world import VALIDATION_SEEDS
 
 Progress = Callable[[int, int], None]
 
@@ -66,7 +67,7 @@ def _reader(
 def _some(seeds: range | None, count: int | None, usual: int) -> range:
     if count is not None and count < 1:
         raise RequestError(f"count {count} is not accepted; 1 or more is")
-    seeds = range(8_000_000, 8_000_000 + (count or usual)) if seeds is None else seeds
+    seeds = VALIDATION_SEEDS[: count or usual] if seeds is None else seeds
     return seeds[:count]
 
 

@@ -18,6 +18,7 @@ from worldtube.text.rewrite import Scene, Unread, read
 from worldtube.video import Clip
 from worldtube.worlds import language
 from worldtube.worlds.language.facts import read as read_facts
+from worldtube.worlds.world import VALIDATION_SEEDS
 
 Progress = Callable[[int, int], None]
 Truth = Mapping[str, Any]
@@ -172,7 +173,7 @@ def measure(
         raise RequestError(f"the measure captions takes no prompts, got {prompts}; adherence does")
     if count is not None and count < 1:
         raise RequestError(f"count {count} is not accepted; 1 or more is")
-    seeds = range(8_000_000, 8_000_200) if seeds is None else seeds
+    seeds = VALIDATION_SEEDS[:200] if seeds is None else seeds
     seeds = seeds[:count]
     result = accuracy(
         captioner.load(),

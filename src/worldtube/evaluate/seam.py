@@ -20,6 +20,7 @@ from worldtube.models.model import VideoModel
 from worldtube.reader import resized
 from worldtube.reader.tracks import Track
 from worldtube.video import Clip
+from worldtube.worlds.world import VALIDATION_SEEDS
 
 Progress = Callable[[int, int], None]
 BAR = 1.5
@@ -175,7 +176,7 @@ def measure(
         raise RequestError(f"the measure seam takes no prompts, got {prompts}; seeds are accepted")
     if count is not None and count < 1:
         raise RequestError(f"count {count} is not accepted; 1 or more is")
-    seeds = (range(8_000_000, 8_000_000 + (count or 64)) if seeds is None else seeds)[:count]
+    seeds = (VALIDATION_SEEDS[: count or 64] if seeds is None else seeds)[:count]
     eyes = reader.load()
     told = progress or (lambda done, total: None)
     found: dict[str, dict[str, list[Crossing]]] = {}

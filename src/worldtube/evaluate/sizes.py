@@ -19,13 +19,13 @@ from worldtube.generate import engine
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
 from worldtube.video import Clip, Size
+from worldtube.worlds.world import VALIDATION_SEEDS
 
 Progress = Callable[[int, int], None]
 USUAL = 40
 """Clips of every setting, when it is not said how many."""
 SHOWN = ("colour_shape", "count", "motion")
 """Scores that get a column of their own."""
-TRUE_SEEDS = range(8_000_000, 9_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def _row(
         clip = engine.generate(model, [request])[0]
         scores.append(score(line, eyes.read(square(clip))))
         told()
-    made, true = summary(scores), true_accuracy(eyes, setting, TRUE_SEEDS[: len(lines)], told)
+    made, true = summary(scores), true_accuracy(eyes, setting, VALIDATION_SEEDS[: len(lines)], told)
     row: dict[str, Any] = {"trained": setting.trained}
     for key in SHOWN:
         row |= {key: made[key], f"{key}_reader": true[key]}

@@ -23,7 +23,7 @@ from worldtube.models.model import VideoModel
 from worldtube.reader import Group, Reading
 from worldtube.reader.network import SIDE
 from worldtube.video import Clip, Size
-from worldtube.worlds.world import HELD_OUT
+from worldtube.worlds.world import HELD_OUT, VALIDATION_SEEDS
 
 Progress = Callable[[int, int], None]
 SECONDS = 2.0
@@ -179,7 +179,7 @@ def true_episodes(
     for i in range(count):
         clips, truth = [], {}
         for shot in range(3):
-            clip, _, truth = record(TRUE_WORLD, 8_000_000 + i, Size(SIDE, SIDE), shot=shot)
+            clip, _, truth = record(TRUE_WORLD, VALIDATION_SEEDS[i], Size(SIDE, SIDE), shot=shot)
             clips.append(clip)
         facts = tuple(
             {key: group[key] for key in ("colour", "shape", "count")} for group in truth["groups"]

@@ -19,6 +19,7 @@ from torch import Tensor
 from worldtube import provenance
 from worldtube.diffusion import schedule
 from worldtube.diffusion.guidance import classifier_free
+from worldtube.diffusion.noise import data_from_velocity
 from worldtube.diffusion.samplers import EVALUATIONS, SAMPLERS
 from worldtube.errors import RequestError
 from worldtube.generate import budget
@@ -155,7 +156,7 @@ def _hop(
     read: Read,
     noise: Callable[[Tensor], Tensor],
     tell: Callable[[], None],
-    see: Callable[[Tensor], None],
+    see: Callable[[Tensor], None] | None,
 ) -> tuple[Tensor, ...]:
     """The values of each row's tokens after a hop; `first` says what all requests share."""
     layout = pack([one.layout for one in rows])
@@ -193,7 +194,8 @@ def _hop(
     def velocity(x: Tensor, sigma: Tensor) -> Tensor:
         out = guided(x, sigma)
         tell()
-        see(x - sigma[:, None] * out)
+        if see is not None:
+            see(data_from_velocity(x, out, sigma))
         return out
 
     x = torch.cat([value[one.part] for value, one in zip(values, rows, strict=True)])
@@ -257,12 +259,15 @@ def _onlooker(
     plans: Sequence[Plan],
     values: Sequence[Tensor],
     rows: Sequence[_Row],
-) -> Callable[[Tensor], None]:
-    """Called with what a hop's tokens will be (N, P), it tells of each clip: what was done before, and that."""
+) -> Callable[[Tensor], None] | None:
+    """Called with what a hop's tokens will be (N, P), it tells of each clip: what was done before, and that.
+
+    None where nobody looks.
+    """
+    if look is None:
+        return None
 
     def see(estimate: Tensor) -> None:
-        if look is None:
-            return
         parts = estimate.split([one.layout.bounds[-1] for one in rows])
         for i, one, part in zip(active, rows, parts, strict=True):
             guess = values[i].clone()
@@ -354,9 +359,7 @@ def generate(
                     fps=one.fps,
                     caption=request.prompt,
                     request=request,
-                    tokens=values
-                    if whole and len(frames) == one.pieces[0].grid.num_frames
-                    else None,
+                    tokens=values if whole else None,
                     details=describe(model, request, one, len(frames))
                     | {"made_in_seconds": seconds},
                 )

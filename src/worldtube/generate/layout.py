@@ -17,7 +17,7 @@ from worldtube.generate.request import Given, Request
 from worldtube.generate.tasks import possible
 from worldtube.models.model import ABILITIES, VideoModel
 from worldtube.tokens import CUT, Grid, Layout, join, select
-from worldtube.video import Size, fit, fit_mask
+from worldtube.video import Size, fit, fit_mask, nearest_num_frames
 
 SINK_SECONDS = 2.0
 """How long before a window its anchor, the clip's first frame, is said to have been at most: farther back than
@@ -221,18 +221,16 @@ def _begins(model: VideoModel, request: Request, fps: float) -> tuple[dict[int, 
         for shot in request.shots:
             words = " ".join(text.strip() for text in (request.prompt, shot.prompt) if text.strip())
             begins[total] = _Begin(prompt=words, cut=total > 0)
-            total += _whole(model, shot.seconds, fps)
+            total += nearest_num_frames(shot.seconds, fps, model.stride[0])
         return begins, total
     total = request.num_frames
     if total is None:
-        total = 1 if request.seconds is None else _whole(model, request.seconds, fps)
+        total = (
+            1
+            if request.seconds is None
+            else nearest_num_frames(request.seconds, fps, model.stride[0])
+        )
     return {0: _Begin(prompt=request.prompt)}, total
-
-
-def _whole(model: VideoModel, seconds: float, fps: float) -> int:
-    """Frames of a duration, to the nearest whole latent frame."""
-    stride = model.stride[0]
-    return 1 + stride * max(1, round((seconds * fps - 1) / stride))
 
 
 def _coded(model: VideoModel, num_frames: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from worldtube.errors import RequestError
 from worldtube.serve.config import ALIASES
 from worldtube.serve.schema import Create, Edit, Extend, Remix, total
-from worldtube.video import Size
+from worldtube.video import Size, nearest_num_frames
 
 DEFAULT_SECONDS, DEFAULT_SIZE = 4.0, Size(720, 1280)
 """What OpenAI's API made when nothing was said."""
@@ -45,8 +45,7 @@ class Facts:
 
     def frames(self, seconds: float, fps: float) -> int:
         """The nearest number that the codec holds without waste."""
-        stride = self.stride[0]
-        return 1 + stride * max(1, round((seconds * fps - 1) / stride))
+        return nearest_num_frames(seconds, fps, self.stride[0])
 
     def rendered(self, size: Size) -> Size:
         """The size to make a clip at that is shown at `size`: itself where the model can, else the nearest in shape

@@ -29,7 +29,7 @@ from worldtube.worlds.language import FIELDS, LENGTHS, caption, fields, invent
 from worldtube.worlds.language import words as tables
 from worldtube.worlds.language.schema import part
 from worldtube.worlds.language.words import TEMPLATES
-from worldtube.worlds.world import COLOURS
+from worldtube.worlds.world import COLOURS, VALIDATION_SEEDS
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ SHARES = {
     "chronology": 0.14,
 }
 """How often each field is asked for."""
-TEST_SEEDS = range(8_000_000, 8_000_200)
+TEST_SEEDS = VALIDATION_SEEDS[:200]
 TEXTS = 2
 """Of a clip in a step."""
 _OPPOSITE = {"left": "right", "right": "left", "left of": "right of", "right of": "left of"}

@@ -20,7 +20,7 @@ from worldtube.generate.cost import Seconds, clocks, resident
 from worldtube.tokens import Words, pack
 from worldtube.train.config import TrainConfig
 from worldtube.train.loop import Setup, setup
-from worldtube.video import Size
+from worldtube.video import Size, nearest_num_frames
 
 SECONDS, NUM_WORDS = 2.0, 16
 """Of a clip, where no data are named."""
@@ -125,8 +125,8 @@ class _Kept:
 def _stand_in(made: Setup, config: TrainConfig) -> Callable[[int], Batch]:
     """Batches of noise in the shape of clips; images as often as there will be."""
     model, rows = made.model, config.rows
-    stride, generator = model.stride[0], torch.Generator().manual_seed(0)
-    frames = 1 + stride * round((SECONDS * model.fps - 1) / stride)
+    generator = torch.Generator().manual_seed(0)
+    frames = nearest_num_frames(SECONDS, model.fps, model.stride[0])
     size, images = Size(config.size, config.size), round(config.mix.images * rows)
     counts = [frames] * (rows - images) + [1] * images
     row = pack([model.layout(model.grid(size, count, model.fps)) for count in counts])

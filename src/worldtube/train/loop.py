@@ -41,10 +41,10 @@ from worldtube.train.tracking import tracked, trackers
 from worldtube.train.validation import Validation
 from worldtube.transformer import Transformer
 from worldtube.video import Size, save_image, sheet
+from worldtube.worlds.world import VALIDATION_SEEDS
 
-HELD_OUT, ROWS = 8_000_000, 32
-"""Seed and rows of the batches that runs are measured on."""
-"""The seed of the validation rows."""
+VALIDATION_ROWS = 32
+"""Rows of the batches that runs are measured on."""
 RECORD, SAMPLES, MODEL = "record.jsonl", "samples.jsonl", "model.safetensors"
 ADAPTERS = "adapters.safetensors"
 
@@ -81,6 +81,7 @@ class Setup:
             weights=config.weights or None,
             rows=config.rows,
             patch=self.model.card.patch,
+            stride=self.model.stride[0],
             seed=config.seed,
             no_words=self.no_words,
             tokens_of=self.model.tokens,
@@ -412,7 +413,13 @@ def frozen(
 def held_out(config: TrainConfig, *, processes: int = 1) -> TrainConfig:
     """The same rows for every run: one seed, one number of them, whole clips, all with their words."""
     mix = replace(config.mix, drop_words=0.0, splits=0.0, causal=0.0)
-    return replace(config, seed=HELD_OUT, rows=max(ROWS, processes), weights=(), mix=mix)
+    return replace(
+        config,
+        seed=VALIDATION_SEEDS.start,
+        rows=max(VALIDATION_ROWS, processes),
+        weights=(),
+        mix=mix,
+    )
 
 
 def caption_bank(

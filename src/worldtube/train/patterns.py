@@ -6,11 +6,13 @@ networks or batches.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from worldtube.diffusion.noise import logit_normal
 from worldtube.tokens import Layout
 
 
@@ -38,13 +40,6 @@ class Place:
 
 Draw = Callable[[int], np.ndarray]
 """count -> (count,) fresh levels."""
-
-
-def logit_normal(rng: np.random.Generator, mean: float, spread: float) -> Draw:
-    """Logit-normal levels (Esser et al. 2024, section 3.1)."""
-    return lambda count: (1 / (1 + np.exp(-(mean + spread * rng.standard_normal(count))))).clip(
-        1e-3, 1.0
-    )
 
 
 # Each pattern: (rng, where the tokens are, fresh levels) -> (n,) levels; 0 = known.
@@ -159,7 +154,8 @@ def levels(
         shares = np.array([share for share, _ in table.values()])
         name = list(table)[rng.choice(len(table), p=shares / shares.sum())]
         pattern = table[name][1] if at.frames > 1 else together
-        made = pattern(rng, at, logit_normal(rng, mean, spread))
+        fresh_levels = partial(logit_normal, rng, mean=mean, spread=spread)
+        made = pattern(rng, at, fresh_levels)
         out[a:b] = torch.from_numpy(made.astype(np.float32))
     return out
 

@@ -21,7 +21,7 @@ from worldtube.evaluate.accuracy import accuracy, true_clips
 from worldtube.reader import Reader, crops, resized, to_input, tracks
 from worldtube.reader.network import EVENTS, KINDS, OFFSET, SIDE, Pixels, Shapes, Witness
 from worldtube.reader.worse import degraded, degraded_clip
-from worldtube.worlds.world import COLOURS, MOTIONS, SHAPES, SIZES
+from worldtube.worlds.world import COLOURS, MOTIONS, SHAPES, SIZES, VALIDATION_SEEDS
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 WATER, STAIN = 200, 201
 LEAST_STEPS = 20
 """The learning rate cannot rise and fall in fewer."""
-TEST_SEEDS = range(8_000_000, 8_000_200)
+TEST_SEEDS = VALIDATION_SEEDS[:200]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from worldtube.train import patterns
 from worldtube.train.loss import errors
 from worldtube.train.parallel import Ranks
 from worldtube.transformer import Transformer
+from worldtube.worlds.world import VALIDATION_SEEDS
 
-SEED = 8_000_000
 NUM_BATCHES, NUM_BINS = 4, 10
 
 
@@ -33,7 +33,7 @@ class Validation:
             rows = [k * self.batches.rows + row for row in batch.rows]
             levels = torch.tensor([max(1e-3, (row + 0.5) * GOLDEN % 1.0) for row in rows])
             sigma = levels.repeat_interleave(torch.tensor(batch.layout.lengths))
-            rngs = [draw(SEED, row) for row in rows]
+            rngs = [draw(VALIDATION_SEEDS.start, row) for row in rows]
             noise = patterns.noise(batch.layout, rngs, batch.tokens.shape[1])
             error, sigma, _ = errors(transformer, batch, sigma, noise, self.ranks.device)
             which = (sigma * NUM_BINS).long().clamp(max=NUM_BINS - 1)

@@ -32,6 +32,7 @@ from worldtube.train.loop import TrainConfig, train
 from worldtube.train.start import wordless
 from worldtube.transformer import Transformer
 from worldtube.video import Size
+from worldtube.worlds.world import VALIDATION_SEEDS
 
 ARMS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "mixed": (None, CAPTIONS),
@@ -60,7 +61,7 @@ class WordingConfig:
     """Peak learning rate."""
     prompts: int = 50
     """Prompts of each kind."""
-    first_seed: int = 8_000_000
+    first_seed: int = VALIDATION_SEEDS.start
     """Of the true clips whose captions are prompts."""
     seed: int = 0
     """Of the new weights, the order and the noise."""

@@ -7,7 +7,7 @@ or webp, whole or not at all. Nothing else in the project opens a media file.
 
 from worldtube.video.clip import Clip, Size, SizeLike
 from worldtube.video.convert import ClipLike, PictureLike, as_clip, as_mask
-from worldtube.video.fit import fit, fit_mask, retime
+from worldtube.video.fit import fit, fit_mask, nearest_num_frames, retime
 from worldtube.video.pictures import save_image, sheet, strip
 from worldtube.video.reader import decode, read, read_blocks, read_tags
 from worldtube.video.sound import Sound
@@ -38,6 +38,7 @@ __all__ = [
     "encode",
     "fit",
     "fit_mask",
+    "nearest_num_frames",
     "read",
     "read_blocks",
     "read_tags",

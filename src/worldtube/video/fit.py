@@ -32,6 +32,15 @@ def retime(clip: Clip, fps: float) -> Clip:
     )
 
 
+def nearest_num_frames(seconds: float, fps: float, stride: int) -> int:
+    """Return how many frames, 1 + k * stride with k >= 1, come nearest to a duration.
+
+    Args:
+        stride: pixel frames in each latent frame of the codec but the first, which holds one.
+    """
+    return 1 + stride * max(1, round((seconds * fps - 1) / stride))
+
+
 def fit_mask(mask: np.ndarray, size: Size) -> np.ndarray:
     """A bool (T, H, W) mask likewise; kept is only what was kept all around."""
     if mask.shape[1:] == (size.height, size.width):

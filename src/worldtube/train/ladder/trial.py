@@ -27,10 +27,11 @@ from worldtube.train.ladder.validation import Validation, held_out
 from worldtube.train.loop import TrainConfig, train
 from worldtube.transformer import TransformerConfig
 from worldtube.video import Size
+from worldtube.worlds.world import VALIDATION_SEEDS
 
 SPENT = "cpu_seconds"
 """File in a run's folder: what it took up to its newest checkpoint, for the process that goes on."""
-TRAIN_SEEDS, VALIDATION_SEEDS = range(7_000_000, 8_000_000), range(8_000_000, 9_000_000)
+TRAIN_SEEDS = range(7_000_000, VALIDATION_SEEDS.start)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,13 @@ class Validation:
         for number, row in enumerate(rows):
             latents = unpack_latents(row["latents"])
             _, t, h, w = latents.shape
-            grid = Grid(frames=t, height=h, width=w, seconds_per_frame=1 / row["fps"])
+            grid = Grid(
+                frames=t,
+                height=h,
+                width=w,
+                seconds_per_frame=1 / row["fps"],
+                stride=model.stride[0],
+            )
             tokens = model.tokens(latents)
             generator = torch.Generator().manual_seed(number)
             noises = torch.randn(len(self.levels), *tokens.shape, generator=generator)
