@@ -66,12 +66,6 @@ def test_every_file_says_what_it_owns():
     assert not [path for path in silent if len(path.read_text(encoding="utf-8").splitlines()) > 5]
 
 
-@pytest.mark.parametrize("path", _sources(), ids=lambda path: str(path.relative_to(SOURCE)))
-def test_files_are_short_enough_to_read(path: Path):
-    length = len(path.read_text(encoding="utf-8").splitlines())
-    assert length <= 450, f"{length} lines: split it into a folder"
-
-
 def test_public_face():
     assert set(worldtube.__all__) == FACE
     assert set(dir(worldtube)) >= FACE
