@@ -378,6 +378,60 @@ def ladder(rest: list[str]) -> int:
     return 0
 
 
+def dynamics(rest: list[str]) -> int:
+    """`train dynamics`: the arguments after it."""
+    import tyro
+
+    from worldtube.train.dynamics import DynamicsTrainConfig
+
+    defaults = DynamicsTrainConfig()
+
+    def command(
+        *,
+        out: Path,
+        simulations: int = 4000,
+        start: Path | None = None,
+        threads: int | None = None,
+        config: Annotated[DynamicsTrainConfig, tyro.conf.arg(name="")] = defaults,
+    ) -> Any:
+        """Train the learned dynamics of rigid bodies. The motion to learn from is simulated first.
+
+        Args:
+            out: folder of the run: simulations, checkpoints, record, dynamics.safetensors
+            simulations: how many clips of motion are simulated, a tenth of a megabyte each
+            start: begin with the weights in this file
+            threads: torch threads; torch's own choice by default
+        """
+        return out, simulations, start, threads, config
+
+    out, simulations, start, threads, config = parse(command, "train dynamics", rest)
+    folder_exists(out)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    from worldtube.models.dynamics import load_dynamics
+    from worldtube.train.dynamics import WEIGHTS, train_dynamics
+    from worldtube.train.simulations import Simulations, make_simulations
+    from worldtube.worlds.world import VALIDATION_SEEDS
+
+    first = VALIDATION_SEEDS.start
+    for name, seeds in (("train", range(simulations)), ("validation", range(first, first + 200))):
+        with Bar(f"simulating ({name})") as bar:
+            make_simulations(out / "simulations" / name, seeds, progress=bar)
+    with Bar("training dynamics") as bar:
+        train_dynamics(
+            config,
+            Simulations(out / "simulations" / "train"),
+            out,
+            validation=Simulations(out / "simulations" / "validation"),
+            start=None if start is None else load_dynamics(start),
+            progress=bar,
+        )
+    print(out / WEIGHTS)
+    return 0
+
+
 OWN: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "finetune": ("the model that ships, or another, on clips of your own, in minutes", finetune),
     "ladder": ("many small runs, the scaling law that they follow, and how far it holds", ladder),
@@ -386,6 +440,7 @@ OWN: dict[str, tuple[str, Callable[[list[str]], int]]] = {
         wording,
     ),
     "codec": ("the video compression network (its own loop)", codec),
+    "dynamics": ("the learned step of rigid bodies, from simulated motion", dynamics),
     "reader": (
         "the network that `evaluate` reads clips with (its own loop, in one sitting)",
         reader,

@@ -6,6 +6,7 @@ costs well under a millisecond. Knows nothing of pictures beyond where the camer
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,8 @@ NUM_STEPS = 24
 """Frames over which a camera makes its whole move."""
 _WIDE = 3.0
 """Half the table where its sides are not to be seen."""
+_TARGET_HEIGHT = {"drop": 0.52, "throw": 0.48, "stack": 0.50, "hit_drop": 0.52, "edge": 0.22}
+"""Height in metres that the camera looks at, by template; 0.38 for the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,7 @@ class View:
     amount: float = 0.0
     """Radians for an orbit, metres for a dolly, over the whole clip."""
 
-    def camera(self, frame: int) -> Camera:
+    def camera(self, frame: float) -> Camera:
         s = frame / NUM_STEPS
         azimuth, distance, shift = self.azimuth, self.distance, 0.0
         sign = 1.0 if self.direction in ("right", "out") else -1.0
@@ -130,8 +133,22 @@ def _plan(seed: int) -> Plan:
             break
     if template in ("rest", "stack", "drop") and rng.random() < 0.4:
         table[int(rng.integers(2))] *= float(rng.uniform(0.95, 1.25)) / _WIDE
+    view, surroundings = draw_surroundings(rng, template)
+    return Plan(
+        seed=seed,
+        template=template,
+        things=tuple(things),
+        relation=draw.relation,
+        aimed_past=draw.aimed_past,
+        view=view,
+        table=(table[0], table[1], table[2], table[3]),
+        **surroundings,
+    )
+
+
+def draw_surroundings(rng: np.random.Generator, template: str) -> tuple[View, dict[str, Any]]:
+    """Draw a camera, and the fields of a plan that say what ground, sky and light are."""
     pitch = math.radians(float(rng.uniform(20.0, 25.0)))
-    height = {"drop": 0.52, "throw": 0.48, "stack": 0.50, "hit_drop": 0.52, "edge": 0.22}
     azimuth = math.radians(float(rng.uniform(-6.0, 6.0)))
     kind = ("fixed", "orbit", "dolly")[int(rng.choice(3, p=(0.70, 0.15, 0.15)))]
     direction, amount = None, 0.0
@@ -146,36 +163,30 @@ def _plan(seed: int) -> Plan:
     brightness = float(rng.uniform(0.86, 1.1))
     red, green, blue = (float(v) for v in brightness * rng.uniform(0.96, 1.04, 3))
     side, lift = math.radians(float(rng.uniform(-80, 80))), math.radians(float(rng.uniform(38, 62)))
-    return Plan(
-        seed=seed,
-        template=template,
-        things=tuple(things),
-        relation=draw.relation,
-        aimed_past=draw.aimed_past,
-        view=View(
-            kind=kind,
-            direction=direction,
-            distance=float(rng.uniform(3.05, 3.35)),
-            pitch=pitch,
-            azimuth=azimuth,
-            target=(
-                float(rng.uniform(-0.04, 0.04)),
-                float(rng.uniform(0.0, 0.1)),
-                height.get(template, 0.38) + float(rng.uniform(-0.04, 0.04)),
-            ),
-            amount=amount,
+    view = View(
+        kind=kind,
+        direction=direction,
+        distance=float(rng.uniform(3.05, 3.35)),
+        pitch=pitch,
+        azimuth=azimuth,
+        target=(
+            float(rng.uniform(-0.04, 0.04)),
+            float(rng.uniform(0.0, 0.1)),
+            _TARGET_HEIGHT.get(template, 0.38) + float(rng.uniform(-0.04, 0.04)),
         ),
-        table=(table[0], table[1], table[2], table[3]),
-        ground=int(rng.integers(len(GROUNDS))),
-        ground_tint=(red, green, blue),
-        ground_offset=(float(rng.uniform(-9, 9)), float(rng.uniform(-9, 9))),
-        sky=int(rng.integers(len(SKIES))),
-        sun=(
+        amount=amount,
+    )
+    return view, {
+        "ground": int(rng.integers(len(GROUNDS))),
+        "ground_tint": (red, green, blue),
+        "ground_offset": (float(rng.uniform(-9, 9)), float(rng.uniform(-9, 9))),
+        "sky": int(rng.integers(len(SKIES))),
+        "sun": (
             math.sin(side) * math.cos(lift),
             -math.cos(side) * math.cos(lift),
             math.sin(lift),
         ),
-    )
+    }
 
 
 def _apart(things: list[Thing]) -> bool:

@@ -4,32 +4,18 @@ Owns the engine's model of a plan and the clock. Knows nothing of how a clip is 
 what counts as an event (`witness`) or of wording (`language`).
 """
 
-import math
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from worldtube.errors import RequestError
 from worldtube.video import Size
 from worldtube.worlds import render
 from worldtube.worlds.language import caption as tell
+from worldtube.worlds.tabletop.drawing import make_scene
+from worldtube.worlds.tabletop.engine import FPS, Engine
 from worldtube.worlds.tabletop.plan import VERSION, Plan, plan
-from worldtube.worlds.tabletop.templates import GRAVITY
-from worldtube.worlds.tabletop.things import Thing
-from worldtube.worlds.tabletop.witness import Witness
 from worldtube.worlds.world import Camera, Event
-
-FPS = 12.0
-_LOOKS, _STEPS = 14, 3
-"""A frame is 42 steps of 1.98 ms; contacts are looked at after every third."""
-_CUP_WALLS = 12
-_STIFF = 200.0
-"""Angular frequency of contacts, 1 / s: a bounce lasts 16 ms."""
-_DENSITY = {"rubber": 420.0, "plastic": 330.0, "wood": 380.0, "metal": 800.0}
-_BOUNCE = {"rubber": 0.72, "plastic": 0.58, "wood": 0.42, "metal": 0.35}
-"""Height of speed after a bounce over that before; bodies with corners keep less."""
-_CORNERS = 0.32
 
 
 class Tabletop:
@@ -56,19 +42,7 @@ class Tabletop:
             0 if seed is None else seed, shot=options.get("shot", 0)
         )
         self.frame = 0
-        self._model = mujoco.MjModel.from_xml_string(_xml(self.plan))
-        self._data = mujoco.MjData(self._model)
-        count = len(self.plan.things)
-        self._bodies = slice(1, 1 + count)
-        # Which thing a geom belongs to: -1 for table and floor.
-        self._owner = self._model.geom_bodyid - 1
-        for k, thing in enumerate(self.plan.things):
-            turn = np.zeros(9)
-            mujoco.mju_quat2Mat(turn, np.array(thing.rotation))
-            self._data.qvel[6 * k : 6 * k + 3] = thing.velocity
-            self._data.qvel[6 * k + 3 : 6 * k + 6] = turn.reshape(3, 3).T @ thing.spin
-        mujoco.mj_forward(self._model, self._data)
-        self._witness = Witness(self.plan, self._positions)
+        self._engine = Engine(self.plan)
         self._screen: list[list[list[float] | None]] = []
         return self._picture(), self._info()
 
@@ -77,48 +51,13 @@ class Tabletop:
         if self.plan is None:
             raise RequestError("step was called before reset")
         if action is not None:
-            self._push(action)
-        model, data = self._model, self._data
-        for _ in range(_LOOKS):
-            mujoco.mj_step(model, data, _STEPS)
-            self._look()
+            self._engine.push(action)
+        self._engine.step()
         self.frame += 1
-        self._witness.frame(self._positions)
         return self._picture(), 0.0, False, False, self._info()
 
     def close(self) -> None:
         self.plan = None
-
-    def _push(self, action: Any) -> None:
-        try:
-            index, impulse = int(action[0]), np.asarray(action[1], float).reshape(3)
-        except (TypeError, ValueError, IndexError, KeyError) as error:
-            raise RequestError(
-                f"the action {action!r} is not a push (accepted: None or (object, (x, y, z)))"
-            ) from error
-        count = len(self.plan.things)
-        if not 0 <= index < count:
-            raise RequestError(f"object {index} cannot be pushed (accepted: 0 to {count - 1})")
-        self._data.qvel[6 * index : 6 * index + 3] += impulse / self._model.body_mass[1 + index]
-
-    def _look(self) -> None:
-        data, count = self._data, len(self.plan.things)
-        grounded = np.zeros(count, bool)
-        touching = set()
-        if data.ncon:
-            for a, b in self._owner[data.contact.geom].tolist():
-                if a < 0 or b < 0:
-                    grounded[max(a, b)] = True
-                else:
-                    touching.add((min(a, b), max(a, b)))
-        self._witness.look(
-            data.time,
-            data.xpos[self._bodies].copy(),
-            data.xmat[self._bodies, 2::3],
-            self._velocities,
-            touching,
-            grounded,
-        )
 
     def _info(self) -> dict[str, Any]:
         return {"state": self.state, "events": self.events}
@@ -126,30 +65,22 @@ class Tabletop:
     # what is
 
     @property
-    def _positions(self) -> np.ndarray:
-        return self._data.xpos[self._bodies].copy()
-
-    @property
-    def _velocities(self) -> np.ndarray:
-        return self._data.qvel.reshape(-1, 6)[:, :3].copy()
-
-    @property
     def state(self) -> dict[str, np.ndarray]:
         """Positions, rotations (w, x, y, z), velocities and angular velocities (own axes), a row per object."""
         return {
-            "positions": self._positions,
-            "rotations": self._data.xquat[self._bodies].copy(),
-            "velocities": self._velocities,
-            "spins": self._data.qvel.reshape(-1, 6)[:, 3:].copy(),
+            "positions": self._engine.positions,
+            "rotations": self._engine.quaternions,
+            "velocities": self._engine.velocities,
+            "spins": self._engine.spins,
         }
 
     @property
     def events(self) -> tuple[Event, ...]:
-        return self._witness.events
+        return self._engine.witness.events
 
     @property
     def truth(self) -> dict[str, Any]:
-        p, witness = self.plan, self._witness
+        p, witness = self.plan, self._engine.witness
         return {
             "world": self.name,
             "version": self.version,
@@ -206,14 +137,10 @@ class Tabletop:
         if self.plan is None:
             raise RequestError("a picture was asked for before reset")
         p = self.plan
-        scene = render.Scene(
-            kinds=np.array([_KINDS[thing.shape] for thing in p.things]),
-            positions=self._positions,
-            rotations=self._data.xmat[self._bodies].reshape(-1, 3, 3).copy(),
-            sizes=np.array([thing.dimensions for thing in p.things]),
-            colours=np.array([render.linear(render.PALETTE[thing.colour]) for thing in p.things]),
-            materials=np.array([render.MATERIALS.index(thing.material) for thing in p.things]),
-            object_ids=np.arange(1, 1 + len(p.things)),
+        scene = make_scene(
+            p.things,
+            self._engine.positions,
+            self._engine.rotations,
             ground=p.ground,
             ground_tint=p.ground_tint,
             ground_offset=p.ground_offset,
@@ -251,72 +178,3 @@ class Tabletop:
         if size is None and camera is None:
             return self._ids.copy()
         return self._draw(size, camera)[1]
-
-
-_KINDS = {
-    "ball": render.SPHERE,
-    "box": render.BOX,
-    "cylinder": render.CYLINDER,
-    "cup": render.CUP,
-}
-
-
-def _geoms(thing: Thing) -> str:
-    bounce = _BOUNCE[thing.material] * (1.0 if thing.shape == "ball" else _CORNERS)
-    log = math.log(bounce)
-    damping = 2 * _STIFF * -log / math.hypot(math.pi, log)
-    density = thing.heaviness * _DENSITY[thing.material] * (2.0 if thing.shape == "cup" else 1.0)
-    rolls = thing.shape in ("ball", "cylinder")
-    common = (
-        f'density="{density}" solref="{-(_STIFF**2):.6g} {-damping:.6g}" solimp="0.95 0.99 0.001" '
-        f'priority="1" condim="{6 if rolls else 4}" '
-        f'friction="{thing.friction:.6g} 0.01 {0.0015 if rolls else 0.0001}"'
-    )
-    d = thing.dimensions
-    if thing.shape == "ball":
-        return f'<geom type="sphere" size="{d[0]:.6g}" {common}/>'
-    if thing.shape == "box":
-        return f'<geom type="box" size="{d[0]:.6g} {d[1]:.6g} {d[2]:.6g}" {common}/>'
-    if thing.shape == "cylinder":
-        return f'<geom type="cylinder" size="{d[0]:.6g} {d[1]:.6g}" {common}/>'
-    # A cup: a ring of leaning boxes on a flat cylinder.
-    top, bottom, half, wall = d
-    lean = math.atan2(top - bottom, 2 * half)
-    middle = 0.5 * (top + bottom) - 0.5 * wall
-    wide = math.tan(math.pi / _CUP_WALLS) * (middle + 0.5 * wall)
-    parts = [
-        f'<geom type="cylinder" size="{bottom:.6g} {0.5 * wall:.6g}" '
-        f'pos="0 0 {0.5 * wall - half:.6g}" {common}/>'
-    ]
-    for k in range(_CUP_WALLS):
-        angle = 2 * math.pi * k / _CUP_WALLS
-        # Own x outwards: lean about the tangent, then turn about z.
-        a, b = math.cos(lean / 2), math.sin(lean / 2)
-        c, s = math.cos(angle / 2), math.sin(angle / 2)
-        quat = f"{c * a:.6g} {-s * b:.6g} {c * b:.6g} {s * a:.6g}"
-        parts.append(
-            f'<geom type="box" size="{0.5 * wall:.6g} {wide:.6g} {half / math.cos(lean) - 0.5 * wall:.6g}" '
-            f'pos="{middle * math.cos(angle):.6g} {middle * math.sin(angle):.6g} {0.25 * wall:.6g}" '
-            f'quat="{quat}" {common}/>'
-        )
-    return "".join(parts)
-
-
-def _xml(p: Plan) -> str:
-    x0, x1, y0, y1 = p.table
-    thickness, floor = render.Scene.table_thickness, render.Scene.floor
-    bodies = "".join(
-        f'<body pos="{thing.position[0]:.8g} {thing.position[1]:.8g} {thing.position[2]:.8g}" '
-        f'quat="{" ".join(f"{v:.8g}" for v in thing.rotation)}"><freejoint/>{_geoms(thing)}</body>'
-        for thing in p.things
-    )
-    return f"""
-<mujoco>
-  <option timestep="{1 / FPS / (_LOOKS * _STEPS):.10g}" gravity="0 0 {-GRAVITY}" integrator="implicitfast"/>
-  <worldbody>
-    <geom type="box" pos="{(x0 + x1) / 2:.8g} {(y0 + y1) / 2:.8g} {-thickness / 2:.8g}"
-          size="{(x1 - x0) / 2:.8g} {(y1 - y0) / 2:.8g} {thickness / 2:.8g}"/>
-    <geom type="plane" pos="0 0 {floor}" size="20 20 1"/>
-    {bodies}
-  </worldbody>
-</mujoco>"""

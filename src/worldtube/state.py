@@ -1,0 +1,315 @@
+"""The physical state of a clip: rigid bodies and how they move, the scene around them, the camera.
+
+Owns the names, units and shapes that simulators, learned dynamics, renderers and files share, and the JSON form
+that people read and edit. NumPy alone; knows nothing of how a state comes about or of how it is drawn.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worldtube.errors import DataError
+
+FORMAT = 1
+"""Version of the JSON form."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """What does not change about a rigid body."""
+
+    shape: str
+    """`ball`, `box`, `cylinder` or `cup`."""
+    colour: str
+    material: str
+    size: str
+    """`small` or `large`, as captions say it."""
+    dimensions: tuple[float, float, float, float]
+    """Metres: ball (radius, 0, 0, 0); box (half x, half y, half z, 0); cylinder (radius, half height, 0, 0);
+    cup (top radius, bottom radius, half height, wall)."""
+    mass: float
+    """Kilograms."""
+    friction: float = 0.5
+    """Coefficient of sliding friction."""
+    restitution: float = 0.3
+    """Speed after a bounce divided by the speed before it."""
+    group: int = 0
+    """Bodies of one group look alike and are named together by a caption; group 0 acts."""
+
+    @property
+    def half_height(self) -> float:
+        """From the ground to the centre when the body stands upright, metres."""
+        radius, second, third, _ = self.dimensions
+        return {"ball": radius, "box": third, "cylinder": second, "cup": third}[self.shape]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Poses:
+    """How K bodies move over T instants; world axes x right, y away from the viewer, z up."""
+
+    positions: np.ndarray
+    """float32 (T, K, 3): centres, metres; the table top is z = 0."""
+    rotations: np.ndarray
+    """float32 (T, K, 3, 3): body axes to world axes."""
+    velocities: np.ndarray
+    """float32 (T, K, 3): metres per second."""
+    spins: np.ndarray
+    """float32 (T, K, 3): angular velocities in world axes, radians per second."""
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, instants: slice) -> "Poses":
+        return Poses(**{f.name: getattr(self, f.name)[instants] for f in fields(self)})
+
+    @classmethod
+    def concat(cls, parts: Sequence["Poses"]) -> "Poses":
+        """Join stretches of time."""
+        return cls(
+            **{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What is around the bodies and does not move."""
+
+    ground: str
+    """Pattern of the table top."""
+    ground_tint: tuple[float, float, float]
+    """Factors on the colours of the ground."""
+    ground_offset: tuple[float, float]
+    """Where the pattern of the ground starts, metres."""
+    sky: str
+    sun: tuple[float, float, float]
+    """Unit vector towards the sun."""
+    table: tuple[float, float, float, float]
+    """Left, right, front and back edge of the table top, metres."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CameraPath:
+    """A pinhole camera over T frames."""
+
+    positions: np.ndarray
+    """float32 (T, 3), metres."""
+    targets: np.ndarray
+    """float32 (T, 3), metres: the point in the middle of the picture."""
+    field_of_view: float = 35.0
+    """Vertical, degrees."""
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, frames: slice) -> "CameraPath":
+        return replace(self, positions=self.positions[frames], targets=self.targets[frames])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class State:
+    """A clip's physical state, a row of poses and a camera per picture frame."""
+
+    fps: float
+    bodies: tuple[Body, ...]
+    poses: Poses
+    surroundings: Surroundings
+    camera: CameraPath
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.poses)
+
+    @property
+    def seconds(self) -> float:
+        return self.num_frames / self.fps
+
+    def __getitem__(self, frames: slice) -> "State":
+        return replace(self, poses=self.poses[frames], camera=self.camera[frames])
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{body.colour} {body.shape}" for body in self.bodies)
+        return f"State({self.num_frames} frames at {self.fps:g} fps: {names or 'no bodies'})"
+
+    def to_json(self, *, digits: int = 5) -> dict[str, Any]:
+        """Return the readable form: metres, seconds, quaternions (w, x, y, z); see `docs/guides/state.md`."""
+
+        def rounded(values: np.ndarray) -> list[Any]:
+            return np.round(np.asarray(values, float), digits).tolist()
+
+        quaternions = quaternions_from_rotations(self.poses.rotations)
+        bodies = [
+            asdict(body)
+            | {
+                "positions": rounded(self.poses.positions[:, k]),
+                "rotations": rounded(quaternions[:, k]),
+                "velocities": rounded(self.poses.velocities[:, k]),
+                "spins": rounded(self.poses.spins[:, k]),
+            }
+            for k, body in enumerate(self.bodies)
+        ]
+        camera = {
+            "positions": rounded(self.camera.positions),
+            "targets": rounded(self.camera.targets),
+            "field_of_view": self.camera.field_of_view,
+        }
+        surroundings = asdict(self.surroundings)
+        return {
+            "format": FORMAT,
+            "fps": self.fps,
+            "bodies": bodies,
+            "surroundings": surroundings,
+            "camera": camera,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "State":
+        """Read what `to_json` wrote, or what a person made of it.
+
+        Raises:
+            DataError: for an unknown or missing field, or a value of the wrong kind, in one sentence.
+        """
+        _check_fields("state", data, ("format", "fps", "bodies", "surroundings", "camera"))
+        if data["format"] != FORMAT:
+            raise DataError(f"state format must be {FORMAT}, got {data['format']!r}")
+        fps = _numbers("fps", data["fps"], ()).item()
+        if fps <= 0:
+            raise DataError(f"fps must be above 0, got {fps:g}")
+        camera = data["camera"]
+        _check_fields("camera", camera, tuple(f.name for f in fields(CameraPath)))
+        positions = _numbers("camera.positions", camera["positions"], (None, 3))
+        frames = len(positions)
+        path = CameraPath(
+            positions=positions,
+            targets=_numbers("camera.targets", camera["targets"], (frames, 3)),
+            field_of_view=_numbers("camera.field_of_view", camera["field_of_view"], ()).item(),
+        )
+        _check_fields(
+            "surroundings", data["surroundings"], tuple(f.name for f in fields(Surroundings))
+        )
+        surroundings = _surroundings(data["surroundings"])
+        moving = {"positions": 3, "rotations": 4, "velocities": 3, "spins": 3}
+        bodies, columns = [], {name: [] for name in moving}
+        for k, entry in enumerate(data["bodies"]):
+            _check_fields(f"bodies[{k}]", entry, (*(f.name for f in fields(Body)), *moving))
+            constant = {f.name: entry[f.name] for f in fields(Body)}
+            _numbers(f"bodies[{k}].dimensions", entry["dimensions"], (4,))
+            constant["dimensions"] = tuple(float(value) for value in entry["dimensions"])
+            bodies.append(Body(**constant))
+            for name, width in moving.items():
+                columns[name].append(_numbers(f"bodies[{k}].{name}", entry[name], (frames, width)))
+        stacked = {
+            name: np.stack(values, axis=1)
+            if values
+            else np.zeros((frames, 0, moving[name]), "float32")
+            for name, values in columns.items()
+        }
+        stacked["rotations"] = rotations_from_quaternions(stacked["rotations"])
+        return cls(
+            fps=fps,
+            bodies=tuple(bodies),
+            poses=Poses(**stacked),
+            surroundings=surroundings,
+            camera=path,
+        )
+
+
+def _surroundings(data: Mapping[str, Any]) -> Surroundings:
+    def numbers(name: str, count: int) -> Any:
+        _numbers(f"surroundings.{name}", data[name], (count,))
+        return tuple(float(value) for value in data[name])
+
+    for name in ("ground", "sky"):
+        if not isinstance(data[name], str):
+            raise DataError(f"surroundings.{name} must be a name, got {data[name]!r:.60}")
+    return Surroundings(
+        ground=data["ground"],
+        ground_tint=numbers("ground_tint", 3),
+        ground_offset=numbers("ground_offset", 2),
+        sky=data["sky"],
+        sun=numbers("sun", 3),
+        table=numbers("table", 4),
+    )
+
+
+def read_state(path: str | Path) -> State:
+    """Read a state from a JSON file. Raises DataError for anything else."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path} is not a state file ({error})") from error
+    if not isinstance(data, dict):
+        raise DataError(
+            f"{path} is not a state file (a JSON object is expected, got {type(data).__name__})"
+        )
+    return State.from_json(data)
+
+
+def _check_fields(name: str, data: Any, expected: Sequence[str]) -> None:
+    if not isinstance(data, Mapping):
+        raise DataError(f"{name} must be a JSON object, got {type(data).__name__}")
+    if missing := set(expected) - set(data):
+        raise DataError(f"{name} has no field {min(missing)!r} (fields: {', '.join(expected)})")
+    if unknown := set(data) - set(expected):
+        raise DataError(
+            f"{name} has an unknown field {min(unknown)!r} (fields: {', '.join(expected)})"
+        )
+
+
+def _numbers(name: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+    """float32 array of that shape, None for any length."""
+    try:
+        array = np.asarray(value, np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must be numbers, got {value!r:.60}") from error
+    fits = len(array.shape) == len(shape) and all(
+        want in (None, got) for want, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits or not np.isfinite(array).all():
+        want = " x ".join("any" if n is None else str(n) for n in shape) or "one"
+        raise DataError(f"{name} must be {want} finite numbers, got shape {array.shape}")
+    return array
+
+
+def rotations_from_quaternions(quaternions: np.ndarray) -> np.ndarray:
+    """(..., 4) quaternions (w, x, y, z) of any length above 0 -> float32 (..., 3, 3)."""
+    q = quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True).clip(1e-9)
+    w, x, y, z = np.moveaxis(q, -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2).astype(np.float32)
+
+
+def quaternions_from_rotations(rotations: np.ndarray) -> np.ndarray:
+    """(..., 3, 3) -> float64 (..., 4) quaternions (w, x, y, z) with w >= 0 (Bar-Itzhack 2000)."""
+    m = np.asarray(rotations, float)
+    k = np.zeros((*m.shape[:-2], 4, 4))
+    k[..., 0, 0] = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
+    for i, (a, b) in enumerate(((2, 1), (0, 2), (1, 0)), start=1):
+        k[..., 0, i] = k[..., i, 0] = m[..., a, b] - m[..., b, a]
+    for i in range(3):
+        for j in range(3):
+            k[..., i + 1, j + 1] = m[..., i, j] + m[..., j, i]
+        k[..., i + 1, i + 1] = 2 * m[..., i, i] - k[..., 0, 0]
+    quaternion = np.linalg.eigh(k)[1][..., -1]
+    return np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+
+
+def volume(body: Body) -> float:
+    """Cubic metres of material in a ball, box or cylinder, and of a cup's wall and base."""
+    a, b, c, wall = body.dimensions
+    if body.shape == "ball":
+        return 4 / 3 * math.pi * a**3
+    if body.shape == "box":
+        return 8 * a * b * c
+    if body.shape == "cylinder":
+        return 2 * math.pi * a**2 * b
+    middle = 0.5 * (a + b) - 0.5 * wall
+    return math.pi * b**2 * wall + 2 * math.pi * middle * wall * (2 * c - wall)
