@@ -46,7 +46,7 @@ class Running:
             found[pid] = name
         return found
 
-    def await_api(self, seconds: float = 60) -> None:
+    def await_ready(self, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:

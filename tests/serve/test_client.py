@@ -52,10 +52,29 @@ def test_the_embedded_model_makes_what_is_asked(client):
     assert clip.frames.std() > 5, "a picture, not one colour"
 
 
-def test_what_the_closed_models_made_when_nothing_was_said(client):
-    told = client.videos.create(prompt="a red ball")
-    assert told.size == "720x1280" and told.seconds == "4" and told.model == "worldtube-small"
-    assert told.rendered_size != told.size and "enlarged" in told.warnings[0]
+def test_nothing_said_means_what_the_model_makes_best(client):
+    """As its model card says: 64x64, 25 frames at 12 a second."""
+    native = next(one for one in client.models.list() if one.id == "worldtube-small")
+    told = client.videos.create_and_poll(
+        prompt="A red ball rolls to the right.", extra_body={"num_inference_steps": 2}
+    )
+    assert told.status == "completed", told.error
+    assert (told.model, told.size, told.rendered_size) == ("worldtube-small", "64x64", "64x64")
+    assert (told.seconds, told.num_frames, told.fps) == ("2", 25, 12)
+    assert (native.size, native.seconds, native.fps) == ("64x64", 2, 12)
+    assert not [warning for warning in told.warnings if "enlarged" in warning]
+    clip = video.read(client.videos.download_content(told.id).read())
+    assert str(clip.size) == "64x64" and clip.num_frames == 25 and clip.fps == 12
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds"), [("720x1280", "4"), ("1280x720", "8"), ("1792x1024", "12")]
+)
+def test_what_clients_of_the_closed_models_send(client, size, seconds):
+    told = client.videos.create(prompt="a red ball", model="sora-2", size=size, seconds=seconds)
+    assert (told.size, told.seconds, told.model) == (size, seconds, "worldtube-small")
+    assert told.num_frames == 12 * int(seconds) + 1 and told.rendered_size != size
+    assert f"enlarged to {size}" in told.warnings[0]
     client.videos.delete(told.id)
 
 
@@ -164,9 +183,25 @@ def test_listing(client):  # 9
     page = client.videos.list(limit=3, after=mine[3])
     assert [one.id for one in page.data] == mine[2::-1] and page.last_id == mine[0]
     assert client.videos.list(limit=0).data == []
+    client.videos.delete(mine[3])
+    page = client.videos.list(limit=3, after=mine[3])
+    assert [one.id for one in page.data] == mine[2::-1], "it still marks its place"
     for wrong in ({"after": "video_none"}, {"limit": 101}, {"order": "up"}, {"after": "a\0b"}):
         with pytest.raises((openai.BadRequestError, openai.NotFoundError)):
             client.videos.list(**wrong)
+
+
+def test_deleting_while_listing(server):
+    """Videos of other tests may lie between these."""
+    with server.client() as client:
+        mine = {client.videos.create(prompt=f"gone {i}", **QUICK).id for i in range(6)}
+        deleted = []
+        for one in client.videos.list(limit=2):
+            if one.id in mine:
+                assert client.videos.delete(one.id).deleted
+                deleted.append(one.id)
+        assert set(deleted) == mine and len(deleted) == 6
+        assert not mine & {one.id for one in client.videos.list(limit=100)}
 
 
 def test_remix_edit_extend(client, made, footage):  # 11
@@ -240,12 +275,16 @@ def test_models_and_health(client, server):
     names = [one.id for one in client.models.list()]
     assert names == ["worldtube-small", "gaussian", "sora-2", "sora-2-pro"]
     assert client.models.retrieve("gaussian").owned_by == "worldtube"
+    assert client.models.retrieve("sora-2-2025-12-08").id == "sora-2-2025-12-08"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("gpt")
     with pytest.raises(openai.BadRequestError) as error:
         client.videos.create(prompt="a", model="veo")
     assert error.value.code == "model_not_found" and error.value.param == "model"
-    assert httpx2.get(f"{server.url}/healthz").json()["status"] == "ok"
+    healthy = httpx2.get(f"{server.url}/healthz")
+    assert healthy.status_code == 200
+    assert healthy.json() == {"status": "ok", "models": names[:2], "keys": False}
+    assert httpx2.get(f"{server.url}/livez").json() == {"status": "ok"}
     text = httpx2.get(f"{server.url}/metrics").text
     assert 'worldtube_videos{status="completed"}' in text and "worldtube_requests_total" in text
     page = httpx2.get(f"{server.url}/openapi.json").json()

@@ -52,10 +52,11 @@ def test_the_guide(server, tmp_path, monkeypatch, capsys):
 
 
 def test_the_line_that_the_guide_shows_is_the_one_that_is_printed():
+    """`tests/serve/test_restart.py` compares the whole line with what a server prints."""
     text = (ROOT / "src" / "worldtube" / "cli" / "serve.py").read_text()
-    shown = "worldtube serves at http://127.0.0.1:8000/v1 (no key has been made: this machine alone is answered)"
+    shown = "worldtube serves at http://127.0.0.1:8000/v1 (no key: this machine only)"
     assert shown in GUIDE.read_text()
-    assert "no key has been made: this machine alone is answered" in text
+    assert "no key: this machine only" in text
 
 
 def test_compose_and_dockerfile_name_what_there_is():

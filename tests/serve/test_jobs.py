@@ -12,7 +12,18 @@ import pytest
 import sqlalchemy as sa
 
 from worldtube.errors import RequestError
-from worldtube.serve.jobs import Conflict, Database, Jobs, Lost, QueueFull, new_id
+from worldtube.serve.jobs import (
+    Conflict,
+    Database,
+    Jobs,
+    Lost,
+    QueueFull,
+    Workers,
+    new_id,
+    now,
+    tables,
+)
+from worldtube.serve.jobs.registry import SILENT_SECONDS
 from worldtube.serve.jobs.tables import METADATA, videos
 
 
@@ -237,16 +248,12 @@ def test_alike_jobs_are_taken_together(jobs):
 
 def test_pages_and_expiry(jobs):
     ids = [add(jobs)["id"] for _ in range(5)]
-    with jobs.database.writing() as connection:  # two of one moment
-        connection.execute(
-            videos.update().values(created_at=sa.cast(videos.c.num_frames, sa.Float))
-        )
     down, more = jobs.page("me", limit=3)
     assert [r["id"] for r in down] == sorted(ids, reverse=True)[:3] and more
     rest, more = jobs.page("me", limit=3, after=down[-1]["id"])
     assert [r["id"] for r in rest] == sorted(ids, reverse=True)[3:] and not more
     assert [r["id"] for r in jobs.page("me", newest_first=False)[0]] == sorted(ids)
-    assert jobs.page("me", after="video_none") is None and jobs.page("you", after=ids[0]) is None
+    assert jobs.page("you", after=ids[0]) == ([], False)
     with jobs.database.writing() as connection:
         connection.execute(videos.update().where(videos.c.id == ids[0]).values(expires_at=1.0))
     assert jobs.expired() == [ids[0]] and len(jobs.page("me")[0]) == 4
@@ -254,10 +261,66 @@ def test_pages_and_expiry(jobs):
     assert jobs.known(ids) == set(ids[1:])
 
 
-def test_models_are_announced(jobs):
-    for fps in (4.0, 5.0):
-        jobs.announce("m", {"fps": fps})
-    assert jobs.models()["m"]["fps"] == 5.0
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_cursor_that_is_gone_still_marks_its_place(jobs, newest_first):
+    ids = sorted((add(jobs)["id"] for _ in range(7)), reverse=newest_first)
+    after, seen = None, []
+    while True:
+        rows, more = jobs.page("me", after=after, limit=2, newest_first=newest_first)
+        for row in rows:
+            seen.append(row["id"])
+            assert jobs.delete("me", row["id"])
+        after = rows[-1]["id"]
+        if not more:
+            break
+    assert seen == ids and jobs.page("me") == ([], False)
+
+
+def test_only_live_workers_count_and_the_last_to_start_names_the_default(jobs):
+    workers = Workers(jobs.database)
+    assert workers.models() == {}
+    workers.announce("host:1", {"old": {"fps": 4.0}, "both": {"fps": 4.0}})
+    time.sleep(0.01)
+    workers.announce("host:2", {"new": {"fps": 5.0}, "both": {"fps": 5.0}})
+    models = workers.models()
+    assert list(models) == ["new", "both", "old"]
+    assert [facts["default"] for facts in models.values()] == [True, False, False]
+    assert models["both"]["fps"] == 5.0 and abs(models["new"]["created_at"] - time.time()) < 5
+    assert list(workers.models(worker="host:1")) == ["old", "both"]
+    # What an earlier start of the server left behind is not counted until it is heard from again.
+    since = workers.clock()
+    assert workers.models(since=since) == {}
+    time.sleep(0.01)
+    assert workers.keep_alive("host:1") and list(workers.models(since=since)) == ["old", "both"]
+    # A worker that is dead, ended or silent serves nothing.
+    jobs.abandon("host:2")
+    assert list(workers.models()) == ["old", "both"] and not workers.keep_alive("host:2")
+    with jobs.database.writing() as connection:
+        connection.execute(tables.workers.update().values(seen_at=now() - SILENT_SECONDS))
+    assert workers.models() == {}
+    assert workers.keep_alive("host:1") and len(workers.models()) == 2
+    workers.withdraw("host:1")
+    assert workers.models() == {}
+
+
+def test_jobs_of_a_model_that_is_gone_fail_after_a_while(jobs):
+    workers = Workers(jobs.database)
+    workers.announce("host:1", {"served": {}, "gone": {}})
+    waiting, gone, unknown = (add(jobs, model=name)["id"] for name in ("served", "gone", "never"))
+    (lost,) = jobs.claim("host:2", ["gone"])
+    assert lost.id == gone and jobs.sweep() == 0
+    jobs.abandon("host:2")
+    started = workers.clock()
+    with jobs.database.writing() as connection:
+        connection.execute(videos.update().values(created_at=now() - 3600))
+        query = tables.models.update().where(tables.models.c.name == "gone")
+        connection.execute(query.values(seen_at=now() - 3600))
+    assert jobs.sweep(since=started) == 0, "the server has only just started"
+    assert jobs.sweep(since=started - 3600) == 2
+    for id in (gone, unknown):
+        error = jobs.get("me", id)["error"]
+        assert error["code"] == "model_not_served" and "for 10 minutes" in error["message"]
+    assert jobs.get("me", waiting)["status"] == "queued"
 
 
 def test_strange_databases(tmp_path):

@@ -48,7 +48,7 @@ def survive(running, client, *, jobs: int, workers: int, apis: int, steps: int, 
     while done() < jobs:
         assert time.monotonic() < end, running.log.read_text()
         time.sleep(0.1)
-    running.await_api()
+    running.await_ready()
     listed = [one for one in client.videos.list(limit=100) if one.id in ids]
     assert len(listed) == jobs and {one.status for one in listed} == {"completed"}
     files = running.folder / "files" / "videos"

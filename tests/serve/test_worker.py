@@ -3,6 +3,7 @@
 import http.server
 import json
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +13,13 @@ import torch
 from worldtube import video
 from worldtube.errors import DataError, Refused, RequestError, WorldtubeError
 from worldtube.generate import engine
+from worldtube.generate.session import load
 from worldtube.serve import moderation, plan
 from worldtube.serve.config import ServeConfig
-from worldtube.serve.jobs import Database, Jobs, new_id
+from worldtube.serve.jobs import Database, Job, Jobs, new_id
 from worldtube.serve.leases import Leases
 from worldtube.serve.plan import Facts, Source
-from worldtube.serve.schema import Create, Extend, Remix, VideoReference
+from worldtube.serve.schema import Create, Edit, Extend, Remix, VideoReference
 from worldtube.serve.worker import Preview, Worker, facts, open_models
 from worldtube.video import Size
 
@@ -33,8 +35,8 @@ def worker(tmp_path):
 
 @pytest.fixture
 def known(worker):
-    told = facts(worker.sessions["gaussian"], default=True, render_pixels=None)
-    return Facts.of("gaussian", told)
+    told = facts(worker.sessions["gaussian"], render_pixels=None)
+    return Facts.of("gaussian", told | {"default": True})
 
 
 def add(worker, row, **changes):
@@ -64,7 +66,6 @@ def test_a_job_becomes_files(worker, known):
     assert worker.step() is True and worker.step() is False
     row = told(worker, id)
     assert row["status"] == "completed" and files(worker, id) == [f"1/{name}" for name in WHOLE]
-    assert worker.jobs.models()["gaussian"]["fps"] == 4
     path = worker.store.path(f"videos/{id}/1/video.mp4")
     from worldtube.provenance import read_details
 
@@ -256,8 +257,9 @@ def test_a_preview_is_small_and_rare(worker, known, tmp_path):
 
 def test_sizes_that_a_model_makes():
     known = Facts(
-        name="m", default=True, fps=12, size=Size(64, 64), stride=(4, 16), render_pixels=4 * 64 * 64
-    )
+        name="m", default=True, fps=12, size=Size(64, 64), seconds=2.0, stride=(4, 16),
+        render_pixels=4 * 64 * 64,
+    )  # fmt: skip
     for size in (Size(64, 64), Size(96, 64), Size(128, 128), Size(16, 16)):
         assert known.rendered(size) == size
     for size in (Size(1280, 720), Size(720, 1280), Size(1024, 1792), Size(130, 66), Size(4096, 16)):
@@ -267,6 +269,86 @@ def test_sizes_that_a_model_makes():
         if max(size.width, size.height) < 4 * min(size.width, size.height):
             assert abs(made.width / made.height / (size.width / size.height) - 1) < 0.1
     assert known.frames(4, 12) == 49 and known.frames(0.01, 12) == 5
+
+
+def test_what_is_made_when_nothing_is_said_is_what_the_model_makes_best(known):
+    shipped = facts(load(), render_pixels=None)
+    row = plan.create(Create(prompt="a"), Facts.of("m", shipped | {"default": True}))
+    assert (row["size"], row["rendered_size"], row["warnings"]) == ("64x64", "64x64", [])
+    assert (row["seconds"], row["num_frames"], row["fps"]) == ("2", 25, 12)
+    # The Gaussian model's native picture is one pixel, which no video can be.
+    row = plan.create(Create(prompt="a"), known)
+    assert row["size"] == "16x16" and row["num_frames"] == 8
+    wan = replace(known, size=Size(832, 480), fps=16, seconds=81 / 16, stride=(4, 16),
+                  render_pixels=4 * 832 * 480)  # fmt: skip
+    row = plan.create(Create(prompt="a"), wan)
+    assert (row["size"], row["num_frames"], row["warnings"]) == ("832x480", 81, [])
+
+
+def test_which_model_is_meant(known):
+    models = {
+        "first": replace(known, name="first"),
+        "sora-tiny": replace(known, name="sora-tiny", default=False),
+    }
+    for name in (None, "sora-2", "sora-2-pro-2025-10-06", "sora-3", "first"):
+        assert plan.choose(name, models).name == "first"
+    assert plan.choose("sora-tiny", models).name == "sora-tiny"
+    for name in ("veo", "Sora", ""):
+        with pytest.raises(RequestError, match="is not served"):
+            plan.choose(name, models)
+
+
+def test_a_worker_says_what_it_serves_for_as_long_as_it_takes_jobs(worker):
+    running = threading.Thread(target=worker.run)
+    running.start()
+    end = time.monotonic() + 30
+    while not (models := worker.workers.models()) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert models["gaussian"]["fps"] == 4 and models["gaussian"]["default"]
+    worker.workers.withdraw(worker.name)  # such as a supervisor that was mistaken
+    while not worker.workers.models() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert "gaussian" in worker.workers.models()
+    worker.stopping.set()
+    running.join(30)
+    assert worker.workers.models() == {}
+
+
+@pytest.mark.parametrize("task", ["edit", "extend", "loop", "connect", "animate"])
+def test_what_is_given_is_encoded_once(worker, known, footage, picture, monkeypatch, task):
+    """As often as Python encodes it for the same request, which is once for each clip."""
+    model, encoded = worker.sessions["gaussian"].model, []
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda clip: encoded.append(clip) or encode(clip))
+    source = Source(num_frames=3, fps=4.0, size=Size(32, 16), seconds=0.75)
+    if task == "animate":
+        body = Create(prompt="a", size="32x16", seconds="1", num_inference_steps=2)
+        row = plan.create(body, known) | {"task": "animate"}
+    elif task == "edit":
+        row = plan.edit(Edit(prompt="a", video=VideoReference(id="v")), known, source)
+    else:
+        body = {"prompt": "a", "seconds": 1, "video": VideoReference(id="v")}
+        if task != "extend":
+            body["direction"] = task
+        if task == "connect":
+            body["next_video"] = VideoReference(id="v")
+        row = plan.extend(Extend(**body), known, source, source if task == "connect" else None)
+    id = add(worker, row)
+    inputs = {"picture.png": picture} if task == "animate" else {"clip.mp4": footage}
+    if task == "connect":
+        inputs["next.mp4"] = footage
+    for name, path in inputs.items():
+        worker.store.put(path, f"videos/{id}/in/{name}")
+    worker.step()
+    assert told(worker, id)["status"] == "completed", told(worker, id)["error"]
+    in_the_worker = len(encoded)
+    encoded.clear()
+    job = Job(id=id, epoch=1, attempt=1, row=row | {"id": id, "owner": "me"})
+    for name, path in inputs.items():
+        worker.store.put(path, f"videos/{id}/in/{name}")
+    request = worker._request(job, worker.config.folder)
+    engine.generate(model, [request])
+    assert in_the_worker == len(encoded) == {"loop": 2, "connect": 2}.get(task, 1)
 
 
 def test_names_of_models():

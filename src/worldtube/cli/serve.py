@@ -40,14 +40,26 @@ def serve(rest: list[str]) -> int:
     from worldtube.serve.supervisor import check_door, supervise
 
     keyed = check_door(config)
-    who = "a key is needed" if keyed else "no key has been made: this machine alone is answered"
+    who = "a key is needed" if keyed else "no key: this machine only"
 
-    def ready() -> None:
+    def ready(models: list[str]) -> None:
         print(f"worldtube serves at http://{config.host}:{config.port}/v1 ({who})", flush=True)
 
-    print("worldtube is starting; loading a model takes some seconds", file=sys.stderr)
-    supervise(config, workers=not api_only, ready=ready)
-    return 0
+    if api_only:
+        _tell("starting the api; waiting for a worker (worldtube worker) ...")
+    else:
+        _tell_start(config)
+    return supervise(config, workers=not api_only, ready=ready)
+
+
+def _tell(line: str) -> None:
+    print(f"worldtube: {line}", file=sys.stderr, flush=True)
+
+
+def _tell_start(config: Any) -> None:
+    devices, models = ", ".join(config.devices), ", ".join(config.model)
+    kind = "worker" if len(config.devices) == 1 else "workers"
+    _tell(f"starting {kind} {devices} with {models} ...")
 
 
 def worker(rest: list[str]) -> int:
@@ -63,8 +75,12 @@ def worker(rest: list[str]) -> int:
     from worldtube.serve.supervisor import supervise
 
     Database(config.database).migrate()
-    supervise(config, api=False)
-    return 0
+
+    def ready(models: list[str]) -> None:
+        print(f"worldtube worker serves {', '.join(models)}", flush=True)
+
+    _tell_start(config)
+    return supervise(config, api=False, ready=ready)
 
 
 def keys(rest: list[str]) -> int:

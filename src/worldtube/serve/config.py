@@ -9,7 +9,8 @@ from worldtube.errors import RequestError
 from worldtube.files import home
 
 ALIASES = ("sora-2", "sora-2-pro")
-"""Names of models that are gone; they, and dated names that begin so, mean the default model."""
+"""Names of models that are gone; they, and every other name that begins with `ALIAS_PREFIX`, mean the default model."""
+ALIAS_PREFIX = "sora-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class ServeConfig:
     """How long a finished video and its file are kept."""
     deadline_minutes: float = 360.0
     """A job that has not ended by then fails."""
+    unserved_minutes: float = 10.0
+    """A job that waits for a model fails after the model has been served by no worker for so long."""
     lease_seconds: float = 30.0
     """A worker not heard of for so long has lost its job to the next one."""
     attempts: int = 5
@@ -69,7 +72,10 @@ class ServeConfig:
     """Allow webhooks to plain http and to private addresses."""
 
     def __post_init__(self) -> None:
-        for name in ("keep_hours", "deadline_minutes", "lease_seconds", "max_upload_mb"):
+        for name in (
+            *("keep_hours", "deadline_minutes", "unserved_minutes", "lease_seconds"),
+            "max_upload_mb",
+        ):
             if not getattr(self, name) > 0:
                 raise RequestError(f"{name} {getattr(self, name)} is not accepted; above 0 is")
         for name in ("batch", "attempts", "queue_quota"):

@@ -10,12 +10,9 @@ from math import log
 from typing import Any
 
 from worldtube.errors import RequestError
-from worldtube.serve.config import ALIASES
-from worldtube.serve.schema import Create, Edit, Extend, Remix, total
+from worldtube.serve.config import ALIAS_PREFIX, ALIASES
+from worldtube.serve.schema import MIN_SIDE, Create, Edit, Extend, Remix, total
 from worldtube.video import Size, nearest_num_frames
-
-DEFAULT_SECONDS, DEFAULT_SIZE = 4.0, Size(720, 1280)
-"""What OpenAI's API made when nothing was said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +23,9 @@ class Facts:
     default: bool
     fps: float
     size: Size
+    """Picture size that the model makes best; what a request gets that names none."""
+    seconds: float
+    """Duration that the model makes best; what a request gets that names none."""
     stride: tuple[int, int]
     render_pixels: int
     tasks: tuple[str, ...] | None = None
@@ -38,10 +38,19 @@ class Facts:
             default=told["default"],
             fps=told["fps"],
             size=Size.parse(told["size"]),
+            seconds=told["seconds"],
             stride=(told["stride"][0], told["stride"][1]),
             render_pixels=told["render_pixels"],
             tasks=tuple(told["tasks"]) if "tasks" in told else None,
         )
+
+    @property
+    def default_size(self) -> Size:
+        """The native size, or the smallest multiple of it that a video can have."""
+        times = -(-MIN_SIDE // min(self.size.width, self.size.height))
+        if (self.size.width * times) % 2 or (self.size.height * times) % 2:
+            times += times % 2
+        return Size(times * self.size.width, times * self.size.height)
 
     def frames(self, seconds: float, fps: float) -> int:
         """The nearest number that the codec holds without waste."""
@@ -87,10 +96,8 @@ Row = dict[str, Any]
 
 def choose(name: str | None, models: Mapping[str, Facts]) -> Facts:
     """The model by a name, or by one of those that mean the default. Raises RequestError, with param `model`."""
-    if name is None or name.startswith(ALIASES):
-        return next(
-            (facts for facts in models.values() if facts.default), next(iter(models.values()))
-        )
+    if name is None or (name not in models and name.startswith(ALIAS_PREFIX)):
+        return next(facts for facts in models.values() if facts.default)
     if name not in models:
         raise RequestError(
             f"model {name!r} is not served (accepted: {', '.join((*models, *ALIASES))})"
@@ -100,8 +107,7 @@ def choose(name: str | None, models: Mapping[str, Facts]) -> Facts:
 
 def create(body: Create, facts: Facts) -> Row:
     """Words, or words and a picture, or a storyboard."""
-    own = body.model == facts.name
-    size = Size.parse(body.size) if body.size else facts.size if own else DEFAULT_SIZE
+    size = Size.parse(body.size) if body.size else facts.default_size
     fps = body.fps or facts.fps
     spec: dict[str, Any] = {}
     if body.storyboard is not None:
@@ -111,8 +117,9 @@ def create(body: Create, facts: Facts) -> Row:
         seconds = sum(shot.seconds for shot in body.storyboard)
     else:
         task = "generate" if body.input_reference is None else "animate"
-        num_frames = body.num_frames or facts.frames(body.seconds or DEFAULT_SECONDS, fps)
-        seconds = num_frames / fps if body.num_frames else body.seconds or DEFAULT_SECONDS
+        seconds = body.seconds or facts.seconds
+        num_frames = body.num_frames or facts.frames(seconds, fps)
+        seconds = num_frames / fps if body.num_frames else seconds
         if seconds > 60:
             raise RequestError(f"num_frames {num_frames} at {fps:g} fps is not accepted; 60 s are")
     rendered, warnings = _rendered(facts, size)

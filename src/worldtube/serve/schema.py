@@ -23,7 +23,7 @@ from worldtube.errors import RequestError
 from worldtube.video import Size
 
 MAX_SECONDS = 60.0
-MAX_SIDE, MAX_PIXELS = 4096, 1920 * 1088
+MIN_SIDE, MAX_SIDE, MAX_PIXELS = 16, 4096, 1920 * 1088
 EVENTS = ("video.completed", "video.failed")
 
 
@@ -50,8 +50,8 @@ def _size(value: Any) -> str:
         raise ValueError(str(error)) from error
     width, height = size.width, size.height
     odd = width % 2 or height % 2
-    if odd or not (min(width, height) >= 16 and max(width, height) <= MAX_SIDE):
-        raise ValueError(f"{value!r} is not accepted; even sides from 16 to {MAX_SIDE} are")
+    if odd or not (min(width, height) >= MIN_SIDE and max(width, height) <= MAX_SIDE):
+        raise ValueError(f"{value!r} is not accepted; even sides from {MIN_SIDE} to {MAX_SIDE} are")
     if width * height > MAX_PIXELS:
         raise ValueError(f"{value!r} is not accepted; at most {MAX_PIXELS} pixels are")
     return str(size)
@@ -115,8 +115,8 @@ class Create(Options):
     input_reference: File | ImageReference | None = None
     fps: float | None = Field(None, ge=1, le=60, allow_inf_nan=False)
     num_frames: int | None = Field(None, ge=1, le=3600)
-    width: int | None = Field(None, ge=16, le=MAX_SIDE)
-    height: int | None = Field(None, ge=16, le=MAX_SIDE)
+    width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE)
+    height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE)
     storyboard: tuple[Shot, ...] | None = Field(None, min_length=1, max_length=20)
     """Shots with words of their own; `prompt`, where given, is put before each."""
 

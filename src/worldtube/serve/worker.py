@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ import torch
 from worldtube import provenance, video
 from worldtube.errors import DataError, RequestError
 from worldtube.generate import engine, tasks
-from worldtube.generate.layout import Plan, plan
+from worldtube.generate.layout import Plan, outline
 from worldtube.generate.request import Request
 from worldtube.generate.session import Session, load
 from worldtube.models import GaussianModel
 from worldtube.serve import moderation
 from worldtube.serve.config import ServeConfig
-from worldtube.serve.jobs import Database, Job, Jobs, Lost, Row
+from worldtube.serve.jobs import Database, Job, Jobs, Lost, Row, Workers
+from worldtube.serve.jobs.registry import HEARTBEAT_SECONDS
 from worldtube.serve.leases import Leases
 from worldtube.serve.store import Store, open_store
 from worldtube.video import Clip, Size, fit
@@ -38,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.2
 """How long a worker without a job waits before it looks for one."""
-ANNOUNCE_SECONDS = 600.0
 LONG_SECONDS = 10.0
 """From here on a clip goes to its file as it is made."""
 PREVIEW_SIDE, PREVIEW_FRAMES, PREVIEW_SHARE = 128, 12, 0.1
@@ -67,17 +67,25 @@ def open_models(sources: Sequence[str], device: str) -> dict[str, Session]:
     return sessions
 
 
-def facts(session: Session, *, default: bool, render_pixels: int | None) -> dict[str, Any]:
+def facts(session: Session, *, render_pixels: int | None) -> dict[str, Any]:
     """What the API needs to know of a model, as `plan.Facts` reads it."""
     model = session.model
     return {
-        "default": default,
         "fps": model.fps,
         "size": str(model.size),
+        "seconds": session.defaults.get("seconds") or Request.seconds,
         "stride": list(model.stride),
         "render_pixels": render_pixels or 4 * model.size.width * model.size.height,
         "tasks": tasks.possible(model.abilities),
     }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedClip(Clip):
+    """A clip with its tokens: what continues it need not encode it again."""
+
+    tokens: torch.Tensor
+    """(n, P)."""
 
 
 class Worker:
@@ -91,12 +99,14 @@ class Worker:
             attempts=config.attempts,
             keep_seconds=config.keep_hours * 3600,
         )
+        self.workers = Workers(self.jobs.database)
         self.store: Store = open_store(config.store_url, config.place)
         self.sessions = open_models(config.model, device)
-        self.announced = -ANNOUNCE_SECONDS
 
     def run(self) -> None:
         """Until `stopping` is set. A job in hand is then put back."""
+        heart = threading.Thread(target=self._beat, daemon=True)
+        heart.start()
         while not self.stopping.is_set():
             try:
                 if not self.step():
@@ -104,14 +114,32 @@ class Worker:
             except Exception:  # the database may be away for a while; a worker waits for it
                 logger.exception("worker %s", self.name)
                 self.stopping.wait(2.0)
+        heart.join()
+
+    def announce(self) -> None:
+        """Say that this worker is ready, and which models it serves."""
+        served = {
+            name: facts(session, render_pixels=self.config.render_pixels)
+            for name, session in self.sessions.items()
+        }
+        self.workers.announce(self.name, served)
+
+    def _beat(self) -> None:
+        """Announce this worker for as long as it takes jobs."""
+        while not self.stopping.is_set():
+            try:
+                if not self.workers.keep_alive(self.name):
+                    self.announce()
+            except Exception:  # as above
+                logger.exception("announcing worker %s", self.name)
+            self.stopping.wait(HEARTBEAT_SECONDS)
+        try:
+            self.workers.withdraw(self.name)
+        except Exception:  # its silence says the same, later
+            logger.exception("withdrawing worker %s", self.name)
 
     def step(self) -> bool:
         """Make what waits, if something does."""
-        if time.monotonic() - self.announced >= ANNOUNCE_SECONDS:
-            for index, (name, session) in enumerate(self.sessions.items()):
-                told = facts(session, default=index == 0, render_pixels=self.config.render_pixels)
-                self.jobs.announce(name, told)
-            self.announced = time.monotonic()
         jobs = self.jobs.claim(self.name, list(self.sessions), limit=self.config.batch)
         if jobs:
             self.make(jobs)
@@ -177,8 +205,7 @@ class Worker:
         if name != "clip.mp4" or "clip.npy" not in self.store.names(at):
             return clip
         tokens = torch.from_numpy(np.load(self.store.path(at + "clip.npy"), allow_pickle=False))
-        nothing = Request(prompt="what made it does not matter here")
-        return engine.Generated(frames=clip.frames, fps=clip.fps, request=nothing, tokens=tokens)
+        return EncodedClip(frames=clip.frames, fps=clip.fps, tokens=tokens)
 
     def _parents(self, job: Job) -> list[Path]:
         """What a job's clip is made from: uploads as they came, videos of ours as they left."""
@@ -198,12 +225,14 @@ class Worker:
         def look(index: int, one: Plan, guess: torch.Tensor) -> None:
             previews[index](one, guess)
 
-        plans = [plan(session.model, request) for request in requests]
-        if len(ready) == 1 and plans[0].num_frames > LONG_SECONDS * plans[0].fps:
-            (job, request), one = ready[0], plans[0]
-            details = engine.describe(session.model, request, one, one.num_frames)
+        shape = outline(session.model, requests[0])
+        if len(ready) == 1 and shape.num_frames > LONG_SECONDS * shape.fps:
+            job, request = ready[0]
+            details = engine.describe(session.model, request, shape, shape.num_frames)
             frames = engine.stream(session.model, request, progress=leases.tell, look=look)
-            self._hand_in(job, request, leases, folder, blocks=frames, fps=one.fps, details=details)
+            self._hand_in(
+                job, request, leases, folder, blocks=frames, fps=shape.fps, details=details
+            )
             return
         clips = engine.generate(
             session.model, requests, batch=len(ready), progress=leases.tell, look=look
@@ -334,12 +363,4 @@ class Preview:
         self.next = now + max(0.5, (now - began) / PREVIEW_SHARE)
 
 
-def run(config: ServeConfig, device: str, *, stopping: threading.Event | None = None) -> None:
-    """A worker's whole life. `stopping`: set it to end it."""
-    worker = Worker(config, device, name=f"{socket.gethostname()}:{os.getpid()}")
-    if stopping is not None:
-        worker.stopping = stopping
-    worker.run()
-
-
-__all__ = ["FILES", "Worker", "facts", "open_models", "run"]
+__all__ = ["FILES", "Worker", "facts", "open_models"]

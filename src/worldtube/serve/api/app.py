@@ -36,7 +36,7 @@ def application(config: ServeConfig) -> Any:
     async def life(app: FastAPI) -> AsyncGenerator[None]:
         over = threading.Event()
         duties = (
-            (server.jobs.sweep, SWEEP_SECONDS),
+            (server.sweep, SWEEP_SECONDS),
             (server.hooks.deliver, DELIVER_SECONDS),
             (lambda: expire(server), EXPIRE_SECONDS),
             (lambda: clear_orphans(server), ORPHAN_SECONDS),
@@ -58,7 +58,8 @@ def application(config: ServeConfig) -> Any:
         description="Words to video: the Videos API of OpenAI's clients, and some more.",
         lifespan=life,
         responses={
-            status: {"model": schema.Error} for status in (400, 401, 404, 405, 409, 429, 500, 503)
+            status: {"model": schema.Error}
+            for status in (400, 401, 404, 405, 409, 413, 429, 500, 503)
         },
         redoc_url=None,
     )

@@ -10,17 +10,16 @@ from fastapi.responses import Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import text
 
 from worldtube.serve.api.errors import ApiError
 from worldtube.serve.api.server import Asked, Here, Needed, Server, asks, body_schema
-from worldtube.serve.config import ALIASES
+from worldtube.serve.config import ALIAS_PREFIX, ALIASES
 from worldtube.serve.schema import Check
 
 router = APIRouter()
 
 
-TOLD = ("default", "fps", "size", "stride", "render_pixels", "tasks")
+TOLD = ("default", "fps", "size", "seconds", "stride", "render_pixels", "tasks")
 """Facts of a model that are told with it; ours, and not of its aliases."""
 
 
@@ -37,19 +36,23 @@ def _model(name: str, created: float, facts: Mapping[str, Any] | None = None) ->
 
 @router.get("/v1/models", tags=["models"])
 def list_models(here: Here, caller: Needed) -> Any:
-    models = here.jobs.models()
-    data = [_model(name, told["created_at"], told) for name, told in models.items()]
+    """The models of live workers, the default first, and the names that mean the default."""
+    models = here.workers.models(since=here.since)
+    data = [_model(name, facts["created_at"], facts) for name, facts in models.items()]
     if data:
-        data += [_model(name, data[0]["created"]) for name in ALIASES]
+        data += [_model(name, data[0]["created"]) for name in ALIASES if name not in models]
     return {"object": "list", "data": data}
 
 
 @router.get("/v1/models/{name}", tags=["models"])
 def get_model(here: Here, caller: Needed, name: str) -> Any:
-    found = [one for one in list_models(here, caller)["data"] if one["id"] == name]
-    if not found:
-        raise ApiError(404, "model_not_found", f"no model {name[:80]!r}", "model")
-    return found[0]
+    data = list_models(here, caller)["data"]
+    for model in data:
+        if model["id"] == name:
+            return model
+    if data and name.startswith(ALIAS_PREFIX):
+        return _model(name[:80], data[0]["created"])
+    raise ApiError(404, "model_not_found", f"no model {name[:80]!r}", "model")
 
 
 @router.post("/v1/content_provenance_checks", tags=["provenance"], openapi_extra=body_schema(Check))
@@ -98,12 +101,18 @@ def _outcome(found: bool) -> str:
     return "detected" if found else "not_detected"
 
 
+@router.get("/livez", tags=["operation"])
+def livez() -> Any:
+    """Whether this process answers. For restarting it; `/healthz` says whether jobs are taken."""
+    return {"status": "ok"}
+
+
 @router.get("/healthz", tags=["operation"])
-def healthz(here: Here) -> Any:
-    """Whether jobs can be taken: the database answers, and a worker has announced a model; and whether with a key."""
-    with here.database.reading() as connection:
-        connection.execute(text("SELECT 1"))
-    models = list(here.jobs.models())
+def healthz(here: Here, out: Response) -> Any:
+    """Whether jobs are taken: the database answers and a worker is ready, else 503; and whether a key is needed."""
+    models = list(here.workers.models(since=here.since))
+    if not models:
+        out.status_code = 503
     status = "ok" if models else "starting"
     return {"status": status, "models": models, "keys": here.keys.exist()}
 

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Annotated, Any, Generic, TypeVar
@@ -19,10 +20,10 @@ from worldtube.serve.api.errors import ApiError
 from worldtube.serve.config import ServeConfig
 from worldtube.serve.form import digest, read_body
 from worldtube.serve.hooks import Hooks
-from worldtube.serve.jobs import Database, Jobs
+from worldtube.serve.jobs import Database, Jobs, Row, Workers
 from worldtube.serve.keys import LOCAL, Caller, Keys, Rate
 from worldtube.serve.plan import Facts
-from worldtube.serve.schema import Body
+from worldtube.serve.schema import Body, Video
 from worldtube.serve.store import open_store
 
 DECODERS = 2
@@ -40,7 +41,9 @@ class Server:
             lease_seconds=config.lease_seconds,
             attempts=config.attempts,
             keep_seconds=config.keep_hours * 3600,
+            unserved_seconds=config.unserved_minutes * 60,
         )
+        self.workers = Workers(self.database)
         self.store = open_store(config.store_url, config.place)
         self.keys = Keys(self.database)
         self.rate = Rate()
@@ -56,17 +59,43 @@ class Server:
         self._models: tuple[dict[str, Facts], float] = {}, 0.0
         self._decoders = BoundedSemaphore(DECODERS)
 
-    def models(self) -> dict[str, Facts]:
-        """What is served, by name. Raises ApiError while no worker has announced anything."""
+    @cached_property
+    def since(self) -> float:
+        """When this process began, by the database's clock: workers that were last heard from before do not count."""
+        return self.workers.clock()
+
+    def served(self) -> dict[str, Facts]:
+        """What live workers serve, by name, the default first; empty while none is ready."""
         models, until = self._models
         if time.monotonic() > until:
-            models = {name: Facts.of(name, told) for name, told in self.jobs.models().items()}
-            self._models = models, time.monotonic() + FRESH_SECONDS
-        if not models:
-            self._models = {}, 0.0
-            message = "no worker has announced a model yet; one takes some seconds to start"
-            raise ApiError(503, "no_model", message, None, {"retry-after": "2"})
+            announced = self.workers.models(since=self.since)
+            models = {name: Facts.of(name, facts) for name, facts in announced.items()}
+            # A worker that has just become ready is noticed at once.
+            self._models = models, time.monotonic() + FRESH_SECONDS if models else 0.0
         return models
+
+    def models(self) -> dict[str, Facts]:
+        """As `served`. Raises ApiError while no worker is ready."""
+        models = self.served()
+        if not models:
+            message = "no worker is ready; one takes some seconds to start"
+            raise ApiError(503, "no_model", message, None, {"retry-after": "4"})
+        return models
+
+    def sweep(self) -> int:
+        """End the jobs that can no longer be made. Returns how many."""
+        return self.jobs.sweep(since=self.since)
+
+    def tell(self, row: Row) -> Video:
+        """A video as the API shows it; of one that waits also whether there is nobody to make it."""
+        video = Video.of(row)
+        if row["status"] == "queued" and row["model"] not in self.served():
+            minutes = f"{self.config.unserved_minutes:g} minutes"
+            warning = (
+                f"no worker serves {row['model']!r} now; after {minutes} without one the job fails"
+            )
+            video.warnings = [*video.warnings, warning]
+        return video
 
     def examine(self, source: Path, out: Path, kind: media.Kind, fps: float) -> media.Seen:
         """Look at an upload. Raises RequestError."""

@@ -80,13 +80,10 @@ def list_videos(
     limit: Annotated[int, Query(ge=0, le=100)] = 20,
     order: Literal["asc", "desc"] = "desc",
 ) -> Any:
-    found = here.jobs.page(
+    rows, more = here.jobs.page(
         caller.id, after=after and _known(after, "video"), limit=limit, newest_first=order == "desc"
     )
-    if found is None:
-        raise ApiError(400, "invalid_value", f"no video {after!r} to list after", "after")
-    rows, more = found
-    data = [Video.of(row) for row in rows]
+    data = [here.tell(row) for row in rows]
     ends = (data[0].id, data[-1].id) if data else (None, None)
     # Past the model's own validation, which would check every video once more.
     page = Page.model_construct(data=data, first_id=ends[0], last_id=ends[1], has_more=more)
@@ -163,7 +160,7 @@ def get_character(here: Here, caller: Needed, id: str) -> Any:
 @router.get("/{id}", response_model=Video)
 def retrieve(here: Here, caller: Needed, id: str, out: Response) -> Any:
     out.headers["openai-poll-after-ms"] = str(here.config.poll_ms)
-    return Video.of(_row(here, caller, id))
+    return here.tell(_row(here, caller, id))
 
 
 @router.delete("/{id}", response_model=Deleted)
@@ -227,7 +224,7 @@ async def events(here: Here, caller: Needed, id: str, request: Request) -> Any:
     async def stream() -> AsyncIterator[str]:
         row, told = first, ""
         while not await request.is_disconnected():
-            data = Video.of(row).model_dump_json()
+            data = (await run_in_threadpool(here.tell, row)).model_dump_json()
             if data != told:
                 yield f"event: video\ndata: {data}\n\n"
                 told = data

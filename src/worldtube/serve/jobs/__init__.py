@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, and_, delete, func, insert, not_, or_, select, update
 
 from worldtube.errors import WorldtubeError
 from worldtube.serve.jobs.database import Database, now
-from worldtube.serve.jobs.tables import characters, deliveries, endpoints, models, videos
+from worldtube.serve.jobs.registry import Workers
+from worldtube.serve.jobs.tables import characters, deliveries, endpoints, models, videos, workers
 
 __all__ = [
     "ACTIVE",
@@ -28,6 +28,7 @@ __all__ = [
     "Lost",
     "QueueFull",
     "Row",
+    "Workers",
     "new_id",
     "now",
 ]
@@ -38,8 +39,6 @@ SAME_BODY_SECONDS = 60.0
 """A client's own repeat of a request that it got no answer to comes within this."""
 GIVE_UP_SECONDS = 24 * 3600.0
 """Webhooks are tried for so long."""
-SEEN_SECONDS = 3600.0 * 24
-"""A model that no worker has announced for so long is gone."""
 
 
 class Lost(WorldtubeError):
@@ -77,9 +76,11 @@ class Jobs:
         lease_seconds: float = 30.0,
         attempts: int = 5,
         keep_seconds: float = 7 * 86400.0,
+        unserved_seconds: float = 600.0,
     ):
         self.database = database
         self.lease_seconds, self.attempts, self.keep_seconds = lease_seconds, attempts, keep_seconds
+        self.unserved_seconds = unserved_seconds
 
     # What the API does.
 
@@ -153,24 +154,17 @@ class Jobs:
 
     def page(
         self, owner: str, *, after: str | None = None, limit: int = 20, newest_first: bool = True
-    ) -> tuple[list[Row], bool] | None:
-        """Videos that have not expired, and whether there are more; None where `after` is not one of them."""
+    ) -> tuple[list[Row], bool]:
+        """Videos that have not expired, and whether there are more.
+
+        Ids sort by the time they were made at, so `after` marks a place also where its video is deleted or expired.
+        """
         alive = or_(videos.c.expires_at.is_(None), videos.c.expires_at > now())
         query = select(videos).where(videos.c.owner == owner, alive).limit(limit + 1)
-        order = (videos.c.created_at, videos.c.id)
-        query = query.order_by(*(c.desc() for c in order) if newest_first else order)
+        query = query.order_by(videos.c.id.desc() if newest_first else videos.c.id)
+        if after is not None:
+            query = query.where(videos.c.id < after if newest_first else videos.c.id > after)
         with self.database.reading() as connection:
-            if after is not None:
-                where = select(*order).where(videos.c.id == after, videos.c.owner == owner)
-                mark = connection.execute(where).first()
-                if mark is None:
-                    return None
-                time, id = mark
-                if newest_first:
-                    beyond = or_(order[0] < time, and_(order[0] == time, order[1] < id))
-                else:
-                    beyond = or_(order[0] > time, and_(order[0] == time, order[1] > id))
-                query = query.where(beyond)
             rows: list[Row] = list(connection.execute(query).mappings())
         return rows[:limit], len(rows) > limit
 
@@ -209,26 +203,7 @@ class Jobs:
             )
             return {status: n for status, n in rows}, connection.execute(waiting).scalar() or 0.0
 
-    def models(self) -> dict[str, dict[str, Any]]:
-        """What workers have announced: name -> facts."""
-        with self.database.reading() as connection:
-            query = select(models).where(models.c.seen_at > now() - SEEN_SECONDS)
-            rows = connection.execute(query.order_by(models.c.created_at)).mappings()
-            return {row["name"]: row["facts"] | {"created_at": row["created_at"]} for row in rows}
-
     # What a worker does.
-
-    def announce(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Say that a model is served, and what it can do."""
-        dialect = postgresql if self.database.postgres else sqlite
-        query: Any = dialect.insert(models).values(
-            name=name, facts=dict(facts), created_at=now(), seen_at=now()
-        )
-        query = query.on_conflict_do_update(
-            index_elements=["name"], set_={"facts": dict(facts), "seen_at": now()}
-        )
-        with self.database.writing() as connection:
-            connection.execute(query)
 
     def claim(self, worker: str, serves: Sequence[str], *, limit: int = 1) -> list[Job]:
         """Lease the oldest job of these models that waits or whose worker is lost, and up to limit - 1 more of its
@@ -329,32 +304,57 @@ class Jobs:
             )
 
     def abandon(self, worker: str) -> int:
-        """A worker is known to be dead: its leases end now. Returns how many it had."""
+        """A worker is known to be dead: it serves nothing, its leases end now. Returns how many it had."""
         query = update(videos).where(videos.c.lease_owner == worker)
         with self.database.writing() as connection:
+            connection.execute(delete(workers).where(workers.c.name == worker))
             return connection.execute(query.values(lease_until=0.0)).rowcount
 
     # What the sweeper does.
 
-    def sweep(self) -> int:
-        """Fail what has passed its deadline or lost too many workers. Returns how many."""
+    def sweep(self, *, since: float = 0.0) -> int:
+        """Fail what has passed its deadline, has lost too many workers, or waits for a model that is gone.
+
+        A model is gone when no worker has served it for `unserved_seconds`.
+
+        Args:
+            since: when the server started, by the database's clock; time before that does not count as unserved
+
+        Returns:
+            How many jobs failed.
+        """
         late = and_(videos.c.status.in_(ACTIVE), videos.c.deadline <= now())
         worn = and_(
             videos.c.status == "in_progress",
             videos.c.lease_until < now(),
             videos.c.attempt >= self.attempts,
         )
+        earliest = now() - self.unserved_seconds
+        served = select(models.c.name).where(models.c.seen_at > earliest)
+        unserved = and_(
+            or_(
+                videos.c.status == "queued",
+                and_(videos.c.status == "in_progress", videos.c.lease_until < now()),
+            ),
+            videos.c.created_at < earliest,
+            since < earliest,
+            not_(videos.c.model.in_(served)),
+        )
         # Most sweeps find nothing, and need not take the writer's turn for it.
         with self.database.reading() as connection:
             if (
-                connection.execute(select(videos.c.id).where(or_(late, worn)).limit(1)).first()
+                connection.execute(
+                    select(videos.c.id).where(or_(late, worn, unserved)).limit(1)
+                ).first()
                 is None
             ):
                 return 0
         with self.database.writing() as connection:
             ended = self._fail(connection, late, "deadline_exceeded", "it took too long")
             worker = f"{self.attempts} workers were lost while making it"
-            return ended + self._fail(connection, worn, "worker_lost", worker)
+            ended += self._fail(connection, worn, "worker_lost", worker)
+            message = f"its model has not been served for {self.unserved_seconds / 60:g} minutes"
+            return ended + self._fail(connection, unserved, "model_not_served", message)
 
     def expired(self, limit: int = 100) -> list[str]:
         """Videos past their time, whose files may go; `forget` then takes the rows."""

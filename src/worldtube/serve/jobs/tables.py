@@ -54,20 +54,30 @@ videos = Table(
     Column("cancel_requested", Boolean, nullable=False),
     Column("deadline", Float, nullable=False),
     UniqueConstraint("owner", "idempotency_key", name="one_video_per_idempotency_key"),
-    Index("videos_of_an_owner", "owner", "created_at", "id"),
+    Index("videos_of_an_owner", "owner", "id"),
     Index("videos_to_make", "status", "created_at"),
     Index("videos_that_expire", "expires_at"),
     Index("videos_by_body", "body_hash"),
     Index("videos_by_file", "sha256"),
 )
 
+workers = Table(
+    "workers",
+    METADATA,
+    Column("name", String(128), primary_key=True),
+    Column("started_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    # [{"name": ..., "facts": {...}}], the worker's default first
+    Column("models", JSON, nullable=False),
+)
+
+# When a model was first and last served, also where no worker serves it now.
 models = Table(
     "models",
     METADATA,
     Column("name", String(128), primary_key=True),
     Column("created_at", Float, nullable=False),
     Column("seen_at", Float, nullable=False),
-    Column("facts", JSON, nullable=False),
 )
 
 keys = Table(
