@@ -83,6 +83,8 @@ def test_files_of_a_bucket_can_be_had_from_the_server(tmp_path):
         async with httpx2.AsyncClient(
             transport=transport, base_url="http://127.0.0.1", follow_redirects=False
         ) as client:
+            assert (await client.get("/healthz")).status_code == 503
+            worker.announce()
             made = (await client.post("/v1/videos", json={"prompt": "a", **QUICK})).json()
             assert worker.step()
             path = f"/v1/videos/{made['id']}/content"
