@@ -254,7 +254,7 @@ def _child() -> int:
         else:
             serve_worker(config, told["device"])
     except WorldtubeError as error:
-        print(f"worldtube: {error}", file=sys.stderr, flush=True)
+        logger.error("%s", error)
         return WRONG_SETTINGS
     return 0
 
