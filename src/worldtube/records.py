@@ -6,7 +6,6 @@ The first line is `{"config", "commit", "versions", "machine", "started"}`, and 
 """
 
 import json
-import os
 import platform
 import subprocess
 import time
@@ -17,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, Self
 
+from worldtube import device
 from worldtube.errors import DataError, NotFound, RequestError
 from worldtube.files import atomic_write
 
@@ -119,16 +119,11 @@ def header(config: Any) -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    machine = {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": _cores(),
-    }
     return {
         "config": _dictionary(config),
         "commit": _commit(),
         "versions": versions,
-        "machine": machine,
+        "machine": device.machine(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -164,20 +159,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return name + ("+" if changed else "")
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"

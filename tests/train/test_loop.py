@@ -35,12 +35,13 @@ from worldtube.tokens import Grid, join, layout, pack
 from worldtube.train import patterns
 from worldtube.train.checkpoint import Checkpoints
 from worldtube.train.loop import held_out, setup, train
-from worldtube.train.optimizer import learning_rate
+from worldtube.train.optimizer import Optimizer, learning_rate
 from worldtube.train.parallel import Ranks
 from worldtube.train.recipes import RECIPES
 from worldtube.train.start import repatched
 from worldtube.train.steps import LOCK, alone
 from worldtube.train.student import StudentConfig
+from worldtube.transformer import Transformer
 from worldtube.video import Clip
 
 CONFIG = replace(RECIPES["tiny"][1], steps=12, sample_every=0, log_every=1)
@@ -298,7 +299,7 @@ def test_what_does_not_fit_is_said(prepared, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("dtype", "bf16", "accepted: bfloat16, float16, float32"),
+        ("dtype", "bf16", "must be one of auto, float32, bfloat16"),
         ("log_every", 0, "1 or more"),
         ("validate_every", 0, "1 or more"),
         ("rows", 0, "1 or more"),
@@ -315,7 +316,9 @@ def test_settings_that_no_run_can_have(name, value, words):
 
 def test_a_device_that_is_not_there_is_told(prepared, tmp_path):
     for device in ("cuda:77", "gpu"):
-        with pytest.raises(RequestError, match=f"no device '{device}' here .accepted: cpu"):
+        with pytest.raises(
+            RequestError, match=f"device must be one of auto, cpu.*, got '{device}'"
+        ):
             run(prepared, tmp_path / "run", replace(CONFIG, device=device))
     assert not (tmp_path / "run").exists()
 
@@ -329,6 +332,42 @@ def test_a_record_tells_the_settings_that_a_run_went_on_with(prepared, tmp_path)
     assert [(one["until"], one["config"]["steps"]) for one in first["before"]] == [(4, 4)]
     page = (tmp_path / "report.html").read_text()
     assert "6 of 6" in page and "other settings until step<td>4" in page
+
+
+def test_a_run_that_goes_on_in_another_dtype_says_so(prepared, tmp_path, caplog):
+    run(prepared, tmp_path, replace(CONFIG, steps=2, decay=0.0, dtype="float32"))
+    run(prepared, tmp_path, replace(CONFIG, steps=3, decay=0.0, dtype="float32"))
+    ours = [record for record in caplog.records if record.name == "worldtube.train.steps"]
+    assert not ours
+    run(prepared, tmp_path, replace(CONFIG, steps=4, decay=0.0, dtype="bfloat16"))
+    (said,) = [one.getMessage() for one in caplog.records if one.name == "worldtube.train.steps"]
+    assert "goes on in bfloat16; up to step 3 it computed in float32" in said
+    first, _ = read(tmp_path / "record.jsonl")
+    assert first["config"]["dtype"] == "bfloat16" and first["config"]["device"] == "cpu"
+    assert first["before"][-1]["config"]["dtype"] == "float32"
+
+
+def test_the_record_names_the_dtype_that_auto_chose(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLDTUBE_DTYPE", "float32")
+    run(prepared, tmp_path, replace(CONFIG, steps=1, dtype="auto", device="auto"))
+    first, _ = read(tmp_path / "record.jsonl")
+    assert (first["config"]["dtype"], first["config"]["device"]) == ("float32", "cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_muon_computes_in_the_dtype_of_the_run(dtype, monkeypatch):
+    """On a CPU without bfloat16 arithmetic its products would take longer than the network's."""
+    seen = []
+    monkeypatch.setattr(
+        "worldtube.train.optimizer.orthogonal",
+        lambda matrix, *, dtype: seen.append(dtype) or matrix.to(dtype),
+    )
+    transformer = Transformer(CONFIG.model).to(dtype)
+    optimizer = Optimizer(transformer)
+    for p in transformer.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step(1e-3)
+    assert set(seen) == {dtype}
 
 
 def test_all_of_the_model_is_on_the_device(prepared, monkeypatch):
@@ -345,7 +384,7 @@ def test_sheets_of_samples_are_made_on_a_gpu(prepared, tmp_path):
     config = replace(CONFIG, steps=2, device="cuda", sample_every=1, sample_prompts=("a square",))
     run(prepared, tmp_path, config, validation=[prepared / "data"])
     assert (tmp_path / "samples-000002.png").is_file()
-    made = load(tmp_path / "model.safetensors")
+    made = load(tmp_path / "model.safetensors", device="cpu")
     assert made.device.type == "cpu" and load_codec(tmp_path / "model.safetensors")
 
 

@@ -67,7 +67,7 @@ def cache(rest: list[str]) -> int:
         *,
         codec: Path | None = None,
         captions: str | None = None,
-        device: str = "cpu",
+        device: str = "auto",
     ) -> Any:
         """Compute the latents and text states of a catalog's clips, once.
 
@@ -76,7 +76,8 @@ def cache(rest: list[str]) -> int:
                 multiples of 8, what is beyond is left out
             codec: model file whose codec to use; the embedded model when not said
             captions: whose (truth, sidecar, endpoint, transformers, own); the recorded ones when not said
-            device: where the codec computes, such as cuda
+            device: where the codec computes: auto, cpu, cuda, mps, or such as cuda:1; always in float32, so that
+                datasets of all machines are alike
         """
         return data, codec, captions, device
 
@@ -118,6 +119,8 @@ def caption(rest: list[str]) -> int:
         column: str | None = None,
         folder: Path | None = None,
         temperature: float | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
     ) -> Any:
         """Write captions for the clips of a catalog that this captioner has not told yet; goes on where it stopped.
 
@@ -132,8 +135,11 @@ def caption(rest: list[str]) -> int:
             column: the catalog's column that holds the text
             folder: the folder that was ingested, with NAME.txt or NAME.json beside the films, or one of such texts
             temperature: of own: 0 writes the likeliest words, 1 varies them most; 0.6 when not said
+            device: where transformers or own computes: auto (when not said), cpu, cuda, mps, or such as cuda:1
+            dtype: what transformers computes in: auto (when not said), float32 or bfloat16
         """
         options = {"url": url, "column": column, "folder": folder, "temperature": temperature}
+        options |= {"device": device, "dtype": dtype}
         options["path" if by == "own" else "model"] = (
             Path(model) if model and by == "own" else model
         )
@@ -153,6 +159,11 @@ def caption(rest: list[str]) -> int:
     return 1 if count["failed"] and not count["told"] else 0
 
 
+CAPTION_OPTIONS = (
+    *("url", "model", "prompt", "column", "folder", "temperature", "device", "dtype"),
+)
+
+
 def _fitting(by: str, given: Mapping[str, Any], captioners: Mapping[str, Any]) -> None:
     """Raises RequestError, in the command's own words, for options that this captioner lacks or does not take."""
     from dataclasses import MISSING, fields
@@ -161,9 +172,7 @@ def _fitting(by: str, given: Mapping[str, Any], captioners: Mapping[str, Any]) -
 
     if by not in captioners:
         raise unknown("captioner", by, captioners)
-    spelled = {"path": "--model"} | {
-        name: f"--{name}" for name in ("url", "model", "prompt", "column", "folder", "temperature")
-    }
+    spelled = {"path": "--model"} | {name: f"--{name}" for name in CAPTION_OPTIONS}
     taken = {
         one.name: one.default is MISSING for one in fields(captioners[by]) if one.name in spelled
     }

@@ -50,6 +50,8 @@ def read_task(
         model: Path | None = None,
         adapters: Path | None = None,
         fast: bool = False,
+        device: str = "auto",
+        dtype: str = "auto",
         rewrite: bool = True,
         rewriter: str = "grammar",
         sign_prompt: bool = False,
@@ -61,6 +63,8 @@ def read_task(
         model: weight file or diffusers folder; the embedded model when not said
         adapters: adapters.safetensors of a fine-tuning of that model (`worldtube train finetune --lora`)
         fast: a few steps by the model's student, where it has one
+        device: where it computes: auto, cpu, cuda, mps, or such as cuda:1
+        dtype: what the network computes in: float32 or bfloat16; auto is the fastest here (`worldtube info`)
         rewrite: put the prompt in the wording that the model learned; what is not understood stays as it is
         rewriter: grammar, or endpoint:MODEL@URL for a language model behind an OpenAI-compatible address
         sign_prompt: the signed credentials hold the prompt too
@@ -128,6 +132,8 @@ def prepared(
     model: Path | None,
     adapters: Path | None,
     fast: bool,
+    device: str,
+    dtype: str,
     rewrite: bool,
     rewriter: str,
     **_: Any,
@@ -145,7 +151,7 @@ def prepared(
     from worldtube.generate.layout import outline
     from worldtube.generate.session import load
 
-    session = load(model, fast=fast, adapters=adapters)
+    session = load(model, device=device, dtype=dtype, fast=fast, adapters=adapters)
     if fast:  # what was not asked for otherwise is as the student learned it
         asked = {name: default for name, (_, default, _) in OPTIONS.items()}
         values = {k: v for k, v in values.items() if k not in asked or v != asked[k]}

@@ -13,6 +13,8 @@ def evaluate(rest: list[str]) -> int:
         measure: str,
         *,
         model: Path | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
         seeds: str | None = None,
         prompts: Path | None = None,
         count: int | None = None,
@@ -23,14 +25,16 @@ def evaluate(rest: list[str]) -> int:
         Args:
             measure: one of the measures (`worldtube info` lists them)
             model: weight file or diffusers folder; the embedded model when not said
+            device: where it computes: auto, cpu, cuda, mps, or such as cuda:1
+            dtype: what the network computes in: float32 or bfloat16; auto is the fastest here
             seeds: A:B, seeds A to B - 1; our own scores use 8,000,000 and up
             prompts: JSON lines of {"prompt": ..., "facts": [...], "event": ...}
             count: clips at most
             json: one JSON object on stdout and nothing else
         """
-        return measure, model, seeds, prompts, count, json
+        return measure, model, device, dtype, seeds, prompts, count, json
 
-    measure, model, seeds, prompts, count, as_json = parse(
+    measure, model, device, dtype, seeds, prompts, count, as_json = parse(
         positional(command, "measure"), "evaluate", rest
     )
     from worldtube.errors import unknown
@@ -43,35 +47,50 @@ def evaluate(rest: list[str]) -> int:
     chosen = None if seeds is None else seeds_of(seeds)
     with Bar(f"measuring {measure}") as bar:
         result = MEASURES[measure](
-            load(model).model, seeds=chosen, prompts=prompts, count=count, progress=bar
+            load(model, device=device, dtype=dtype).model,
+            seeds=chosen,
+            prompts=prompts,
+            count=count,
+            progress=bar,
         )
     print(json.dumps(result) if as_json else table(result))
     return 0
 
 
 def info(rest: list[str]) -> int:
-    def command(*, model: Path | None = None, json: bool = False) -> Any:
-        """What is installed: the model, worlds, tasks, samplers, recipes, measures.
+    def command(
+        *,
+        model: Path | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        json: bool = False,
+    ) -> Any:
+        """What is installed and what is chosen for this machine: model, device, dtype, worlds, tasks, samplers.
 
         Args:
             model: weight file or diffusers folder; the embedded model when not said
+            device: what would be chosen for it: auto, cpu, cuda, mps, or such as cuda:1
+            dtype: what would be chosen for it: auto, float32 or bfloat16
             json: print one JSON object
         """
-        return model, json
+        return model, device, dtype, json
 
-    model, as_json = parse(command, "info", rest)
+    model, device, dtype, as_json = parse(command, "info", rest)
     from dataclasses import asdict
 
     from worldtube import __version__
+    from worldtube.device import describe
     from worldtube.diffusion.samplers import SAMPLERS
     from worldtube.evaluate import MEASURES
     from worldtube.generate.tasks import possible
     from worldtube.models import load
     from worldtube.train.recipes import RECIPES
 
-    loaded = load(model)
+    machine = describe(device, dtype)
+    loaded = load(model, device=device, dtype=dtype)
     told: dict[str, Any] = {
         "worldtube": __version__,
+        "machine": machine,
         "model": asdict(loaded.card),
         "weights": {
             part: sum(p.numel() for p in module.parameters())
@@ -91,6 +110,27 @@ def info(rest: list[str]) -> int:
     if as_json:
         print(json.dumps(told))
     else:
+        told = {"worldtube": __version__} | _machine_lines(machine) | told
+        del told["machine"]
         for name, value in told.items():
             print(f"{name:<10} {', '.join(value) if isinstance(value, list) else value}")
     return 0
+
+
+def _machine_lines(machine: dict[str, Any]) -> dict[str, str]:
+    """What `device.describe` found and chose, as lines of a name and a sentence."""
+    from worldtube.device import LIMITS
+
+    limiting = [name.lower() for name in LIMITS]
+    limits = [f"{name.upper()}={machine[name]}" for name in limiting if name in machine]
+    packed = "packed for oneDNN" if machine["packed_weights"] else "plain"
+    return {
+        "cpu": f"{machine['processor']}, {machine['cores']} cores ({machine['instruction_sets']})"
+        + (f", limited by {' '.join(limits)}" if limits else ""),
+        "device": machine["device"],
+        "dtype": f"{machine['dtype']} ({machine['dtype_reason']})",
+        "threads": str(machine["threads"]),
+        "attention": f"{machine['attention']} kernel",
+        "linear": f"{packed} weights",
+        "compile": "usable" if machine["compile"] else "not usable: no C++ compiler or Triton",
+    }

@@ -128,7 +128,8 @@ def finetune(rest: list[str]) -> int:
         steps: int = 200,
         rows: int = 8,
         rate: float | None = None,
-        device: str = "cpu",
+        device: str = "auto",
+        dtype: str = "auto",
         validation: list[Path] | None = None,
         track: list[str] | None = None,
         threads: int | None = None,
@@ -146,7 +147,8 @@ def finetune(rest: list[str]) -> int:
             steps: optimizer steps
             rows: clips in a batch
             rate: peak learning rate; 3e-3 for adapters and 3e-4 for weights when not said
-            device: where it computes, such as cuda
+            device: where it computes: auto, cpu, cuda, mps, or such as cuda:1
+            dtype: what the network computes in: float32 or bfloat16; auto is the fastest here
             validation: datasets to measure the loss on, completed like those of data; none when not said
             track: tensorboard, trackio or wandb, which get the numbers of the record too
             threads: torch threads; torch's own choice when not said
@@ -155,7 +157,8 @@ def finetune(rest: list[str]) -> int:
             raise RequestError(
                 f"--full and --lora {lora} are not accepted together; one of both is"
             )
-        how = {"steps": steps, "rows": rows, "rate": rate, "view": view, "device": device}
+        how = {"steps": steps, "rows": rows, "rate": rate, "view": view}
+        how |= {"device": device, "dtype": dtype}
         if full or lora is not None:
             how["rank"] = 0 if full else lora
         return data, out, model, how, validation, track, threads
@@ -169,7 +172,7 @@ def finetune(rest: list[str]) -> int:
         import torch
 
         torch.set_num_threads(threads)
-    config = tuning.finetune_config(local.load(model), **how)
+    config = tuning.finetune_config(local.load(model, device="cpu"), **how)
     print(
         tuning.finetune(
             data,
@@ -331,6 +334,9 @@ def wording(rest: list[str]) -> int:
 
 def ladder(rest: list[str]) -> int:
     """`train ladder`: the arguments after it."""
+    from dataclasses import replace
+
+    from worldtube.device import find_device, find_dtype
     from worldtube.errors import unknown
     from worldtube.records import read
     from worldtube.train.ladder import LADDERS, climb
@@ -343,6 +349,8 @@ def ladder(rest: list[str]) -> int:
         validation: Path | None = None,
         codec: Path | None = None,
         processes: int | None = None,
+        device: str = "auto",
+        dtype: str | None = None,
     ) -> Any:
         """Runs of several budgets and sizes, and the law L(N, D) of their loss; goes on where it stopped.
 
@@ -353,16 +361,24 @@ def ladder(rest: list[str]) -> int:
             validation: folder of a catalog to measure on; recorded when not said
             codec: model file whose codec made the latents; the embedded model when not said
             processes: runs at a time; all cores when not said
+            device: where runs compute: auto, cpu, cuda, mps, or such as cuda:1
+            dtype: what runs compute in: float32 or bfloat16, auto for the fastest here; the ladder's own when not said
         """
-        return out, size, data, validation, codec, processes
+        return out, size, data, validation, codec, processes, device, dtype
 
-    out, size, data, validation, codec, processes = parse(command, "train ladder", rest)
+    out, size, data, validation, codec, processes, device, dtype = parse(
+        command, "train ladder", rest
+    )
     if size not in LADDERS:
         raise unknown("ladder", size, LADDERS)
     folder_exists(out)
+    config = replace(LADDERS[size][1], device=device)
+    if dtype is not None:
+        chosen = find_dtype(dtype, find_device(device))
+        config = replace(config, dtype=str(chosen).removeprefix("torch."))
     with Bar(f"ladder {size}") as bar:
         record = climb(
-            LADDERS[size][1],
+            config,
             out=out,
             data=data,
             validation=validation,

@@ -36,6 +36,7 @@ from worldtube.data.captioner import (
 )
 from worldtube.data.catalog import Catalog
 from worldtube.data.sidecar import Tell
+from worldtube.device import find_device, find_dtype
 from worldtube.errors import DataError, MissingExtra, NotFound, RequestError, unknown
 from worldtube.files import data_url
 from worldtube.text.chat import Chat
@@ -224,6 +225,10 @@ class Transformers(EachAlone):
     prompt: str = INSTRUCTION
     num_tokens: int = 400
     """Of an answer at most."""
+    device: str = "auto"
+    """Where the model computes: auto, cpu, cuda, mps, or such as cuda:1."""
+    dtype: str = "auto"
+    """What it computes in: float32 or bfloat16; auto is the fastest there."""
     _loaded: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     def load(self) -> tuple[Any, Any]:
@@ -233,15 +238,16 @@ class Transformers(EachAlone):
                 from transformers import AutoModelForImageTextToText, AutoProcessor
             except ImportError as error:
                 raise MissingExtra("captions by a local model", "transformers") from error
-            path = Path(self.model)
+            place = find_device(self.device)
+            dtype, path = find_dtype(self.dtype, place), Path(self.model)
             if (path.is_absolute() or self.model.startswith(".")) and not path.is_dir():
                 raise NotFound(
                     f"no folder {self.model} with a vision-language model (accepted: one, or a hub name)"
                 )
             try:
                 self._loaded.append(AutoProcessor.from_pretrained(self.model))
-                network = AutoModelForImageTextToText.from_pretrained(self.model)
-                self._loaded.append(network.eval())
+                network = AutoModelForImageTextToText.from_pretrained(self.model, dtype=dtype)
+                self._loaded.append(network.to(place).eval())
             except (OSError, ValueError) as error:
                 raise NotFound(f"no vision-language model {self.model!r}: {error}") from error
         return self._loaded[0], self._loaded[1]
@@ -255,7 +261,7 @@ class Transformers(EachAlone):
         chat = [{"role": "user", "content": [*content, {"type": "text", "text": self.prompt}]}]
         asked = processor.apply_chat_template(
             chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-        ).to(network.device)
+        ).to(network.device, dtype=network.dtype)
         with torch.inference_mode():
             tokens = network.generate(**asked, max_new_tokens=self.num_tokens, do_sample=False)
         new = tokens[:, asked["input_ids"].shape[1] :]
@@ -274,6 +280,8 @@ class Own:
     temperature: float = 0.6
     """0 writes the likeliest words, 1 varies them as the grammar does."""
     prompt: str = ""
+    device: str = "auto"
+    """Where the network computes, in float32: auto, cpu, cuda, mps, or such as cuda:1."""
     _loaded: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -296,7 +304,7 @@ class Own:
         from worldtube.reader import captioner
 
         if not self._loaded:
-            self._loaded.append(captioner.load(self.path))
+            self._loaded.append(captioner.load(self.path, device=self.device))
         own = self._loaded[0]
         seen = [own.read(clip) for clip in clips]
         seeds = [zlib.crc32(row["id"].encode()) for row in rows]

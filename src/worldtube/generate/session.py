@@ -107,16 +107,20 @@ class Session:
 def load(
     path: str | Path | None = None,
     *,
-    device: str | torch.device = "cpu",
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
     fast: bool = False,
     adapters: str | Path | None = None,
 ) -> Session:
     """The model in a weight file or a diffusers folder; without a path, the one that ships inside the package.
 
+    device: auto, cpu, cuda, mps or such as cuda:1. dtype: auto, float32 or bfloat16, what the network computes in;
+    `auto` is the fastest that is right on this machine (`worldtube info` tells which and why).
+
     fast: its student, which needs a few steps where the model itself needs 24 with guidance. adapters: file of a
     fine-tuning of this model.
     """
-    return Session(models.load(path, device=device, fast=fast, adapters=adapters))
+    return Session(models.load(path, device=device, dtype=dtype, fast=fast, adapters=adapters))
 
 
 @lru_cache(maxsize=1)

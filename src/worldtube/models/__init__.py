@@ -31,8 +31,8 @@ __all__ = [
 def load(
     path: Path | str | None = None,
     *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "auto",
+    dtype: torch.dtype | str = "auto",
     fast: bool = False,
     adapters: Path | str | None = None,
 ) -> LocalModel | DiffusersModel:

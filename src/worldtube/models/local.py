@@ -20,6 +20,7 @@ from torch import Tensor
 
 from worldtube.codec import CODECS, CodecConfig, VideoCodec
 from worldtube.codec.autoencoder import FINE, FRAMES
+from worldtube.device import find_device, find_dtype
 from worldtube.errors import DataError, NotFound, RequestError, unknown
 from worldtube.models.adapters import put
 from worldtube.models.model import ABILITIES, Footprint
@@ -326,26 +327,13 @@ def _match_tracks(
     return matched
 
 
-def check_device(device: torch.device | str) -> None:
-    """Raises RequestError for a device that this machine does not have."""
-    try:
-        torch.empty(0, device=device)
-    except (AssertionError, RuntimeError) as error:
-        other = torch.accelerator.current_accelerator(check_available=True)
-        count = torch.accelerator.device_count() if other else 0
-        there = ["cpu", *(f"{other}:{number}" for number in range(count))]
-        raise RequestError(
-            f"no device {str(device)!r} here (accepted: {', '.join(there)})"
-        ) from error
-
-
 def load_codec(path: Path | str, *, device: torch.device | str = "cpu") -> tuple[VideoCodec, str]:
     """The codec in a weight file (a codec's own or a whole model's), and the version of its latents.
 
     Two codecs with the same encoder make the same latents and have the same version, whatever their decoders.
     Raises NotFound, DataError, RequestError for a device that is not there.
     """
-    check_device(device)
+    device = find_device(device)
     config, tensors = _read(Path(path))
     codec = CODECS[config.get("card", {}).get("codec", "causal")](
         CodecConfig.from_dict(config["codec"])
@@ -369,19 +357,22 @@ def latents_version(codec: VideoCodec) -> str:
 def load(
     path: Path | str | None = None,
     *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "auto",
+    dtype: torch.dtype | str = "auto",
     fast: bool = False,
     adapters: Path | str | None = None,
 ) -> LocalModel:
     """The model in a safetensors file; without a path, the one that ships inside the package.
 
-    `dtype` is the transformer's; the codec chooses its own. `fast`: with the student in place of its teacher,
+    `device` and `dtype` are names of `worldtube.device.DEVICES` and `DTYPES`, or torch's own; `auto` is the fastest
+    here. The transformer and the codec's decoder compute in `dtype`, the codec's encoder in float32, so that latents
+    are the same everywhere. `fast`: with the student in place of its teacher,
     which makes a clip in `card.student_steps` steps without guidance. `adapters`: file of a fine-tuning of this
     model. Raises NotFound, DataError, RequestError for adapters of a student, which has none, and for a device that
     is not there.
     """
-    check_device(device)
+    device = find_device(device)
+    dtype = find_dtype(dtype, device)
     path = embedded_path() if path is None else Path(path)
     config, tensors = _read(path)
     if "transformer" not in config:
@@ -403,9 +394,7 @@ def load(
         if fast:
             raise RequestError("adapters do not go with a student (accepted: one of the two)")
         put(adapters, transformer, path)
-    codec.decoder.to(
-        dtype
-    )  # in bf16 half the time for 0.002 dB; what the encoder makes stays exact
+    codec.decoder.to(dtype)  # in bf16 half the time for 0.002 dB
     model = LocalModel(card, codec.to(device), transformer.to(device), dtype, tensors.get("bank"))
     if fast:
         steps = {"steps": card.student_steps, "sampler": "euler"}

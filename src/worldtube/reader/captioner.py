@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from worldtube import reader
+from worldtube.device import find_device
 from worldtube.errors import DataError, NotFound
 from worldtube.models.weights import save_weights
 from worldtube.reader.evidence import CELLS, MOMENTS, WIDTHS, evidence, sight
@@ -91,6 +92,10 @@ class Network(nn.Module):
         )
         self.out = nn.Linear(width, len(MARKS) + len(words))
 
+    @property
+    def device(self) -> torch.device:
+        return self.places.device
+
     def look(self, clips: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
         """Evidence of clips -> (B, S, D) states and (B, S) where there are none."""
         most = max(len(one["tracks"]) for one in clips)
@@ -99,15 +104,17 @@ class Network(nn.Module):
         for row, one in enumerate(clips):
             tracks[row, : len(one["tracks"])] = one["tracks"]
             empty[row, : len(one["tracks"])] = False
-        values = {"tracks": tracks}
+        device = self.device
+        values = {"tracks": tracks.to(device)}
         values |= {
-            kind: torch.stack([one[kind].float() for one in clips]) for kind in list(WIDTHS)[1:]
+            kind: torch.stack([one[kind].float() for one in clips]).to(device)
+            for kind in list(WIDTHS)[1:]
         }
         parts = {kind: self.inward[kind](self.norms[kind](value)) for kind, value in values.items()}
         parts["moments"] = parts["moments"] + self.moments
         parts["cells"] = parts["cells"] + self.cells
         states = torch.cat(list(parts.values()), 1)  # (B, S, D)
-        none = F.pad(empty, (0, states.shape[1] - most), value=False)
+        none = F.pad(empty.to(device), (0, states.shape[1] - most), value=False)
         return self.see(states, src_key_padding_mask=none), none
 
     def forward(self, seen: tuple[Tensor, Tensor], tokens: Tensor) -> Tensor:
@@ -115,7 +122,9 @@ class Network(nn.Module):
         states, none = seen
         length = tokens.shape[1]
         x = self.embed(tokens) + self.places[:length]  # (B, L, D)
-        later = nn.Transformer.generate_square_subsequent_mask(length, dtype=torch.bool)
+        later = nn.Transformer.generate_square_subsequent_mask(
+            length, device=tokens.device, dtype=torch.bool
+        )
         x = self.write(x, states, tgt_mask=later, tgt_is_causal=True, memory_key_padding_mask=none)
         return self.out(x)
 
@@ -172,7 +181,7 @@ class Captioner:
                 for seed in (seeds or range(len(clips)))
             ]
             while not bool(done.all()) and tokens.shape[1] < LONGEST:
-                logits = self.network((states, none), tokens)[:, -1]
+                logits = self.network((states, none), tokens.to(states.device))[:, -1].cpu()
                 logits[:, [i for i in range(len(MARKS)) if i != END]] = -torch.inf
                 if temperature:
                     chances = (logits / temperature).softmax(-1)
@@ -212,8 +221,11 @@ def embedded_path() -> Path:
     return Path(str(resources.files("worldtube") / "weights" / "captioner.safetensors"))
 
 
-def load(path: Path | str | None = None) -> Captioner:
-    """The captioner in a file; without a path, the one that ships. Raises NotFound, DataError."""
+def load(path: Path | str | None = None, *, device: torch.device | str = "cpu") -> Captioner:
+    """The captioner in a file; without a path, the one that ships; its network on a device of `worldtube.device`.
+
+    Raises NotFound, DataError, RequestError for a device that is not there.
+    """
     path = embedded_path() if path is None else Path(path)
     if not path.is_file():
         raise NotFound(
@@ -232,4 +244,4 @@ def load(path: Path | str | None = None) -> Captioner:
         network.load_state_dict(cast(dict[str, Tensor], tensors))
     except RuntimeError as error:
         raise DataError(f"{path}: the captioner's weights do not fit") from error
-    return Captioner(network, told["accuracy"])
+    return Captioner(network.to(find_device(device)), told["accuracy"])

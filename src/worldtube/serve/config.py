@@ -28,8 +28,10 @@ class ServeConfig:
     model: tuple[str, ...] = ("embedded", "embedded:fast")
     """Models to serve, as SOURCE or NAME=SOURCE; a source is embedded, gaussian or a weight file, with :fast for
     its student. The first is the default, and what sora-2 means."""
-    devices: tuple[str, ...] = ("cpu",)
-    """A worker for each, such as cuda:0 cuda:1; repeat cpu for several."""
+    devices: tuple[str, ...] = ("auto",)
+    """A worker for each: auto, cpu, cuda, mps, or such as cuda:0 cuda:1; repeat cpu for several."""
+    dtype: str = "auto"
+    """What networks compute in: float32 or bfloat16; auto is the fastest on the worker's device."""
     batch: int = 1
     """Jobs of one model and shape that a worker makes together. On a CPU 1 is best."""
     render_pixels: int | None = None

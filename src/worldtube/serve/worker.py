@@ -48,7 +48,7 @@ KEPT_FRAMES = 50
 SHEET_COLUMNS, SHEET_ROWS, SHEET_SIDE = 5, 5, 320
 
 
-def open_models(sources: Sequence[str], device: str) -> dict[str, Session]:
+def open_models(sources: Sequence[str], device: str, dtype: str = "auto") -> dict[str, Session]:
     """SOURCE or NAME=SOURCE -> sessions by name, the first of them the default."""
     sessions: dict[str, Session] = {}
     for source in sources:
@@ -57,7 +57,9 @@ def open_models(sources: Sequence[str], device: str) -> dict[str, Session]:
         if origin == "gaussian":
             session = Session(GaussianModel())
         else:
-            session = load(None if origin == "embedded" else origin, device=device, fast=fast)
+            session = load(
+                None if origin == "embedded" else origin, device=device, dtype=dtype, fast=fast
+            )
         name = name or session.model.name + ("-fast" if fast else "")
         if name in sessions:
             raise RequestError(
@@ -89,7 +91,7 @@ class EncodedClip(Clip):
 
 
 class Worker:
-    def __init__(self, config: ServeConfig, device: str = "cpu", name: str | None = None):
+    def __init__(self, config: ServeConfig, device: str = "auto", name: str | None = None):
         self.config = config
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self.stopping = threading.Event()
@@ -101,7 +103,7 @@ class Worker:
         )
         self.workers = Workers(self.jobs.database)
         self.store: Store = open_store(config.store_url, config.place)
-        self.sessions = open_models(config.model, device)
+        self.sessions = open_models(config.model, device, config.dtype)
 
     def run(self) -> None:
         """Until `stopping` is set. A job in hand is then put back."""

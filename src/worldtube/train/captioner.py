@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from worldtube import reader
 from worldtube.data.catalog import Catalog
+from worldtube.device import autocast, check_dtype, find_device
 from worldtube.errors import DataError, RequestError
 from worldtube.evaluate.accuracy import true_clips
 from worldtube.evaluate.captions import accuracy
@@ -64,8 +65,13 @@ class CaptionerTraining:
     """The highest, after a rise; it falls to nothing."""
     seed: int = 0
     """Of the weights, the order and the wording."""
+    dtype: str = "float32"
+    """What the network computes in: auto, float32 or bfloat16; the captioner that ships was trained in float32."""
+    device: str = "auto"
+    """Where it computes: auto, cpu, cuda, mps, or such as cuda:1."""
 
     def __post_init__(self) -> None:
+        check_dtype(self.dtype)
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise RequestError(f"{name} {getattr(self, name)} is not accepted; 1 or more is")
@@ -203,7 +209,8 @@ def train_captioner(
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
     network = Network(config.network, words()) if start is None else start.network
-    network.train()
+    device = find_device(config.device)
+    network.to(device).train()
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.rate, weight_decay=0.02, betas=(0.9, 0.98)
     )
@@ -215,7 +222,8 @@ def train_captioner(
             recoloured(known[i], rng.permutation(len(COLOURS)))
             for i in rng.integers(len(known), size=config.batch)
         ]
-        states, none = network.look([one.evidence for one in picks])
+        with autocast(device, config.dtype):
+            states, none = network.look([one.evidence for one in picks])
         rows = []
         for clip in range(config.batch * TEXTS):
             name = str(rng.choice(FIELDS, p=[SHARES[field] for field in FIELDS]))
@@ -224,12 +232,13 @@ def train_captioner(
         rows.sort(
             key=lambda row: len(row[1])
         )  # texts of about one length go together: little padding
-        loss = torch.zeros(())
+        loss = torch.zeros((), device=device)
         for first in range(0, len(rows), config.batch // 2 or 1):
             part = rows[first : first + (config.batch // 2 or 1)]
-            which = torch.tensor([clip for clip, _ in part])
-            tokens = pad_sequence([torch.tensor(row) for _, row in part], True, PAD)
-            logits = network((states[which], none[which]), tokens[:, :-1])
+            which = torch.tensor([clip for clip, _ in part], device=device)
+            tokens = pad_sequence([torch.tensor(row) for _, row in part], True, PAD).to(device)
+            with autocast(device, config.dtype):
+                logits = network((states[which], none[which]), tokens[:, :-1]).float()
             loss = loss + F.cross_entropy(
                 logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD, reduction="sum"
             )
@@ -243,4 +252,4 @@ def train_captioner(
             logger.info("captioner %d loss %.4f", step, float(loss.detach()))
         if progress is not None:
             progress(step + 1, config.steps)
-    return Captioner(network)
+    return Captioner(network.to("cpu"))

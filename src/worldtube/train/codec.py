@@ -28,15 +28,24 @@ from worldtube.codec.autoencoder import (
     group_frames,
 )
 from worldtube.codec.losses import reconstruction_loss, variance_bound
+from worldtube.device import find_device
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.evaluate import reconstruction
-from worldtube.models.local import check_device, load_codec, save_codec
+from worldtube.models.local import load_codec, save_codec
 from worldtube.train import report
 from worldtube.train.checkpoint import Checkpoints, differences
 from worldtube.train.config import check
 from worldtube.train.optimizer import Optimizer, learning_rate
 from worldtube.train.pools import Pool, draw_batch, draw_patches, identity, read_pools, to_pixels
-from worldtube.train.steps import Guard, Progress, alone, record_from, stoppable
+from worldtube.train.steps import (
+    Guard,
+    Progress,
+    alone,
+    on_machine,
+    record_from,
+    stoppable,
+    warn_of_dtype,
+)
 from worldtube.video import Clip, save_image
 
 logger = logging.getLogger(__name__)
@@ -92,10 +101,10 @@ class CodecTrainConfig:
     """Train the decoder only, on the latents of the encoder as it is."""
     seed: int = 0
     """Of the initial weights, the order and the noise."""
-    dtype: str = "bfloat16"
-    """What the network computes in; masters are float32."""
-    device: str = "cpu"
-    """Where it computes."""
+    dtype: str = "auto"
+    """What the network computes in: float32 or bfloat16; auto is the fastest here. Masters are float32."""
+    device: str = "auto"
+    """Where it computes: auto, cpu, cuda, mps, or such as cuda:1."""
     log_every: int = 10
     """Steps between lines of the record."""
     validate_every: int = 250
@@ -161,7 +170,7 @@ def train_codec(
     after five steps in a row that are not finite, DataError for a folder with a run of another codec, other clips
     or another seed, or one that goes on, RequestError for a device that is not there.
     """
-    check_device(config.device)
+    config = on_machine(config, str(find_device(config.device)))
     with alone(folder):
         return _train_codec(config, pools, folder, validation, start, progress, until)
 
@@ -210,6 +219,7 @@ def _train_codec(
         checkpoints.load(state)
         optimizer.load_state_dict(state)
         step, guard.bad = facts["step"], facts["bad"]
+        warn_of_dtype(folder, step, facts.get("dtype"), config.dtype)
         logger.info("going on from step %d", step)
 
     def averaged() -> VideoCodec:
@@ -220,7 +230,7 @@ def _train_codec(
     def keep() -> None:
         save_codec(averaged(), folder / WEIGHTS)
         report.write(folder)
-        facts = {"bad": guard.bad, "model": sizes, "order": order}
+        facts = {"bad": guard.bad, "model": sizes, "order": order, "dtype": config.dtype}
         checkpoints.save(optimizer.state_dict(), step=step, **facts)
 
     with ExitStack() as stack:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from worldtube.data.batches import Batch, ready
 from worldtube.data.catalog import Catalog
+from worldtube.device import find_device
 from worldtube.errors import RequestError
 from worldtube.generate.budget import HEAP
 from worldtube.generate.cost import Seconds, clocks, resident
@@ -54,9 +55,9 @@ def predict(
     codec, data and start: as for `train`; without data, rows are clips of two seconds. Raises RequestError for a
     device whose memory and time are not told here.
     """
-    if config.device != "cpu":
+    if (device := find_device(config.device)).type != "cpu":
         raise RequestError(
-            f"a run on device {config.device!r} cannot be planned (accepted: --device cpu)"
+            f"a run on device {str(device)!r} cannot be planned (accepted: --device cpu)"
         )
     few = replace(config, rows=min(config.rows, ROWS))
     began = clocks()

@@ -38,10 +38,11 @@ def finetune_config(
     rows: int = 8,
     rate: float | None = None,
     view: str = "",
-    device: str = "cpu",
+    device: str = "auto",
+    dtype: str = "auto",
 ) -> TrainConfig:
-    """What suits a few dozen to a few thousand clips. rank: of the adapters; 0 trains the weights themselves. view and
-    device: as in TrainConfig."""
+    """What suits a few dozen to a few thousand clips. rank: of the adapters; 0 trains the weights themselves. view,
+    device and dtype: as in TrainConfig."""
     card = model.card
     return TrainConfig(
         model=model.transformer.config,
@@ -49,6 +50,7 @@ def finetune_config(
         patch=card.patch,
         view=view,
         device=device,
+        dtype=dtype,
         rows=rows,
         steps=steps,
         rate=rate or (3e-3 if rank else 3e-4),
@@ -82,7 +84,8 @@ def finetune(
     Raises DataError for datasets without captions.
     """
     start = model or embedded_path()
-    network = models.local.load(start, device="cpu" if config is None else config.device)
+    device, dtype = ("auto", "auto") if config is None else (config.device, config.dtype)
+    network = models.local.load(start, device=device, dtype=dtype)
     config = config or finetune_config(network)
     if not data:
         raise RequestError("no dataset was named (accepted: --data DATASET ...)")
@@ -111,7 +114,7 @@ def finetune(
     return out / "model.safetensors"
 
 
-def prepare(folder: Path, codec: Path, *, device: str = "cpu", bar: Callable[[str], Any]) -> None:
+def prepare(folder: Path, codec: Path, *, device: str = "auto", bar: Callable[[str], Any]) -> None:
     """Latents and text of the clips of a dataset that lack them.
 
     device: where the codec computes. Raises DataError where there are no captions, or words of different ones.

@@ -21,6 +21,7 @@ from worldtube.data import manifest
 from worldtube.data.batches import STAGES, Batch, Batches, conditions, ready
 from worldtube.data.catalog import Catalog
 from worldtube.data.latents import CAPTIONS, TRUTH_CHANNELS, words
+from worldtube.device import can_compile, find_dtype
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.generate import engine
 from worldtube.generate.cost import resident
@@ -35,7 +36,15 @@ from worldtube.train.loss import loss_of
 from worldtube.train.optimizer import Optimizer, learning_rate
 from worldtube.train.parallel import ALONE, Ranks, Reporter, distribute, joined, whole
 from worldtube.train.start import repatched
-from worldtube.train.steps import Guard, Progress, alone, record_from, stoppable
+from worldtube.train.steps import (
+    Guard,
+    Progress,
+    alone,
+    on_machine,
+    record_from,
+    stoppable,
+    warn_of_dtype,
+)
 from worldtube.train.student import Distillation
 from worldtube.train.tracking import tracked, trackers
 from worldtube.train.validation import Validation
@@ -129,7 +138,7 @@ def setup(
     for weights to start from of another size."""
     network, version = models.load_codec(codec)
     network.to(ranks.device)
-    other = None if start is None else models.local.load(start, dtype=torch.float32)
+    other = None if start is None else models.local.load(start, device="cpu", dtype=torch.float32)
     card = replace(  # what a token is, and a second, stays as the weights know it
         Card(notes={}) if other is None else replace(other.card, notes={}),
         name=name,
@@ -174,8 +183,12 @@ def setup(
     if config.gradient_checkpointing:
         checkpointed(transformer)
     if config.compile:
+        if not can_compile(ranks.device):
+            raise RequestError(
+                "compile needs a C++ compiler on a CPU (g++, clang++ or the name in CXX), Triton on a GPU; found none"
+            )
         transformer.compiled()
-    dtype = getattr(torch, config.dtype)
+    dtype = find_dtype(config.dtype, ranks.device)
     distribute(transformer.train(), ranks, dtype)
     model = LocalModel(card, network, transformer, bank=None if other is None else other.bank)
     no_words = model.text.encode([""])[0]
@@ -190,6 +203,7 @@ def setup(
         weight_decay=config.weight_decay,
         ema_steps=config.ema_steps,
         ranks=ranks,
+        dtype=dtype,
     )
     return Setup(
         model=model,
@@ -256,6 +270,7 @@ def _train(
     track: Sequence[str],
 ) -> LocalModel:
     trackers(track)  # before anything that takes long
+    config = on_machine(config, ranks.device, ranks)
     checkpoints = Checkpoints(out, ranks=ranks, keep=config.checkpoints)
     made = setup(config, codec=codec, start=start, name=out.name, ranks=ranks)
     model, optimizer, transformer = made.model, made.optimizer, made.model.transformer
@@ -281,6 +296,8 @@ def _train(
         checkpoints.load(state)
         optimizer.load_state_dict(state)
         step, bad = facts["step"], facts["bad"]
+        if ranks.rank == 0:
+            warn_of_dtype(out, step, facts.get("dtype"), config.dtype)
     begun = frozen(out, data, config.view, ranks)
     model.bank = caption_bank(model, data, begun.ids)
     batches = made.batches(config, data, begun.ids, begun.versions)
@@ -302,7 +319,7 @@ def _train(
             report.write(out)
             if adapters is not None:
                 lora.save(adapters, out / ADAPTERS, base=start)
-        facts = {"bad": guard.bad, "model": sizes, "order": order}
+        facts = {"bad": guard.bad, "model": sizes, "order": order, "dtype": config.dtype}
         checkpoints.save(optimizer.state_dict(), step=step, **facts)
         if kept is not None:
             kept(step, numbers)

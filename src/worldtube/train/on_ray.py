@@ -6,9 +6,11 @@ of progress and keeps nothing.
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from worldtube.device import find_device
 from worldtube.errors import MissingExtra, WorldtubeError
 from worldtube.train.config import TrainConfig
 
@@ -41,6 +43,8 @@ def launch(
     except ImportError as error:
         raise MissingExtra("--on ray", "ray") from error
 
+    if config.device == "auto":  # the same for all workers
+        config = replace(config, device=find_device(config.device).type)
     begun = not ray.is_initialized()
     if begun:
         ray.init(

@@ -1,6 +1,6 @@
 """The optimizer: Muon for matrices inside the blocks, AdamW for the rest, float32 masters, EMA.
 
-The network computes in bf16; float32 masters are what is trained, averaged and saved. Where the network
+The network computes in the run's dtype; float32 masters are what is trained, averaged and saved. Where the network
 itself is in float32, or keeps parts of its weights as FSDP2 does, its own weights are the masters. Knows
 nothing of data or of the loss.
 """
@@ -32,7 +32,8 @@ def learning_rate(step: int, *, peak: float, warmup: int, steps: int, decay: flo
 class Optimizer:
     """Masters, Muon, AdamW and the running average of one module.
 
-    ema_steps: the average looks back over about this many steps (less at the start).
+    ema_steps: the average looks back over about this many steps (less at the start). dtype: what Muon's matrix
+    products are computed in; the network's own when None.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Optimizer:
         weight_decay: float = 0.01,
         ema_steps: float = 500,
         ranks: Ranks = ALONE,
+        dtype: torch.dtype | None = None,
     ):
         self.module, self.ranks = module, ranks
         trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
@@ -73,7 +75,9 @@ class Optimizer:
                     "exp_avg_sq": torch.zeros_like(p.detach()),
                 }
         if matrices:
-            self.parts.append(Muon(matrices, weight_decay=weight_decay))
+            self.parts.append(
+                Muon(matrices, weight_decay=weight_decay, dtype=dtype or self.working[0].dtype)
+            )
 
     def step(self, rate: float, *, clip: float = 1.0) -> float:
         """Apply the working copies' gradients; returns their norm. Nothing changes if it is not finite."""
@@ -144,7 +148,15 @@ class Muon(torch.optim.Optimizer):
     products: exact, and dear where there are many processes, since they do not share this work.
     """
 
-    def __init__(self, matrices: Iterable[Tensor], *, weight_decay: float, momentum: float = 0.95):
+    def __init__(
+        self,
+        matrices: Iterable[Tensor],
+        *,
+        weight_decay: float,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.dtype = dtype
         super().__init__(matrices, {"lr": 1.0, "weight_decay": weight_decay, "momentum": momentum})
         for group in self.param_groups:
             for p in group["params"]:
@@ -160,7 +172,7 @@ class Muon(torch.optim.Optimizer):
                 momentum = self.state[p]["momentum"]
                 local(momentum).lerp_(local(p.grad), 1 - keep)
                 update = p.grad.lerp(momentum, keep)  # Nesterov's
-                change = orthogonal(whole(update))
+                change = orthogonal(whole(update), dtype=self.dtype)
                 if isinstance(p, DTensor):
                     mesh, places = p.device_mesh, p.placements
                     change = distribute_tensor(change, mesh, places, src_data_rank=None)
@@ -170,10 +182,10 @@ class Muon(torch.optim.Optimizer):
                 mine.add_(local(change), alpha=-rate * scale)
 
 
-def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """About U V^T of U S V^T, in bfloat16: Newton-Schulz with the coefficients of Jordan et al. 2024."""
+def orthogonal(matrix: Tensor, steps: int = 5, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """About U V^T of U S V^T, computed in `dtype`: Newton-Schulz with the coefficients of Jordan et al. 2024."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16()
+    x = matrix.to(dtype)
     tall = len(x) > x.shape[1]
     x = x.T if tall else x
     x = x / x.norm().clamp(min=1e-7)

@@ -32,8 +32,8 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 
+from worldtube.device import find_device
 from worldtube.errors import RequestError
-from worldtube.models.local import check_device
 from worldtube.transformer import Block, Transformer, attend
 
 Kind = Literal["none", "ddp", "fsdp"]
@@ -99,15 +99,14 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(kind: Kind, *, sequence: int = 1, device: str = "cpu") -> Generator[Ranks]:
+def joined(kind: Kind, *, sequence: int = 1, device: str = "auto") -> Generator[Ranks]:
     """The processes that this one was started among, as long as the context lasts.
 
     Raises RequestError where their number does not go with what was asked for, and for a device that is not there.
     """
     world = dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", 1))
     if world == 1 and sequence == 1:
-        check_device(device)
-        yield Ranks(kind=kind, device=device)
+        yield Ranks(kind=kind, device=str(find_device(device)))
         return
     if sequence < 1 or world % sequence:
         raise RequestError(
@@ -118,9 +117,11 @@ def joined(kind: Kind, *, sequence: int = 1, device: str = "cpu") -> Generator[R
             f"{world} processes were started and parallel is none (accepted: ddp or fsdp)"
         )
     begun = not dist.is_initialized()
+    if device == "auto":
+        device = find_device(device).type
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    check_device(device)  # of this process, so that none leaves a context on another's
+    find_device(device)  # of this process, so that none leaves a context on another's
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     if begun:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from worldtube import video
 from worldtube.data.catalog import Catalog, unpack_ids
+from worldtube.device import autocast, check_dtype, find_device
 from worldtube.errors import DataError, RequestError
 from worldtube.evaluate.accuracy import accuracy, true_clips
 from worldtube.reader import Reader, crops, resized, to_input, tracks
@@ -65,12 +66,17 @@ class ReaderConfig:
     """The highest, after a rise; it falls to nothing."""
     seed: int = 0
     """Of the weights, the order and what makes pictures worse."""
+    dtype: str = "auto"
+    """What the networks of pixels and shapes compute in: float32 or bfloat16; auto is the fastest here."""
+    device: str = "auto"
+    """Where those compute: auto, cpu, cuda, mps, or such as cuda:1."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             least = LEAST_STEPS if name.endswith("_steps") else 1
-            if name not in ("learning_rate", "seed") and value < least:
+            if isinstance(value, int) and name != "seed" and value < least:
                 raise RequestError(f"{name} {value} is not accepted; {least} or more is")
+        check_dtype(self.dtype)
         if self.learning_rate <= 0:
             raise RequestError(f"learning_rate {self.learning_rate} is not accepted; 0.003 is")
 
@@ -195,6 +201,8 @@ def train_pixels(
     rng: np.random.Generator,
     told: Callable[[int], None],
 ) -> None:
+    device = find_device(config.device)
+    network.to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.pixel_steps, pct_start=0.08
@@ -202,8 +210,9 @@ def train_pixels(
     network.train()
     for step in range(config.pixel_steps):
         pictures, marks = _pictures(clips, config.pixel_batch, rng)
-        with torch.autocast("cpu", torch.bfloat16):
-            maps = network(degraded(pictures, rng))
+        marks = {name: mark.to(device) for name, mark in marks.items()}
+        with autocast(device, config.dtype):
+            maps = network(degraded(pictures, rng).to(device))
         loss = _pixel_loss(maps, marks)
         optimizer.zero_grad()
         loss.backward()
@@ -213,7 +222,7 @@ def train_pixels(
         if step % 100 == 0:
             logger.info("pixels %d loss %.4f", step, float(loss.detach()))
         told(step)
-    network.eval()
+    network.to("cpu").eval()
 
 
 def _pictures(
@@ -238,8 +247,8 @@ _COLOUR_WEIGHTS = torch.tensor([1.0] * len(COLOURS) + [0.3])
 
 def _pixel_loss(maps: dict[str, Tensor], marks: dict[str, Tensor]) -> Tensor:
     on = (marks["colour"] < len(COLOURS)).float()
-    kind = F.cross_entropy(maps["kind"], marks["kind"], _KIND_WEIGHTS)
-    colour = F.cross_entropy(maps["colour"], marks["colour"], _COLOUR_WEIGHTS)
+    kind = F.cross_entropy(maps["kind"], marks["kind"], _KIND_WEIGHTS.to(on.device))
+    colour = F.cross_entropy(maps["colour"], marks["colour"], _COLOUR_WEIGHTS.to(on.device))
     size = F.cross_entropy(maps["size"], marks["size"]) if bool(on.any()) else 0.0
     # Focal loss on bumps (Law and Deng 2018, eq. 1).
     want, p = marks["centre"], maps["centre"][:, 0].sigmoid().clamp(1e-4, 1 - 1e-4)
@@ -262,6 +271,8 @@ def train_shapes(
     rng: np.random.Generator,
     told: Callable[[int], None],
 ) -> None:
+    device = find_device(config.device)
+    network.to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=2e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.shape_steps, pct_start=0.08
@@ -269,8 +280,9 @@ def train_shapes(
     network.train()
     for step in range(config.shape_steps):
         pictures, names = _things(clips, config.shape_batch, rng)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = F.cross_entropy(network(pictures), names, label_smoothing=0.05)
+        with autocast(device, config.dtype):
+            logits = network(pictures.to(device))
+            loss = F.cross_entropy(logits, names.to(device), label_smoothing=0.05)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -278,7 +290,7 @@ def train_shapes(
         if step % 100 == 0:
             logger.info("shapes %d loss %.4f", step, float(loss.detach()))
         told(step)
-    network.eval()
+    network.to("cpu").eval()
 
 
 def _things(

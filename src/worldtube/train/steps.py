@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
+from worldtube.device import find_dtype
 from worldtube.errors import DataError, WorldtubeError
 from worldtube.files import remove_parts
 from worldtube.records import Run, begun
@@ -20,6 +22,8 @@ from worldtube.train.parallel import ALONE, Ranks
 
 logger = logging.getLogger(__name__)
 
+Configured = TypeVar("Configured", bound=Any)
+"""A configuration with a `dtype` and a `device`."""
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (step, steps, newest numbers)."""
 
@@ -114,6 +118,24 @@ def stoppable() -> Generator[Callable[[], bool]]:
             signal.signal(number, handler)
     if came:
         raise KeyboardInterrupt
+
+
+def on_machine(config: Configured, device: str, ranks: Ranks = ALONE) -> Configured:
+    """A configuration whose `dtype` and `device` are no longer `auto`: what this run computes in, and where.
+
+    Processes of one run on different machines all compute in the dtype of the first.
+    """
+    dtype = str(find_dtype(config.dtype, device)).removeprefix("torch.")
+    return replace(config, dtype=ranks.first_says(dtype), device=device)
+
+
+def warn_of_dtype(folder: Path, step: int, before: str | None, now: str) -> None:
+    """Say in one line that a run goes on in another dtype than it had up to `step`."""
+    if before is not None and before != now:
+        logger.warning(
+            "%s goes on in %s; up to step %d it computed in %s (--dtype %s keeps that)",
+            *(folder, now, step, before, before),
+        )
 
 
 def record_from(path: Path, config: Any, step: int) -> Run:

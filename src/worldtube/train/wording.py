@@ -21,6 +21,7 @@ from worldtube.data import manifest
 from worldtube.data.batches import STAGES, Mix, conditions
 from worldtube.data.catalog import Catalog
 from worldtube.data.latents import CAPTIONS, cache_text
+from worldtube.device import check_dtype
 from worldtube.errors import DataError, RequestError, unknown
 from worldtube.evaluate import adherence
 from worldtube.files import atomic_write
@@ -67,8 +68,13 @@ class WordingConfig:
     """Of the new weights, the order and the noise."""
     trainings: int = 1
     """Of each arm, with the seeds from `seed` on: what is told are means, and how far another training may be off."""
+    dtype: str = "auto"
+    """What networks compute in: float32 or bfloat16; auto is the fastest here."""
+    device: str = "auto"
+    """Where they compute: auto, cpu, cuda, mps, or such as cuda:1."""
 
     def __post_init__(self) -> None:
+        check_dtype(self.dtype)
         for name in self.arms:
             if name not in ARMS:
                 raise unknown("arm", name, ARMS)
@@ -126,7 +132,7 @@ class Wording:
         """The model file that all arms of a seed begin from."""
         path = self.out / f"seed-{seed}" / "start.safetensors"
         if not path.is_file():
-            other = models.local.load(self.start, dtype=torch.float32)
+            other = models.local.load(self.start, device="cpu", dtype=torch.float32)
             torch.manual_seed(seed)
             fresh = Transformer(other.transformer.config)
             fresh.load_state_dict(wordless(other.transformer.state_dict(), fresh.state_dict()))
@@ -148,7 +154,7 @@ class Wording:
                 (self.out / "data.partial").replace(folder)
             with Catalog(folder, mode="a") as catalog:
                 cache_text(catalog, TextEncoder(), captions=by)
-        card, sizes = (one := models.local.load(start)).card, one.transformer.config
+        card, sizes = (one := models.local.load(start, device="cpu")).card, one.transformer.config
         config = TrainConfig(
             model=sizes,
             size=card.width,
@@ -161,6 +167,8 @@ class Wording:
             ema_steps=max(1, self.config.steps // 8),
             mix=replace(Mix(), images=0.05, captions=lengths),
             seed=seed,
+            dtype=self.config.dtype,
+            device=self.config.device,
             sample_every=0,
         )
         out = start.parent / name
@@ -180,7 +188,9 @@ class Wording:
         asked = {"prompts": self.config.prompts, "first_seed": self.config.first_seed}
         if path.is_file() and (kept := json.loads(path.read_text(encoding="utf-8")))["of"] == asked:
             return kept["kinds"]
-        model, eyes = models.local.load(self.trained(name, seed, progress)), reader.load()
+        trained = self.trained(name, seed, progress)
+        model = models.local.load(trained, device=self.config.device, dtype=self.config.dtype)
+        eyes = reader.load()
         found: dict[str, Scores] = {}
         for kind, lines in kinds.items():
             clips = adherence.make(

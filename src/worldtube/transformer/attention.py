@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from worldtube.device import has_fast_bfloat16
 from worldtube.tokens import Layout
 
 
@@ -162,16 +163,26 @@ def _few(q: Tensor, runs: Sequence[Run]) -> bool:
     return quiet and len(q) <= FEW * sum(run.rows for run in runs)
 
 
+def _fast_bfloat16() -> bool:
+    return has_fast_bfloat16()
+
+
+# What `torch.compiler.assume_constant_result` would set, which imports the whole compiler to do so.
+_fast_bfloat16._dynamo_marked_constant = True  # ty: ignore[missing-attribute]
+
+
 def _own(q: Tensor) -> bool:
-    """Where `tiled` is the fastest: PyTorch's own kernel gains nothing from bfloat16 on a CPU."""
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16
+    """Whether `tiled` is used: in bfloat16 on a CPU that computes fast in it. On others its products are 30 times
+    slower than PyTorch's kernel."""
+    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and _fast_bfloat16()
 
 
 def _choose(q: Tensor, k: Tensor) -> str:
     """The fastest kernel, as `benchmarks/transformer_forward.py` and `benchmarks/packing.py` measured."""
     if _own(q):
         return "tiled"
-    return "plain" if q.device.type == "cpu" and k.shape[-2] <= SHORT else "fused"
+    short = q.device.type == "cpu" and q.dtype == torch.float32 and k.shape[-2] <= SHORT
+    return "plain" if short else "fused"
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:

@@ -17,6 +17,7 @@ from einops import rearrange
 from safetensors import SafetensorError
 from torch import Tensor
 
+from worldtube.device import find_device, find_dtype
 from worldtube.errors import DataError, MissingExtra, RequestError
 from worldtube.models.diffusers.families import FAMILIES, Family, Reading
 from worldtube.models.model import Footprint
@@ -212,16 +213,18 @@ class _Shape:
 def load(
     path: Path | str,
     *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "auto",
+    dtype: torch.dtype | str = "auto",
     fast: bool = False,
 ) -> DiffusersModel:
     """The model in a folder that a diffusers pipeline was saved in. Reads nothing from a network.
 
-    `dtype` is the transformer's and the text encoder's; the codec stays in float32. Raises DataError for what
+    `dtype` is the transformer's and the text encoder's; the codec stays in float32; `auto` as `worldtube.device`
+    chooses. Raises DataError for what
     cannot be opened or is of no known family, MissingExtra.
     """
-    path = Path(path)
+    path, device = Path(path), find_device(device)
+    dtype = find_dtype(dtype, device)
     index = _index(path)
     name = index.get("_class_name")
     if name not in FAMILIES:

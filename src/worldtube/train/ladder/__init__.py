@@ -166,6 +166,7 @@ def _climb(scene: Scene, processes: int | None, progress: Progress | None) -> Pa
         "words_a_caption": scene.words,
         **scene.identity,
     }
+    del told["device"]  # where a run computes does not decide its numbers
     rows: list[dict[str, Any]] = []
     if begun(path):
         header, rows = read(path)

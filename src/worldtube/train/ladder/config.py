@@ -42,7 +42,9 @@ class LadderConfig:
     levels: int = 10
     """Noise levels at which each of them is, evenly spread."""
     dtype: str = "float32"
-    """What runs compute in."""
+    """What runs compute in: float32 or bfloat16; one for the whole ladder, so that a law compares like with like."""
+    device: str = "auto"
+    """Where runs compute: auto, cpu, cuda, mps, or such as cuda:1."""
     seed: int = 0
 
 

@@ -84,6 +84,7 @@ class Scene:
             truth_weight=0.0,
             seed=self.config.seed,
             dtype=self.config.dtype,
+            device=self.config.device,
             sample_every=0,
             log_every=max(1, steps // 20),
         )
@@ -120,7 +121,7 @@ def carry_out(trial: Trial, *, scene: Scene) -> dict[str, Any]:
 
     made = scene.run_config(trial)
     train(made, data=list(scene.data), codec=scene.codec, out=folder, kept=kept)
-    model = local.load(folder / "model.safetensors", dtype=torch.float32)
+    model = local.load(folder / "model.safetensors", device="cpu", dtype=torch.float32)
     bins = Validation(scene.validation, scene.config, model)(model)
     samples = made.steps * made.rows
     return {
