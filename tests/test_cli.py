@@ -201,7 +201,7 @@ def test_same_seed_same_bytes(weights, tmp_path, capsys):
         (["plan", "genrate", "a"], "did you mean 'generate'"),
         (["plan", "generate", "", "--model", "{weights}"], "empty"),
         (["plan", "train", "laptp"], "did you mean 'laptop'"),
-        (["plan", "train", "tiny", "--device", "cuda"], "device 'cuda'"),
+        (["plan", "train", "tiny", "--device", "cuda"], "device must be one of auto, cpu"),
         (["plan", "train", "student", "--codec", "{weights}"], "without a teacher"),
         (["train", "laptp"], "did you mean 'laptop'"),
         (["record", "tabeltop", "--out", "{out}/d", "--count", "1"], "did you mean 'tabletop'"),
