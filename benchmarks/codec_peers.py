@@ -144,9 +144,9 @@ def scores(codec: nn.Module, clips: list[Clip]) -> dict[str, float]:
 
 def spread(folder: Path, count: int) -> list[Clip]:
     """So many clips, from all over a catalog."""
-    with Catalog(folder) as catalog:
-        names = catalog.ids("problem IS NULL")
-        return [catalog.clip(name) for name in names[:: max(1, len(names) // count)][:count]]
+    catalog = Catalog(folder)
+    names = catalog.ids("problem IS NULL")
+    return [catalog.clip(name) for name in names[:: max(1, len(names) // count)][:count]]
 
 
 def main(arguments: list[str] | None = None) -> Path:

@@ -53,36 +53,36 @@ def make(folder: Path, count: int, width: int = 1280, group: int = 16) -> dict[s
     database = sqlite3.connect(folder / "clips.sqlite")
     database.execute(f"CREATE TABLE clips (id TEXT PRIMARY KEY, video, {', '.join(COLUMNS)})")
     seconds = dict.fromkeys(("lance", "sqlite"), 0.0)
-    with Catalog(folder / "set", mode="a") as catalog:
-        for name in COLUMNS:
-            catalog.add_column(name, version)
-        for start in range(0, count, group):
-            rows, found = [], {}
-            for seed in range(start, min(start + group, count)):
-                name = f"noise:1:{seed}:{SIDE}x{SIDE}"
-                found[name] = values(rng, codec.channels, codec.stride, width)
-                place = {"world": "noise", "version": 1, "seed": seed}
-                size = {"width": SIDE, "height": SIDE, "num_frames": FRAMES, "fps": FPS}
-                rows.append({"id": name, "video": rng.bytes(FILE), **place, **size})
-            began = time.perf_counter()
-            catalog.append(rows)
-            for column in COLUMNS:
-                catalog.set(column, {name: each[column] for name, each in found.items()})
-            seconds["lance"] += time.perf_counter() - began
-            began = time.perf_counter()
-            marks = ", ".join("?" * (2 + len(COLUMNS)))
-            database.executemany(
-                f"INSERT INTO clips VALUES ({marks})",
-                [
-                    (row["id"], row["video"], *(found[row["id"]][c].tobytes() for c in COLUMNS))
-                    for row in rows
-                ],
-            )
-            database.commit()
-            seconds["sqlite"] += time.perf_counter() - began
+    catalog = Catalog(folder / "set", mode="a")
+    for name in COLUMNS:
+        catalog.add_column(name, version)
+    for start in range(0, count, group):
+        rows, found = [], {}
+        for seed in range(start, min(start + group, count)):
+            name = f"noise:1:{seed}:{SIDE}x{SIDE}"
+            found[name] = values(rng, codec.channels, codec.stride, width)
+            place = {"world": "noise", "version": 1, "seed": seed}
+            size = {"width": SIDE, "height": SIDE, "num_frames": FRAMES, "fps": FPS}
+            rows.append({"id": name, "video": rng.bytes(FILE), **place, **size})
         began = time.perf_counter()
-        catalog.compact()
+        catalog.append(rows)
+        for column in COLUMNS:
+            catalog.set(column, {name: each[column] for name, each in found.items()})
         seconds["lance"] += time.perf_counter() - began
+        began = time.perf_counter()
+        marks = ", ".join("?" * (2 + len(COLUMNS)))
+        database.executemany(
+            f"INSERT INTO clips VALUES ({marks})",
+            [
+                (row["id"], row["video"], *(found[row["id"]][c].tobytes() for c in COLUMNS))
+                for row in rows
+            ],
+        )
+        database.commit()
+        seconds["sqlite"] += time.perf_counter() - began
+    began = time.perf_counter()
+    catalog.compact()
+    seconds["lance"] += time.perf_counter() - began
     database.close()
     return seconds
 

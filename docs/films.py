@@ -42,7 +42,8 @@ def photographed(page: Path) -> Image.Image:
 
 
 def main(dataset: Path) -> None:
-    with Catalog(dataset) as catalog, tempfile.TemporaryDirectory() as folder:
+    catalog = Catalog(dataset)
+    with tempfile.TemporaryDirectory() as folder:
         picture = photographed(write_page(catalog, Path(folder, "page.html"), clips=28))
         path = FOLDER / "data-page.webp"
         picture.save(path, quality=72, method=6)

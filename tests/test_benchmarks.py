@@ -393,8 +393,8 @@ def test_our_codec_is_measured_from_its_linear_start_on(tmp_path):
             clips.append(
                 row("test", 1, seed, clip, dict.fromkeys(("short", "medium", "long"), "a"), {})
             )
-        with Catalog(tmp_path / name, mode="a") as catalog:
-            catalog.append(clips)
+        catalog = Catalog(tmp_path / name, mode="a")
+        catalog.append(clips)
     words = ["--data", str(tmp_path / "data"), "--held", str(tmp_path / "held"), "--count", "2"]
     words += ["--steps", "2", "--search", "1", "--sides", "32", "--peers"]
     record = check(codec_peers.main([*words, "--out", str(tmp_path / "r.json")]))

@@ -68,13 +68,13 @@ def test_from_films_to_clips_in_their_look(tmp_path):
         [RUNS / "films.sh"], env=os.environ | told, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    with Catalog(tmp_path / "set") as catalog:
-        made, filmed = (
-            catalog.ids(f"problem IS NULL AND source {no} LIKE '%tabletop_%'") for no in ("", "NOT")
-        )
-        assert len(made) == 40 and len(filmed) > 200
-        assert 150 < len(view(catalog, "filmed")) < len(filmed)
-        assert catalog.take(made[:1], ["caption_short"])[0]["caption_short"]
+    catalog = Catalog(tmp_path / "set")
+    made, filmed = (
+        catalog.ids(f"problem IS NULL AND source {no} LIKE '%tabletop_%'") for no in ("", "NOT")
+    )
+    assert len(made) == 40 and len(filmed) > 200
+    assert 150 < len(view(catalog, "filmed")) < len(filmed)
+    assert catalog.take(made[:1], ["caption_short"])[0]["caption_short"]
     assert (tmp_path / "page.html").stat().st_size > 100_000
     assert (tmp_path / "tuned" / "after.png").is_file()
     clip = video.read(tmp_path / "rabbit-1.mp4")

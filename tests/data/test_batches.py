@@ -52,26 +52,26 @@ def folders(tmp_path_factory):
     codec = VideoCodec(CodecConfig(channels=4, encoder_widths=(8, 8), decoder_widths=(8, 8))).eval()
     for name, count in (("many", 10), ("few", 4)):
         folder = tmp_path_factory.mktemp("data") / name
-        with Catalog(folder, mode="a") as catalog:
-            for i in range(count):
-                ids = np.zeros((5, 16, 16), np.uint8)
-                ids[:, :8, :8] = 1
-                frames = np.full((5, 16, 16, 3), 20 * i, np.uint8)
-                captions = {c: f"{c} words {i}" for c in ("short", "medium", "long")}
-                truth = {"objects": [{"colour": "red", "shape": "ball"}]}
-                clip = Clip(frames=frames, fps=12.0, tracks={"ids": ids})
-                catalog.append([catalog_row(name, 1, i, clip, captions, truth)])
-            assert cache_latents(catalog, codec, version="one") == count
-            assert cache_text(catalog, TextEncoder()) == count
-            assert cache_truth(catalog, (4, 8, 8)) == count
+        catalog = Catalog(folder, mode="a")
+        for i in range(count):
+            ids = np.zeros((5, 16, 16), np.uint8)
+            ids[:, :8, :8] = 1
+            frames = np.full((5, 16, 16, 3), 20 * i, np.uint8)
+            captions = {c: f"{c} words {i}" for c in ("short", "medium", "long")}
+            truth = {"objects": [{"colour": "red", "shape": "ball"}]}
+            clip = Clip(frames=frames, fps=12.0, tracks={"ids": ids})
+            catalog.append([catalog_row(name, 1, i, clip, captions, truth)])
+        assert cache_latents(catalog, codec, version="one") == count
+        assert cache_text(catalog, TextEncoder()) == count
+        assert cache_truth(catalog, (4, 8, 8)) == count
         out.append(folder)
     return out
 
 
 def test_a_view_whose_condition_ends_in_a_comment_is_learned_from(folders):
-    with Catalog(folders[1], mode="a") as catalog:
-        save_view(catalog, "some", "seed > 0 -- all but one")
-        assert [len(each) for each in ready([catalog], "some")] == [3]
+    catalog = Catalog(folders[1], mode="a")
+    save_view(catalog, "some", "seed > 0 -- all but one")
+    assert [len(each) for each in ready([catalog], "some")] == [3]
 
 
 def batches(folders, **more):
@@ -172,8 +172,8 @@ def test_patches_divide_the_latents_of_all_clips(folders, odd, codec, tmp_path):
     ):
         batches(folders, patch=3)
     shutil.copytree(odd / "odd", tmp_path / "odd")
-    with Catalog(tmp_path / "odd", mode="a") as catalog:
-        cached(catalog, codec)
+    catalog = Catalog(tmp_path / "odd", mode="a")
+    cached(catalog, codec)
     with pytest.raises(RequestError, match=r"patch 2 .* 26x20 have 3x2 latents .accepted: 1\)"):
         batches([folders[0], tmp_path / "odd"])
 
@@ -201,18 +201,18 @@ def episodes(tmp_path_factory):
     out = []
     for name, count, shots, frames in (("shots", 3, 3, 9), ("long", 2, 1, 57)):
         out.append(tmp_path_factory.mktemp("data") / name)
-        with Catalog(out[-1], mode="a") as catalog:
-            for i in range(count):
-                for shot in range(shots):
-                    values = np.arange(frames, dtype=np.uint8) + 80 * i + 20 * shot
-                    pixels = np.broadcast_to(values[:, None, None, None], (frames, 16, 16, 3))
-                    captions = {c: f"shot {shot} of {i}" for c in ("short", "medium", "long")}
-                    clip = Clip(frames=pixels.copy(), fps=12.0)
-                    truth = {"objects": []}
-                    catalog.append([catalog_row(name, 1, i, clip, captions, truth, shot)])
-            cache_latents(catalog, codec, version="one")
-            cache_text(catalog, TextEncoder())
-            cache_tails(catalog, codec, version="one")
+        catalog = Catalog(out[-1], mode="a")
+        for i in range(count):
+            for shot in range(shots):
+                values = np.arange(frames, dtype=np.uint8) + 80 * i + 20 * shot
+                pixels = np.broadcast_to(values[:, None, None, None], (frames, 16, 16, 3))
+                captions = {c: f"shot {shot} of {i}" for c in ("short", "medium", "long")}
+                clip = Clip(frames=pixels.copy(), fps=12.0)
+                truth = {"objects": []}
+                catalog.append([catalog_row(name, 1, i, clip, captions, truth, shot)])
+        cache_latents(catalog, codec, version="one")
+        cache_text(catalog, TextEncoder())
+        cache_tails(catalog, codec, version="one")
     return out, codec
 
 
@@ -258,10 +258,10 @@ def test_a_split_clip_begins_anew(episodes):
 def test_pictures_are_learned_from_whole(tmp_path, codec):
     """They cannot be split, so no recipe does."""
     captions = {c: "a picture" for c in ("short", "medium", "long")}
-    with Catalog(tmp_path / "pictures", mode="a") as catalog:
-        clip = Clip(frames=np.zeros((1, 16, 16, 3), np.uint8), fps=12.0)
-        catalog.append([catalog_row("picture", 1, 0, clip, captions, {"objects": []})])
-        cached(catalog, codec)
+    catalog = Catalog(tmp_path / "pictures", mode="a")
+    clip = Clip(frames=np.zeros((1, 16, 16, 3), np.uint8), fps=12.0)
+    catalog.append([catalog_row("picture", 1, 0, clip, captions, {"objects": []})])
+    cached(catalog, codec)
     mix = Mix(images=0, splits=1)
     batch = batches([tmp_path / "pictures"], rows=4, mix=mix, truth=True).batch(0)
     assert batch.layout.lengths == (1,) * 4
@@ -274,24 +274,24 @@ def odd(tmp_path_factory, codec):
     captions = {c: "noise" for c in ("short", "medium", "long")}
     truth = {"objects": [{"colour": "red", "shape": "ball"}]}
     for name, where in (("odd", np.s_[:, :, :]), ("cut", np.s_[:9, :16, :24])):
-        with Catalog(folder / name, mode="a") as catalog:
-            for i, shot in itertools.product(range(6), range(2)):
-                rng = np.random.default_rng([i, shot])
-                frames = rng.integers(0, 256, (12, 20, 26, 3), np.uint8)[where]
-                ids = rng.integers(0, 2, (12, 20, 26), np.uint8)[where]
-                clip = Clip(frames=frames, fps=12.0, tracks={"ids": ids})
-                # of one id, where its size would be part of it, so that both are drawn alike
-                row = catalog_row("noise", 1, i, clip, captions, truth, shot)
-                catalog.append([row | {"id": f"noise:1:{i}:26x20:{shot}"}])
+        catalog = Catalog(folder / name, mode="a")
+        for i, shot in itertools.product(range(6), range(2)):
+            rng = np.random.default_rng([i, shot])
+            frames = rng.integers(0, 256, (12, 20, 26, 3), np.uint8)[where]
+            ids = rng.integers(0, 2, (12, 20, 26), np.uint8)[where]
+            clip = Clip(frames=frames, fps=12.0, tracks={"ids": ids})
+            # of one id, where its size would be part of it, so that both are drawn alike
+            row = catalog_row("noise", 1, i, clip, captions, truth, shot)
+            catalog.append([row | {"id": f"noise:1:{i}:26x20:{shot}"}])
     return folder
 
 
 def test_clips_are_cut_to_what_the_codec_takes(odd, codec, caplog):
     """Latents, second pieces, truth, places and times are those of the cut clips, and it is said once."""
     for name in ("odd", "cut"):
-        with Catalog(odd / name, mode="a") as catalog:
-            cached(catalog, codec)
-            cached(catalog, codec)
+        catalog = Catalog(odd / name, mode="a")
+        cached(catalog, codec)
+        cached(catalog, codec)
     (said,) = [record.getMessage() for record in caplog.records]
     assert "12 clips of 12 frames of 26x20" in said and "9 frames of 24x16" in said
     mix = Mix(images=0.1, splits=0.8, causal=0.3, captions=("short",))
@@ -316,19 +316,19 @@ def test_clips_are_coded_where_the_codec_is(odd, tmp_path, monkeypatch):
         return torch.zeros(1, 4, 3, 2, 3)
 
     monkeypatch.setattr(far, "encode", encode)
-    with Catalog(tmp_path / "cut", mode="a") as catalog:
-        assert cache_latents(catalog, far, version="far") == 12
-        assert cache_tails(catalog, far, version="far") == 12
+    catalog = Catalog(tmp_path / "cut", mode="a")
+    assert cache_latents(catalog, far, version="far") == 12
+    assert cache_tails(catalog, far, version="far") == 12
     assert seen == ["meta"] * 24
 
 
 def test_a_clip_without_a_whole_patch_is_refused(tmp_path, codec):
     clip = Clip(frames=np.zeros((5, 16, 6, 3), np.uint8), fps=12.0)
     captions = {c: "noise" for c in ("short", "medium", "long")}
-    with Catalog(tmp_path / "thin", mode="a") as catalog:
-        catalog.append([catalog_row("thin", 1, 0, clip, captions, {"objects": []})])
-        with pytest.raises(DataError, match=r"6x16, of which .* sides of 8"):
-            cache_latents(catalog, codec, version="one")
+    catalog = Catalog(tmp_path / "thin", mode="a")
+    catalog.append([catalog_row("thin", 1, 0, clip, captions, {"objects": []})])
+    with pytest.raises(DataError, match=r"6x16, of which .* sides of 8"):
+        cache_latents(catalog, codec, version="one")
 
 
 def test_a_window_of_a_long_clip(episodes):
@@ -354,10 +354,10 @@ def test_latents_of_another_codec_are_refused(folders):
 
 
 def test_a_catalog_without_latents_is_refused(tmp_path):
-    with Catalog(tmp_path / "empty", mode="a") as catalog:
-        catalog.add_column("latents", "one")
-        for caption in ("short", "medium", "long"):
-            catalog.add_column(f"text_{caption}", "one")
+    catalog = Catalog(tmp_path / "empty", mode="a")
+    catalog.add_column("latents", "one")
+    for caption in ("short", "medium", "long"):
+        catalog.add_column(f"text_{caption}", "one")
     with pytest.raises(DataError, match="worldtube cache"):
         batches([tmp_path / "empty"])
 
@@ -380,11 +380,11 @@ def test_a_square_is_cut_from_a_wide_clip_anywhere_along_it(tmp_path):
     codec = VideoCodec(CodecConfig(channels=4, encoder_widths=(8, 8), decoder_widths=(8, 8))).eval()
     frames = np.random.default_rng(0).integers(0, 256, (5, 16, 64, 3), np.uint8)
     captions = {c: "words" for c in ("short", "medium", "long")}
-    with Catalog(tmp_path / "wide", mode="a") as catalog:
-        clip = Clip(frames=frames, fps=12.0)
-        catalog.append([catalog_row("wide", 1, 0, clip, captions, {"objects": []})])
-        cache_latents(catalog, codec, version="one")
-        cache_text(catalog, TextEncoder())
+    catalog = Catalog(tmp_path / "wide", mode="a")
+    clip = Clip(frames=frames, fps=12.0)
+    catalog.append([catalog_row("wide", 1, 0, clip, captions, {"objects": []})])
+    cache_latents(catalog, codec, version="one")
+    cache_text(catalog, TextEncoder())
     options = {"patch": 1, "tokens_of": lambda z: patchify(z, 1), "rows": 20}
     mix = Mix(images=0, drop_words=0)
     whole = batches([tmp_path / "wide"], mix=mix, **options).batch(0)
@@ -436,11 +436,11 @@ def test_a_codec_with_another_stride(tmp_path):
     frames = np.arange(9, dtype=np.uint8)[:, None, None, None].repeat(16, 1).repeat(16, 2) * 20
     captions = {c: "grey" for c in ("short", "medium", "long")}
     codec = PairCodec()
-    with Catalog(tmp_path / "pairs", mode="a") as catalog:
-        clip = Clip(frames=frames.repeat(3, 3), fps=10.0)
-        for i in range(4):
-            catalog.append([catalog_row("pairs", 1, i, clip, captions, {"objects": []})])
-        cached(catalog, codec)
+    catalog = Catalog(tmp_path / "pairs", mode="a")
+    clip = Clip(frames=frames.repeat(3, 3), fps=10.0)
+    for i in range(4):
+        catalog.append([catalog_row("pairs", 1, i, clip, captions, {"objects": []})])
+    cached(catalog, codec)
 
     whole = batches([tmp_path / "pairs"], stride=2, mix=Mix(images=0)).batch(0)
     grid = Grid(frames=5, height=2, width=2, seconds_per_frame=0.1, stride=2)

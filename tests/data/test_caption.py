@@ -34,9 +34,9 @@ def data(tmp_path):
         truth = invent(rng, "roll")
         captions = {length: f"{length} words {seed}" for length in ("short", "medium", "long")}
         rows.append(row("tabletop", 1, seed, Clip(frames=frames, fps=12), captions, truth))
-    with Catalog(tmp_path / "data", mode="a") as catalog:
-        catalog.append(rows)
-        yield catalog
+    catalog = Catalog(tmp_path / "data", mode="a")
+    catalog.append(rows)
+    yield catalog
 
 
 def told(data, by):
@@ -180,13 +180,13 @@ def filmed(tmp_path):
     facts = {"width": 16, "height": 16, "num_frames": 5, "fps": 12.0, "start": 0.0, "stop": 0.4}
     facts["video"] = encode(Clip(frames=frames, fps=12), lossless=True)
     sources = ["a/IMG_1.MOV", "b/IMG_1.webm", "b/IMG_2.mp4", "b/IMG_2.mp4", "c/x.mp4", "c/x.mp4"]
-    with Catalog(tmp_path / "filmed", mode="a") as catalog:
-        for i, source in enumerate(sources):
-            own = {"id": f"film:1:{i:016x}:0-400", "source": source, "source_hash": f"{i:064x}"}
-            if i == 3:
-                own |= {"id": f"film:1:{2:016x}:400-800", "source_hash": f"{2:064x}", "start": 0.4}
-            catalog.append([facts | own])
-        yield catalog
+    catalog = Catalog(tmp_path / "filmed", mode="a")
+    for i, source in enumerate(sources):
+        own = {"id": f"film:1:{i:016x}:0-400", "source": source, "source_hash": f"{i:064x}"}
+        if i == 3:
+            own |= {"id": f"film:1:{2:016x}:400-800", "source_hash": f"{2:064x}", "start": 0.4}
+        catalog.append([facts | own])
+    yield catalog
 
 
 def beside(folder, texts):

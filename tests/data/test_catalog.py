@@ -31,9 +31,9 @@ def rows(seeds) -> list[dict]:
 
 @pytest.fixture
 def catalog(tmp_path):
-    with Catalog(tmp_path / "set", mode="a") as made:
-        made.append(rows([3, 1, 2]))
-        yield made
+    made = Catalog(tmp_path / "set", mode="a")
+    made.append(rows([3, 1, 2]))
+    yield made
 
 
 def test_a_clip_comes_back_to_the_bit(catalog):
@@ -79,11 +79,11 @@ def test_stages(catalog):
 
 
 def test_a_reader_beside_a_writer(catalog):
-    with Catalog(catalog.path) as reader:
-        catalog.append(rows([8]))
-        assert len(reader) == 4
-        with pytest.raises(Exception, match="for reading only"):
-            reader.append(rows([9]))
+    reader = Catalog(catalog.path)
+    catalog.append(rows([8]))
+    assert len(reader) == 4
+    with pytest.raises(Exception, match="for reading only"):
+        reader.append(rows([9]))
 
 
 def fact(seed: int) -> dict:
@@ -95,12 +95,12 @@ def fact(seed: int) -> dict:
 
 def fill(folder: str, count: int = 60, group: int = 8) -> None:
     """What a stage does: batches of clips that are not there yet, and a value for each that lacks one."""
-    with Catalog(folder, mode="a") as catalog:
-        catalog.add_column("latents", "one: of two")
-        for start in range(0, count * group, group):
-            catalog.append(map(fact, range(start, start + group)))
-            lacking = catalog.missing("latents")
-            catalog.set("latents", {name: value(name) for name in lacking})
+    catalog = Catalog(folder, mode="a")
+    catalog.add_column("latents", "one: of two")
+    for start in range(0, count * group, group):
+        catalog.append(map(fact, range(start, start + group)))
+        lacking = catalog.missing("latents")
+        catalog.set("latents", {name: value(name) for name in lacking})
 
 
 def value(name: str) -> np.ndarray:
@@ -134,22 +134,23 @@ def test_a_kill_at_any_moment_leaves_whole_batches(tmp_path):
         time.sleep(wait)
         filling.kill()
         filling.communicate()
-        with Catalog(tmp_path / "set") as catalog:
-            there = [row["seed"] for row in catalog.take(catalog.ids(), ["seed"])]
-            assert there == list(range(len(there))) and len(there) % 8 == 0
-            known = catalog.ids("latents IS NOT NULL")
-            assert len(known) in (len(there), len(there) - 8)
-            assert all(
-                np.array_equal(row["latents"], value(row["id"]))
-                for row in catalog.take(known, ["id", "latents"])
-            )
-            seen.append(len(there))
+        catalog = Catalog(tmp_path / "set")
+        there = [row["seed"] for row in catalog.take(catalog.ids(), ["seed"])]
+        assert there == list(range(len(there))) and len(there) % 8 == 0
+        known = catalog.ids("latents IS NOT NULL")
+        assert len(known) in (len(there), len(there) - 8)
+        assert all(
+            np.array_equal(row["latents"], value(row["id"]))
+            for row in catalog.take(known, ["id", "latents"])
+        )
+        seen.append(len(there))
     assert seen[0] > 0 and seen[-1] < 60 * 8, "it was killed at work"
     fill(tmp_path / "set")
     fill(tmp_path / "straight")
-    with Catalog(tmp_path / "set") as one, Catalog(tmp_path / "straight") as other:
-        assert one.ids() == other.ids() and len(one) == 480 and not one.missing("latents")
-        assert one.take(one.ids(), ["video"]) == other.take(other.ids(), ["video"])
+    one = Catalog(tmp_path / "set")
+    other = Catalog(tmp_path / "straight")
+    assert one.ids() == other.ids() and len(one) == 480 and not one.missing("latents")
+    assert one.take(one.ids(), ["video"]) == other.take(other.ids(), ["video"])
 
 
 def test_two_writers_at_once(tmp_path):
@@ -166,8 +167,8 @@ for start in range(first, first + 150, 5):
 """
     writers = [run(code, tmp_path / "set", first) for first in (0, 100)]
     assert [(writer.communicate()[1], writer.returncode) for writer in writers] == [("", 0)] * 2
-    with Catalog(tmp_path / "set") as catalog:
-        found = catalog.take(catalog.ids(), ["seed", "score", "video"])
+    catalog = Catalog(tmp_path / "set")
+    found = catalog.take(catalog.ids(), ["seed", "score", "video"])
     assert [row["seed"] for row in found] == [row["score"] for row in found] == list(range(250))
     assert all(row["video"] == fact(row["seed"])["video"] for row in found)
 
@@ -190,9 +191,9 @@ sys.exit(len(catalog))
     assert full.returncode == 4 and len(said) == 2, said
     assert all("is as it was before (" in line for line in said), said
     assert not any("Packed" in line or ".rs:" in line for line in said), said
-    with Catalog(tmp_path / "set", mode="a") as catalog:
-        assert len(catalog) == 4
-        assert catalog.append(map(fact, range(12))) == 8
+    catalog = Catalog(tmp_path / "set", mode="a")
+    assert len(catalog) == 4
+    assert catalog.append(map(fact, range(12))) == 8
 
 
 def test_what_was_written_stays(catalog):
@@ -246,22 +247,21 @@ def test_values_come_back(catalog):
 
 def test_merging_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("worldtube.data.table.PIECES", 10)
-    with Catalog(tmp_path / "set", mode="a") as catalog, Catalog(tmp_path / "set") as reader:
-        catalog.add_column("score", "1")
-        for seed in range(40):
-            catalog.append([fact(39 - seed)])
-            catalog.set("score", {f"test:1:{39 - seed}:16x16": seed})
-            assert len(reader) == seed + 1
-            assert reader.take([f"test:1:{39 - seed // 2}:16x16"], ["score"]) == [
-                {"score": seed // 2}
-            ]
-        before = catalog.take(catalog.ids(), ["id", "video", "score"])
-        pieces = tmp_path / "set" / "clips.lance" / "data"
-        assert 1 < len(list(pieces.glob("*.lance"))) <= 11, "merged on the way"
-        catalog.compact()
-        assert len(list(pieces.glob("*.lance"))) == 1
-        assert catalog.take(catalog.ids(), ["id", "video", "score"]) == before
-        assert reader.take(reader.ids(), ["id", "video", "score"]) == before
+    catalog = Catalog(tmp_path / "set", mode="a")
+    reader = Catalog(tmp_path / "set")
+    catalog.add_column("score", "1")
+    for seed in range(40):
+        catalog.append([fact(39 - seed)])
+        catalog.set("score", {f"test:1:{39 - seed}:16x16": seed})
+        assert len(reader) == seed + 1
+        assert reader.take([f"test:1:{39 - seed // 2}:16x16"], ["score"]) == [{"score": seed // 2}]
+    before = catalog.take(catalog.ids(), ["id", "video", "score"])
+    pieces = tmp_path / "set" / "clips.lance" / "data"
+    assert 1 < len(list(pieces.glob("*.lance"))) <= 11, "merged on the way"
+    catalog.compact()
+    assert len(list(pieces.glob("*.lance"))) == 1
+    assert catalog.take(catalog.ids(), ["id", "video", "score"]) == before
+    assert reader.take(reader.ids(), ["id", "video", "score"]) == before
 
 
 def test_filmed_clips(catalog):
@@ -336,19 +336,19 @@ def test_errors(catalog, tmp_path):
 
 
 def test_a_look_that_another_writer_overtook_is_tried_again(tmp_path, monkeypatch):
-    with Catalog(tmp_path / "set", mode="a") as catalog:
-        catalog.append([fact(1)])
-        looked, told = Table._look, []
+    catalog = Catalog(tmp_path / "set", mode="a")
+    catalog.append([fact(1)])
+    looked, told = Table._look, []
 
-        def overtaken(self):
-            told.append(self.path)
-            if len(told) == 1:
-                raise OSError("Not found: data/piece.lance")
-            looked(self)
+    def overtaken(self):
+        told.append(self.path)
+        if len(told) == 1:
+            raise OSError("Not found: data/piece.lance")
+        looked(self)
 
-        monkeypatch.setattr(Table, "_look", overtaken)
-        with Catalog(tmp_path / "set") as other:
-            assert len(other) == 1 and len(told) > 1
-        monkeypatch.setattr(Table, "_look", lambda self: (tmp_path / "nothing").read_text())
-        with pytest.raises(DataError, match="cannot be read"):
-            len(Catalog(tmp_path / "set"))
+    monkeypatch.setattr(Table, "_look", overtaken)
+    other = Catalog(tmp_path / "set")
+    assert len(other) == 1 and len(told) > 1
+    monkeypatch.setattr(Table, "_look", lambda self: (tmp_path / "nothing").read_text())
+    with pytest.raises(DataError, match="cannot be read"):
+        len(Catalog(tmp_path / "set"))

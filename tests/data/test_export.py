@@ -27,29 +27,27 @@ def clip(seed: int) -> Clip:
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
-    with Catalog(tmp_path_factory.mktemp("data") / "set", mode="a") as made:
-        made.append(
-            row("test", 1, i, clip(i), CAPTIONS, {"seed": i, str(i): []}) for i in range(40)
-        )
-        made.append([problem_row("test", 1, 99, Size(16, 16), "the ball fell asleep")])
-        film = {
-            "source": "é.mov",
-            "source_hash": "ab" * 32,
-            "start": 1.5,
-            "stop": 1.75,
-            "fps": 12.0,
-        }
-        size = {"width": 16, "height": 16, "num_frames": 3}
-        mp4 = video.encode(clip(50), lossless=True)
-        made.append([{"id": "film:1:abcd:1500-1750", "video": mp4, **film, **size}])
-        made.add_column("motion", "1")
-        made.set("motion", {name: i / 10 for i, name in enumerate(made.ids("seed < 50"))})
-        made.add_column("latents", "codec")
-        made.set("latents", {name: np.zeros(3, np.float16) for name in made.ids("seed < 50")})
-        made.add_column("captions_own", "1")
-        told = json.dumps({"by": "own", "fields": {"medium": "a toy", "subject": "one toy"}})
-        made.set("captions_own", dict.fromkeys(made.ids("seed < 2"), told))
-        yield made
+    made = Catalog(tmp_path_factory.mktemp("data") / "set", mode="a")
+    made.append(row("test", 1, i, clip(i), CAPTIONS, {"seed": i, str(i): []}) for i in range(40))
+    made.append([problem_row("test", 1, 99, Size(16, 16), "the ball fell asleep")])
+    film = {
+        "source": "é.mov",
+        "source_hash": "ab" * 32,
+        "start": 1.5,
+        "stop": 1.75,
+        "fps": 12.0,
+    }
+    size = {"width": 16, "height": 16, "num_frames": 3}
+    mp4 = video.encode(clip(50), lossless=True)
+    made.append([{"id": "film:1:abcd:1500-1750", "video": mp4, **film, **size}])
+    made.add_column("motion", "1")
+    made.set("motion", {name: i / 10 for i, name in enumerate(made.ids("seed < 50"))})
+    made.add_column("latents", "codec")
+    made.set("latents", {name: np.zeros(3, np.float16) for name in made.ids("seed < 50")})
+    made.add_column("captions_own", "1")
+    told = json.dumps({"by": "own", "fields": {"medium": "a toy", "subject": "one toy"}})
+    made.set("captions_own", dict.fromkeys(made.ids("seed < 2"), told))
+    yield made
 
 
 def digest(folder) -> dict[str, str]:
@@ -221,11 +219,11 @@ def test_the_guide(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     bright = Clip(frames=np.full((25, 16, 16, 3), 200, np.uint8), fps=12)
-    with Catalog("data/tabletop", mode="a") as made:
-        for seed, each in enumerate((clip(0), bright)):
-            made.append([row("tabletop", 1, seed, each, CAPTIONS, {})])
-        made.add_column("latents", "codec")
-        made.set("latents", {made.ids()[1]: np.ones((2, 3), np.float16)})
+    made = Catalog("data/tabletop", mode="a")
+    for seed, each in enumerate((clip(0), bright)):
+        made.append([row("tabletop", 1, seed, each, CAPTIONS, {})])
+    made.add_column("latents", "codec")
+    made.set("latents", {made.ids()[1]: np.ones((2, 3), np.float16)})
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(compile(block, "datasets.md", "exec"), found := {})
     (only,) = found["rows"]

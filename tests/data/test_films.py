@@ -53,50 +53,48 @@ def whole(good, tmp_path_factory) -> Path:
 
 def table(path: Path, columns=(*SCORES, "repeats")) -> dict[str, list]:
     """Everything that an ingest decides, by id; clips by their hash."""
-    with Catalog(path) as catalog:
-        names = catalog.ids()
-        facts = ["source", "source_hash", "start", "stop", "problem", "video", "caption_medium"]
-        rows = catalog.take(names, [*facts, *columns])
+    catalog = Catalog(path)
+    names = catalog.ids()
+    facts = ["source", "source_hash", "start", "stop", "problem", "video", "caption_medium"]
+    rows = catalog.take(names, [*facts, *columns])
     for row in rows:
         row["video"] = row["video"] and hashlib.sha256(row["video"]).hexdigest()
     return dict(zip(names, rows, strict=True))
 
 
 def test_shots_become_clips_of_one_shape(whole, good):
-    with Catalog(whole) as catalog:
-        names = catalog.ids("source = 'cuts.mp4'")
-        rows = catalog.take(
-            names, ["start", "stop", "source_hash", "caption_short", "width", "fps"]
-        )
-        starts = [row["start"] for row in rows]
-        assert starts == pytest.approx([0, 2.5, 5.5, 5.5 + 25 / 12], abs=0.05)
-        digest = hashlib.sha256((good / "cuts.mp4").read_bytes()).hexdigest()
-        assert names[0] == f"film:1:{digest[:16]}:0-2083"
-        for name, row in zip(names, rows, strict=True):
-            assert row["source_hash"] == digest
-            assert row["stop"] - row["start"] == pytest.approx(25 / 12)
-            assert row["caption_short"] == "a square wanders over coloured ground"
-            clip = catalog.clip(name)
-            assert (clip.num_frames, clip.fps, clip.size) == (25, 12, Size(32, 32))
-        assert catalog.ids("problem IS NOT NULL") == []
-        assert {row["source"] for row in catalog.take(catalog.ids(), ["source"])} == {
-            "cuts.mp4",
-            "uneven.mkv",
-            "turned.mov",
-            "odd.avi",
-        }
+    catalog = Catalog(whole)
+    names = catalog.ids("source = 'cuts.mp4'")
+    rows = catalog.take(names, ["start", "stop", "source_hash", "caption_short", "width", "fps"])
+    starts = [row["start"] for row in rows]
+    assert starts == pytest.approx([0, 2.5, 5.5, 5.5 + 25 / 12], abs=0.05)
+    digest = hashlib.sha256((good / "cuts.mp4").read_bytes()).hexdigest()
+    assert names[0] == f"film:1:{digest[:16]}:0-2083"
+    for name, row in zip(names, rows, strict=True):
+        assert row["source_hash"] == digest
+        assert row["stop"] - row["start"] == pytest.approx(25 / 12)
+        assert row["caption_short"] == "a square wanders over coloured ground"
+        clip = catalog.clip(name)
+        assert (clip.num_frames, clip.fps, clip.size) == (25, 12, Size(32, 32))
+    assert catalog.ids("problem IS NOT NULL") == []
+    assert {row["source"] for row in catalog.take(catalog.ids(), ["source"])} == {
+        "cuts.mp4",
+        "uneven.mkv",
+        "turned.mov",
+        "odd.avi",
+    }
 
 
 def test_a_clip_shows_what_the_film_shows(whole, good):
     """Centre cut, at the right times, upright: against frames drawn anew."""
-    with Catalog(whole) as catalog:
-        for source, index, fps, degrees in (("cuts.mp4", 0, 24, 0), ("turned.mov", 4, 24, 90)):
-            clip = catalog.clip(catalog.ids("source = ?", [source])[0])
-            drawn = made.shot(index, 72)[(np.arange(25) * fps / 12).round().astype(int)]
-            drawn = np.rot90(drawn, degrees // 90, axes=(1, 2))
-            wanted = video.fit(Clip(frames=np.ascontiguousarray(drawn), fps=12), Size(32, 32))
-            error = np.abs(clip.frames.astype(int) - wanted.frames).mean()
-            assert error < 4, source
+    catalog = Catalog(whole)
+    for source, index, fps, degrees in (("cuts.mp4", 0, 24, 0), ("turned.mov", 4, 24, 90)):
+        clip = catalog.clip(catalog.ids("source = ?", [source])[0])
+        drawn = made.shot(index, 72)[(np.arange(25) * fps / 12).round().astype(int)]
+        drawn = np.rot90(drawn, degrees // 90, axes=(1, 2))
+        wanted = video.fit(Clip(frames=np.ascontiguousarray(drawn), fps=12), Size(32, 32))
+        error = np.abs(clip.frames.astype(int) - wanted.frames).mean()
+        assert error < 4, source
 
 
 @pytest.mark.parametrize(("fps", "num_frames"), [(12, 25), (24, 50), (24, 100)])
@@ -104,16 +102,16 @@ def test_a_film_as_long_as_a_clip_is_one(tmp_path, fps, num_frames):
     made.write(tmp_path / "film.mp4", made.shot(0, num_frames), fps=fps)
     told = ingest([tmp_path / "film.mp4"], out=tmp_path / "set", cutting=SMALL, on="here")
     assert (told.clips, told.problems) == (num_frames * 12 // (25 * fps), {})
-    with Catalog(tmp_path / "set") as catalog:
-        last = catalog.clip(catalog.ids()[-1])
+    catalog = Catalog(tmp_path / "set")
+    last = catalog.clip(catalog.ids()[-1])
     assert np.abs(np.diff(last.frames[-2:].astype(int), axis=0)).max() > 50, "the last one moves on"
 
 
 def test_every_stage_tells_every_clip(whole):
-    with Catalog(whole) as catalog:
-        for column in SCORES:
-            assert catalog.missing(column) == []
-        assert catalog.ids("motion <= 0 OR sharpness <= 0 OR letterbox > 0 OR black > 0") == []
+    catalog = Catalog(whole)
+    for column in SCORES:
+        assert catalog.missing(column) == []
+    assert catalog.ids("motion <= 0 OR sharpness <= 0 OR letterbox > 0 OR black > 0") == []
 
 
 def test_copies_are_one_film(good, tmp_path):
@@ -134,8 +132,8 @@ def test_what_is_said_of_a_copy_is_said_of_the_film(good, tmp_path):
     for _ in range(2):
         found = ingest([folder], out=tmp_path / "set", cutting=SMALL, on="here", stages=[])
         assert found.copied == {"b.avi": "a.avi", "c.avi": "a.avi"} and found.late == {}
-    with Catalog(tmp_path / "set") as catalog:
-        (row,) = catalog.take(catalog.ids(), ["source", "caption_medium"])
+    catalog = Catalog(tmp_path / "set")
+    (row,) = catalog.take(catalog.ids(), ["source", "caption_medium"])
     assert row == {"source": "a.avi", "caption_medium": "a square"}
 
 
@@ -157,8 +155,8 @@ def test_text_that_comes_later_is_told_with_what_reads_it(good, tmp_path, capsys
     assert "1 films have another text beside them by now than their clips (sub/a.avi)" in told
     command = shlex.split(told[told.index("worldtube caption") :].splitlines()[0])
     assert main(command[1:]) == 0
-    with Catalog(out) as catalog:
-        rows = catalog.take(catalog.ids(), ["source", "captions_sidecar"])
+    catalog = Catalog(out)
+    rows = catalog.take(catalog.ids(), ["source", "captions_sidecar"])
     assert {
         row["source"]: json.loads(row["captions_sidecar"])["fields"]["medium"] for row in rows
     } == {
@@ -181,17 +179,17 @@ def test_bad_files_are_told_and_the_rest_goes_on(good, tmp_path):
     os.mkfifo(folder / "pipe.mp4")
     reasons["pipe.mp4"] = "not a regular file"
     found = ingest([folder], out=tmp_path / "set", cutting=SMALL, on="processes", processes=1)
-    with Catalog(tmp_path / "set") as catalog:
-        bad = catalog.take(catalog.ids("problem IS NOT NULL"), ["source", "problem", "id", "video"])
-        told = {row["source"]: row["problem"] for row in bad}
-        assert told.keys() == reasons.keys()
-        for name, reason in reasons.items():
-            assert reason in told[name], (name, told[name])
-        assert all(row["id"].endswith(":0-0") and row["video"] is None for row in bad)
-        assert len(catalog.ids("source = 'fine.dat'")) == 4
-        # Up to the damage a film is used.
-        used = catalog.take(catalog.ids("source = 'damaged.mkv' AND problem IS NULL"), ["stop"])
-        assert 1 <= len(used) < 4
+    catalog = Catalog(tmp_path / "set")
+    bad = catalog.take(catalog.ids("problem IS NOT NULL"), ["source", "problem", "id", "video"])
+    told = {row["source"]: row["problem"] for row in bad}
+    assert told.keys() == reasons.keys()
+    for name, reason in reasons.items():
+        assert reason in told[name], (name, told[name])
+    assert all(row["id"].endswith(":0-0") and row["video"] is None for row in bad)
+    assert len(catalog.ids("source = 'fine.dat'")) == 4
+    # Up to the damage a film is used.
+    used = catalog.take(catalog.ids("source = 'damaged.mkv' AND problem IS NULL"), ["stop"])
+    assert 1 <= len(used) < 4
     assert found.files == len(reasons) + 1 and sum(found.problems.values()) == len(reasons)
     again = ingest([folder], out=tmp_path / "set", cutting=SMALL, on="here")
     assert again.new == 0 and again.problems == found.problems
@@ -225,9 +223,9 @@ def test_problems_name_their_files(good, tmp_path, capsys):
     (folder / "f.mp4").write_bytes((good / "cuts.mp4").read_bytes())
     for _ in range(2):
         assert "4 clips, 5 problems" in (said := told()) and "(1: e.mp4)" in said
-    with Catalog(out) as catalog:
-        assert len(catalog.ids("problem IS NOT NULL")) == 6, "what was written stays"
-        assert "f.mp4</td>" not in write_page(catalog, tmp_path / "page.html").read_text("utf-8")
+    catalog = Catalog(out)
+    assert len(catalog.ids("problem IS NOT NULL")) == 6, "what was written stays"
+    assert "f.mp4</td>" not in write_page(catalog, tmp_path / "page.html").read_text("utf-8")
     (folder / "f.mp4").write_bytes((good / "cuts.mp4").read_bytes()[:20000])
     assert "6 problems" in told()
 
@@ -324,13 +322,13 @@ def test_a_crash_or_a_hang_costs_its_own_clip(good, tmp_path, monkeypatch):
     found = ingest(
         [good], out=tmp_path / "set", cutting=SMALL, stages=stages, on="processes", processes=2
     )
-    with Catalog(tmp_path / "set") as catalog:
-        rows = catalog.take(catalog.ids("problem IS NOT NULL"), ["source", "problem"])
-        error = "stage calm: ZeroDivisionError: no pixel moves"
-        assert rows == [{"source": "turned.mov", "problem": error}]
-        assert catalog.missing("calm") == []
-        names = catalog.ids("problem IS NULL")
-        sources = Counter(row["source"] for row in catalog.take(names, ["source"]))
+    catalog = Catalog(tmp_path / "set")
+    rows = catalog.take(catalog.ids("problem IS NOT NULL"), ["source", "problem"])
+    error = "stage calm: ZeroDivisionError: no pixel moves"
+    assert rows == [{"source": "turned.mov", "problem": error}]
+    assert catalog.missing("calm") == []
+    names = catalog.ids("problem IS NULL")
+    sources = Counter(row["source"] for row in catalog.take(names, ["source"]))
     assert sources == {"cuts.mp4": 4, "uneven.mkv": 1} and found.clips == 5
     aborted, hung, failed = sorted(found.problems)
     assert "SIGABRT" in aborted and "longer than" in hung and failed == error
@@ -348,8 +346,8 @@ def test_a_film_that_was_lost_is_looked_at_again(good, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "run", real)
     found = ingest([good / "odd.avi"], out=tmp_path / "set", cutting=SMALL, on="here")
     assert (found.files, found.clips, found.problems) == (1, 1, {})
-    with Catalog(tmp_path / "set") as catalog:
-        assert len(catalog) == 1
+    catalog = Catalog(tmp_path / "set")
+    assert len(catalog) == 1
 
 
 def test_a_want_of_memory_is_not_the_films_fault(good, monkeypatch):
@@ -412,15 +410,15 @@ def test_odd_names_and_sidecars_do_not_end_the_work(good, tmp_path):
     for _ in range(2):
         found = ingest([folder], out=tmp_path / "set", cutting=SMALL, on="here")
         assert (found.files, found.clips) == (6, 5)
-        with Catalog(tmp_path / "set") as catalog:
-            names = catalog.ids("problem IS NOT NULL")
-            rows = catalog.take(names, ["source", "problem"])
-            assert {row["source"]: row["problem"] for row in rows} == {
-                "gone.mp4": "not a regular file",
-                "readme.txt": "not readable as a film: it is text",
-            }
-            columns = ["source", "caption_short", "caption_long"]
-            rows = catalog.take(catalog.ids("problem IS NULL"), columns)
+        catalog = Catalog(tmp_path / "set")
+        names = catalog.ids("problem IS NOT NULL")
+        rows = catalog.take(names, ["source", "problem"])
+        assert {row["source"]: row["problem"] for row in rows} == {
+            "gone.mp4": "not a regular file",
+            "readme.txt": "not readable as a film: it is text",
+        }
+        columns = ["source", "caption_short", "caption_long"]
+        rows = catalog.take(catalog.ids("problem IS NULL"), columns)
         assert {row["source"] for row in rows} == {"a.avi", "film.txt", "caf\ufffd.avi", long}
         told = {row["source"]: (row["caption_short"], row["caption_long"]) for row in rows}
         assert told["a.avi"] == ("a ball", "a ball") and told["film.txt"] == (None, None)
@@ -451,8 +449,8 @@ def test_pieces_are_merged_at_the_end(good, tmp_path, monkeypatch):
     monkeypatch.setattr(films, "BATCH", 1)
     monkeypatch.setattr(films, "TOGETHER", 1)
     ingest([good], out=tmp_path / "set", cutting=SMALL, on="here", stages=["look"])
-    with Catalog(tmp_path / "set") as catalog:
-        assert len(catalog._clips._set.get_fragments()) == 1
+    catalog = Catalog(tmp_path / "set")
+    assert len(catalog._clips._set.get_fragments()) == 1
 
 
 @pytest.mark.parametrize("on", ["processes"])
@@ -464,8 +462,8 @@ def test_the_table_does_not_depend_on_where(on, good, whole, tmp_path):
 def test_a_stage_may_come_later(good, whole, tmp_path):
     out = tmp_path / "set"
     ingest([good], out=out, cutting=SMALL, stages=["identity"], on="here")
-    with Catalog(out) as catalog:
-        assert "motion" not in catalog.columns()
+    catalog = Catalog(out)
+    assert "motion" not in catalog.columns()
     ingest([good], out=out, cutting=SMALL, on="here")
     assert table(out) == table(whole)
 
@@ -610,8 +608,8 @@ def test_looking_alike(good, whole, tmp_path):
     made.write(folder / "b.mkv", small)
     made.write(folder / "c.mp4", made.shot(9, 120))
     found = ingest([folder], out=tmp_path / "set", cutting=SMALL, on="here")
-    with Catalog(tmp_path / "set") as catalog:
-        rows = catalog.take(catalog.ids("repeats <> ''"), ["source"])
+    catalog = Catalog(tmp_path / "set")
+    rows = catalog.take(catalog.ids("repeats <> ''"), ["source"])
     assert found.repeats == 4 and len({row["source"] for row in rows}) == 1
     assert {row["source"] for row in rows} < {"a.mp4", "b.mkv"}
 
@@ -695,8 +693,8 @@ def test_killed_ten_times_it_is_the_same_table(good, whole, tmp_path):
             running.wait()
             kills += 1
         if (out / "clips.lance").exists():
-            with Catalog(out) as catalog:
-                seen.append(len(catalog))
+            catalog = Catalog(out)
+            seen.append(len(catalog))
     subprocess.run(command(out), check=True, env=told)
     assert table(out) == wanted
     assert midway(), seen

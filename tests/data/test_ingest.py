@@ -40,17 +40,17 @@ def test_a_killed_recording_is_completed(tmp_path: Path):
         for _ in range(6000):
             time.sleep(0.05)
             if (out / "clips.lance" / "_versions").exists():
-                with Catalog(out, mode="a") as catalog:
-                    if len(catalog) >= 2:
-                        break
+                catalog = Catalog(out, mode="a")
+                if len(catalog) >= 2:
+                    break
             assert recording.poll() is None, "it ended before it could be killed"
         os.killpg(recording.pid, signal.SIGKILL)
     finally:
         recording.kill()
         recording.wait()
-    with Catalog(out) as catalog:
-        kept = catalog.ids()
-        before = catalog.take(kept, ["video", "truth", "caption_long"])
+    catalog = Catalog(out)
+    kept = catalog.ids()
+    before = catalog.take(kept, ["video", "truth", "caption_long"])
     assert 2 <= len(kept) < 12
     told = []
     new = ingest.record_world(
@@ -64,18 +64,18 @@ def test_a_killed_recording_is_completed(tmp_path: Path):
     )
     assert new == 12 - len(kept)
     assert told[0] == (len(kept), 12) and told[-1] == (12, 12)
-    with Catalog(out) as catalog:
-        assert [row["seed"] for row in catalog.take(catalog.ids(), ["seed"])] == list(range(12))
-        assert catalog.ids("problem IS NOT NULL") == []
-        assert catalog.take(kept, ["video", "truth", "caption_long"]) == before
-        # Recorded in another process or here: the same clip.
-        for name, seed in ((kept[0], int(kept[0].split(":")[2])), (catalog.ids()[-1], 11)):
-            clip, captions, truth = record("tabletop", seed, SIZE, num_frames=2)
-            found = catalog.clip(name)
-            assert np.array_equal(found.frames, clip.frames) and found.fps == clip.fps
-            assert np.array_equal(found.tracks["ids"], clip.tracks["ids"])
-            assert found.caption == captions["medium"]
-            assert catalog.take([name], ["truth"])[0]["truth"] == truth
+    catalog = Catalog(out)
+    assert [row["seed"] for row in catalog.take(catalog.ids(), ["seed"])] == list(range(12))
+    assert catalog.ids("problem IS NOT NULL") == []
+    assert catalog.take(kept, ["video", "truth", "caption_long"]) == before
+    # Recorded in another process or here: the same clip.
+    for name, seed in ((kept[0], int(kept[0].split(":")[2])), (catalog.ids()[-1], 11)):
+        clip, captions, truth = record("tabletop", seed, SIZE, num_frames=2)
+        found = catalog.clip(name)
+        assert np.array_equal(found.frames, clip.frames) and found.fps == clip.fps
+        assert np.array_equal(found.tracks["ids"], clip.tracks["ids"])
+        assert found.caption == captions["medium"]
+        assert catalog.take([name], ["truth"])[0]["truth"] == truth
 
 
 def test_a_seed_that_fails_is_told_and_not_tried_again(tmp_path, monkeypatch, caplog):
@@ -94,11 +94,11 @@ def test_a_seed_that_fails_is_told_and_not_tried_again(tmp_path, monkeypatch, ca
         )
     assert tried == [0, 1, 2]
     assert "the ball left the universe" in caplog.text
-    with Catalog(tmp_path / "set") as catalog:
-        (bad,) = catalog.ids("problem IS NOT NULL")
-        assert catalog.take([bad], ["problem", "video"]) == [
-            {"problem": "ArithmeticError: the ball left the universe", "video": None}
-        ]
+    catalog = Catalog(tmp_path / "set")
+    (bad,) = catalog.ids("problem IS NOT NULL")
+    assert catalog.take([bad], ["problem", "video"]) == [
+        {"problem": "ArithmeticError: the ball left the universe", "video": None}
+    ]
 
 
 def test_clips_of_another_length_are_not_those_asked_for(tmp_path):

@@ -26,9 +26,9 @@ def fill(catalog: Catalog, seeds, version: str = "one") -> None:
 
 @pytest.fixture
 def catalog(tmp_path):
-    with Catalog(tmp_path / "set", mode="a") as made:
-        fill(made, range(12))
-        yield made
+    made = Catalog(tmp_path / "set", mode="a")
+    fill(made, range(12))
+    yield made
 
 
 @pytest.fixture
@@ -68,41 +68,37 @@ def test_a_clip_that_became_a_repeat_stays_in_its_run(catalog, run):
 
 def test_clips_without_what_is_read_are_missing(catalog, run, tmp_path):
     of_run(run, [catalog], [WHERE], READS)
-    with Catalog(tmp_path / "other", mode="a") as other:
-        other.append([fact(seed) for seed in range(12)])
-        fill(other, range(10))
-        with pytest.raises(DataError, match="2 of 12 clips are missing, test:1:10"):
-            of_run(run, [other], [WHERE], READS)
+    other = Catalog(tmp_path / "other", mode="a")
+    other.append([fact(seed) for seed in range(12)])
+    fill(other, range(10))
+    with pytest.raises(DataError, match="2 of 12 clips are missing, test:1:10"):
+        of_run(run, [other], [WHERE], READS)
 
 
 def test_the_hash_depends_on_clips_and_versions_alone(catalog, tmp_path):
-    with Catalog(tmp_path / "other", mode="a") as other:
-        for seed in reversed(range(12)):
-            fill(other, [seed])
-        one, two = (freeze([each], [WHERE], READS) for each in (catalog, other))
-        assert one.hash == two.hash and one.commits != two.commits
-        fill(other, [12])
-        assert freeze([other], [WHERE], READS).hash != one.hash
-        fill(catalog, range(12), version="two")
-        assert freeze([catalog], [WHERE], READS).hash != one.hash
+    other = Catalog(tmp_path / "other", mode="a")
+    for seed in reversed(range(12)):
+        fill(other, [seed])
+    one, two = (freeze([each], [WHERE], READS) for each in (catalog, other))
+    assert one.hash == two.hash and one.commits != two.commits
+    fill(other, [12])
+    assert freeze([other], [WHERE], READS).hash != one.hash
+    fill(catalog, range(12), version="two")
+    assert freeze([catalog], [WHERE], READS).hash != one.hash
 
 
 def test_what_differs_is_said(catalog, run, tmp_path):
     begun = of_run(run, [catalog], [WHERE], READS)
-    with Catalog(tmp_path / "fewer", mode="a") as fewer:
-        fill(fewer, range(3, 14))
-        with pytest.raises(
-            DataError, match=r"3 of 12 clips are missing, test:1:0:16x16 first \(accepted"
-        ):
-            of_run(run, [fewer], [WHERE], READS)
-        with pytest.raises(
-            DataError, match=r"3 of 12 clips are missing.*2 clips are new, test:1:12"
-        ):
-            check(begun, freeze([fewer], [WHERE], READS))
-        with pytest.raises(
-            DataError, match=r"there were 1 datasets and are 2; 3 of .* in dataset 1"
-        ):
-            of_run(run, [fewer, catalog], [WHERE] * 2, READS)
+    fewer = Catalog(tmp_path / "fewer", mode="a")
+    fill(fewer, range(3, 14))
+    with pytest.raises(
+        DataError, match=r"3 of 12 clips are missing, test:1:0:16x16 first \(accepted"
+    ):
+        of_run(run, [fewer], [WHERE], READS)
+    with pytest.raises(DataError, match=r"3 of 12 clips are missing.*2 clips are new, test:1:12"):
+        check(begun, freeze([fewer], [WHERE], READS))
+    with pytest.raises(DataError, match=r"there were 1 datasets and are 2; 3 of .* in dataset 1"):
+        of_run(run, [fewer, catalog], [WHERE] * 2, READS)
     with pytest.raises(DataError, match=re.escape("chosen by 'latents IS NOT NULL' and")):
         of_run(run, [catalog], ["seed >= 0"], READS)
     fill(catalog, range(12), version="two")

@@ -23,27 +23,25 @@ def catalog(tmp_path):
     data = video.encode(Clip(frames=frames, fps=12), lossless=True)
     shape = {"width": 16, "height": 16, "num_frames": 3, "fps": 12.0, "video": data}
     names = [f"film:1:{i:016x}:0-250" for i in range(10)]
-    with Catalog(tmp_path / "set", mode="a") as made:
-        made.append(
-            {
-                "id": name,
-                "source": f"{i}<b>.mp4",
-                "source_hash": f"{i:x}",
-                "start": 0.0,
-                "stop": 0.25,
-            }
-            | shape
-            | {"caption_medium": "a <script>clip</script>"}
-            for i, name in enumerate(names)
-        )
-        made.append(
-            [{"id": "film:1:ff:0-0", "source": "bad.mp4", "problem": "the file is <empty>"}]
-        )
-        made.add_column("motion", "1")
-        made.set("motion", {name: i / 10 for i, name in enumerate(names)})
-        made.add_column("light", "1")
-        made.set("light", {name: float(i % 2 == 0) for i, name in enumerate(names)})
-        yield made
+    made = Catalog(tmp_path / "set", mode="a")
+    made.append(
+        {
+            "id": name,
+            "source": f"{i}<b>.mp4",
+            "source_hash": f"{i:x}",
+            "start": 0.0,
+            "stop": 0.25,
+        }
+        | shape
+        | {"caption_medium": "a <script>clip</script>"}
+        for i, name in enumerate(names)
+    )
+    made.append([{"id": "film:1:ff:0-0", "source": "bad.mp4", "problem": "the file is <empty>"}])
+    made.add_column("motion", "1")
+    made.set("motion", {name: i / 10 for i, name in enumerate(names)})
+    made.add_column("light", "1")
+    made.set("light", {name: float(i % 2 == 0) for i, name in enumerate(names)})
+    yield made
 
 
 def test_a_view_keeps_what_its_condition_says(catalog):
@@ -52,8 +50,8 @@ def test_a_view_keeps_what_its_condition_says(catalog):
     kept = views.view(catalog, "lively")
     assert [row["motion"] for row in catalog.take(kept, ["motion"])] == [0.4, 0.6, 0.8]
     assert len(catalog) == 11
-    with Catalog(catalog.path) as again:
-        assert views.view(again, "lively") == kept and list(views.views(again)) == ["lively"]
+    again = Catalog(catalog.path)
+    assert views.view(again, "lively") == kept and list(views.views(again)) == ["lively"]
 
 
 def test_a_condition_that_is_true_of_a_problem_does_not_keep_it(catalog):
@@ -160,8 +158,6 @@ def test_a_column_may_be_called_like_a_word_of_sql(catalog, tmp_path):
 
 
 def test_the_page_of_nothing(tmp_path):
-    with (
-        Catalog(tmp_path / "set", mode="a") as catalog,
-        pytest.raises(DataError, match="no clips yet"),
-    ):
+    catalog = Catalog(tmp_path / "set", mode="a")
+    with pytest.raises(DataError, match="no clips yet"):
         write_page(catalog, tmp_path / "page.html")

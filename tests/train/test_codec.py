@@ -14,6 +14,7 @@ import torch
 from states import same, state_of
 
 from worldtube import records
+from worldtube.cli import main
 from worldtube.codec import CodecConfig
 from worldtube.data.catalog import Catalog, row
 from worldtube.errors import DataError, RequestError, WorldtubeError
@@ -23,7 +24,6 @@ from worldtube.train.checkpoint import Checkpoints
 from worldtube.train.codec import (
     CodecTrainConfig,
     Pool,
-    command,
     draw_batch,
     train_codec,
 )
@@ -222,11 +222,11 @@ def test_what_cannot_be_trained_on_is_said(field: str, value: object) -> None:
 
 
 def filled(folder: Path, pool: Pool) -> Catalog:
-    with Catalog(folder, mode="a") as catalog:
-        for seed, (frames, ids) in enumerate(zip(pool.frames, pool.ids, strict=True)):
-            clip = Clip(frames=frames, fps=12, caption="a disc", tracks={"ids": ids})
-            captions = dict.fromkeys(("short", "medium", "long"), "a disc")
-            catalog.append([row(folder.name, 1, seed, clip, captions, {"world": "discs"})])
+    catalog = Catalog(folder, mode="a")
+    for seed, (frames, ids) in enumerate(zip(pool.frames, pool.ids, strict=True)):
+        clip = Clip(frames=frames, fps=12, caption="a disc", tracks={"ids": ids})
+        captions = dict.fromkeys(("short", "medium", "long"), "a disc")
+        catalog.append([row(folder.name, 1, seed, clip, captions, {"world": "discs"})])
     return Catalog(folder)
 
 
@@ -302,30 +302,22 @@ def test_a_run_is_not_resumed_on_other_clips(
 
 
 def test_the_command_trains_from_catalogs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    class Bar(list):
-        def __init__(self, what: str):
-            assert what == "training codec"
-            bars.append(self)
-
-        __enter__ = lambda self: self  # noqa: E731
-        __exit__ = lambda self, *_: None  # noqa: E731
-        __call__ = lambda self, step, steps, numbers: self.append((step, steps))  # noqa: E731
-
-    bars: list[Bar] = []
     filled(tmp_path / "clips", discs(4))
     words = f"--data {tmp_path}/clips --validation {tmp_path}/clips --out {tmp_path}/run --steps 2"
     sizes = "--batch 2 --frames 5 --sides 16 --validate-every 2 --codec.channels 4"
     widths = "--codec.encoder-widths 8 8 --codec.decoder-widths 8 8 --codec.decoder-blocks 1 1"
     written = tmp_path / "run" / "codec.safetensors"
-    assert command([*words.split(), *sizes.split(), *widths.split()], bar=Bar) == written
-    assert bars == [[(1, 2), (2, 2)]]
+    command = ["train", "codec"]
+    assert main([*command, *words.split(), *sizes.split(), *widths.split()]) == 0
+    told = capsys.readouterr()
+    assert told.out == f"{written}\n" and "training codec 2/2 loss" in told.err
     codec, _ = load_codec(written)
     assert codec.channels == 4
     assert "psnr" in records.read(tmp_path / "run" / "run.jsonl")[1][-1]
 
     deeper = f"--start {tmp_path}/run/codec.safetensors --freeze-encoder --codec.decoder-blocks 2 1"
     words = words.replace("/run", "/second")
-    command([*words.split(), *sizes.split(), *deeper.split()], bar=Bar)
+    assert main([*command, *words.split(), *sizes.split(), *deeper.split()]) == 0
     assert load_codec(tmp_path / "second" / "codec.safetensors")[0].config.decoder_blocks == (2, 1)
-    with pytest.raises(RequestError, match="does not exist"):
-        command(["--data", f"{tmp_path}/clips", "--out", f"{tmp_path}/no/where"], bar=Bar)
+    assert main([*command, "--data", f"{tmp_path}/clips", "--out", f"{tmp_path}/no/where"]) == 2
+    assert "does not exist" in capsys.readouterr().err

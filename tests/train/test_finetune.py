@@ -48,8 +48,8 @@ def own_clips(folder, *, captioned=True, first=0, count=6):
         if not captioned:
             one |= {f"caption_{c}": None for c in ("short", "medium", "long")}
         rows.append(one)
-    with Catalog(folder, mode="a") as catalog:
-        catalog.append(rows)
+    catalog = Catalog(folder, mode="a")
+    catalog.append(rows)
     return folder
 
 
@@ -79,8 +79,8 @@ def test_a_model_goes_on_with_own_clips(base, tmp_path, capsys, way):
     assert after.transformer.config == before.transformer.config
     assert len(after.bank) == len(before.bank) + 6, "it still knows what it knew"
     assert load_codec(base)[1] == load_codec(out / "model.safetensors")[1]
-    with Catalog(data) as catalog:
-        assert not catalog.missing("latents") and not catalog.missing("text_long")
+    catalog = Catalog(data)
+    assert not catalog.missing("latents") and not catalog.missing("text_long")
     assert main([*words[:-1], *way[-1:]]) == 0, "a run that is done is done"
     save(models.load(out / "model.safetensors"), tmp_path / "again.safetensors")
 
@@ -90,8 +90,8 @@ def test_without_captions_it_says_what_to_do(base, tmp_path, capsys):
     words = ["train", "finetune", "--data", str(data), "--out", str(tmp_path / "run")]
     assert main([*words, "--model", str(base)]) == 2
     assert "has no captions" in (said := capsys.readouterr().err) and "worldtube caption" in said
-    with Catalog(data, mode="a") as catalog:
-        catalog.add_column("captions_endpoint", "of one that told nothing")
+    catalog = Catalog(data, mode="a")
+    catalog.add_column("captions_endpoint", "of one that told nothing")
     assert main([*words, "--model", str(base)]) == 2
     assert "has no captions" in capsys.readouterr().err
 
@@ -109,11 +109,11 @@ def test_clips_without_captions_are_left_out_and_told(base, tmp_path, caplog):
 def test_words_of_a_captioner_are_the_models_own(base, tmp_path, capsys):
     """They are what is cached, what the sheets show and what the model is at home with."""
     data, out = own_clips(tmp_path / "clips", captioned=False), tmp_path / "run"
-    with Catalog(data, mode="a") as catalog:
-        for name in catalog.ids():
-            text = f"a line of light, take {name.split(':')[2]}"
-            (tmp_path / f"{name.replace(':', '_')}.txt").write_text(text)
-        caption.fill(catalog, caption.captioner("sidecar", folder=tmp_path))
+    catalog = Catalog(data, mode="a")
+    for name in catalog.ids():
+        text = f"a line of light, take {name.split(':')[2]}"
+        (tmp_path / f"{name.replace(':', '_')}.txt").write_text(text)
+    caption.fill(catalog, caption.captioner("sidecar", folder=tmp_path))
     words = ["train", "finetune", "--data", str(data), "--out", str(out), "--model", str(base)]
     words += ["--steps", "1", "--rows", "2", "--threads", "1"]
     assert main(words) == 2
@@ -148,8 +148,8 @@ def test_the_device_is_asked_for(base, tmp_path, capsys):
     for asked in ([*words, "--model", str(base)], ["cache", str(data), "--codec", str(base)]):
         assert main([*asked, "--device", "cuda:77"]) == 2
         assert "device must be one of auto, cpu" in capsys.readouterr().err
-    with Catalog(data) as catalog:
-        assert "latents" not in catalog.columns()
+    catalog = Catalog(data)
+    assert "latents" not in catalog.columns()
 
 
 @pytest.mark.gpu
@@ -189,35 +189,33 @@ def killed(monkeypatch):
 def test_words_that_a_kill_left_undone_are_made(base, tmp_path, killed, by):
     """Of the captions that they were begun with, so that no clip is left out and none has another's words."""
     data = own_clips(tmp_path / "clips", count=4)
-    with Catalog(data, mode="a") as catalog:
-        if by:
-            cache_text(catalog, TextEncoder())
-            for name in catalog.ids():
-                (tmp_path / f"{name.replace(':', '_')}.txt").write_text(f"told of {name}")
-            caption.fill(catalog, caption.captioner(by, folder=tmp_path))
-        for column in ("text_short", "text_long"):
-            killed(lambda: cache_text(catalog, TextEncoder(), captions=by, group=2), column)
-            columns = catalog.columns()
-            assert len({columns[f"text_{length}"] for length in CAPTIONS}) == 1
-        assert len(catalog.missing("text_long")) == 2 and not catalog.missing("text_short")
-        prepare(data, base, bar=Bar)
-        assert len(ready([catalog])[0]) == 4
-        told = [row["medium"] for row in words(catalog, catalog.ids())]
-        assert all(text.startswith("told of" if by else "a bar") for text in told)
+    catalog = Catalog(data, mode="a")
+    if by:
+        cache_text(catalog, TextEncoder())
+        for name in catalog.ids():
+            (tmp_path / f"{name.replace(':', '_')}.txt").write_text(f"told of {name}")
+        caption.fill(catalog, caption.captioner(by, folder=tmp_path))
+    for column in ("text_short", "text_long"):
+        killed(lambda: cache_text(catalog, TextEncoder(), captions=by, group=2), column)
+        columns = catalog.columns()
+        assert len({columns[f"text_{length}"] for length in CAPTIONS}) == 1
+    assert len(catalog.missing("text_long")) == 2 and not catalog.missing("text_short")
+    prepare(data, base, bar=Bar)
+    assert len(ready([catalog])[0]) == 4
+    told = [row["medium"] for row in words(catalog, catalog.ids())]
+    assert all(text.startswith("told of" if by else "a bar") for text in told)
 
 
 def test_words_of_two_captioners_are_refused(base, tmp_path):
     """As a kill left them in an earlier version."""
     data = own_clips(tmp_path / "clips")
     prepare(data, base, bar=Bar)
-    with Catalog(data, mode="a") as catalog:
-        catalog.add_column("text_short", "other")
-        for act in (lambda: prepare(data, base, bar=Bar), lambda: ready([catalog])):
-            with pytest.raises(
-                DataError, match=r"text_short of other, text_medium of .* --captions"
-            ):
-                act()
-        assert len(catalog.missing("text_short")) == 6, "nothing was made of it"
+    catalog = Catalog(data, mode="a")
+    catalog.add_column("text_short", "other")
+    for act in (lambda: prepare(data, base, bar=Bar), lambda: ready([catalog])):
+        with pytest.raises(DataError, match=r"text_short of other, text_medium of .* --captions"):
+            act()
+    assert len(catalog.missing("text_short")) == 6, "nothing was made of it"
 
 
 def test_the_defaults_are_the_models_own():
@@ -230,8 +228,8 @@ def test_the_defaults_are_the_models_own():
 
 def test_a_run_may_learn_from_a_saved_view(base, tmp_path, capsys):
     data, out = own_clips(tmp_path / "clips"), tmp_path / "run"
-    with Catalog(data) as catalog:
-        save_view(catalog, "low", "seed >= 4")
+    catalog = Catalog(data)
+    save_view(catalog, "low", "seed >= 4")
     words = ["train", "finetune", "--data", str(data), "--out", str(out), "--model", str(base)]
     words += ["--steps", "2", "--rows", "2", "--threads", "1", "--view"]
     assert main([*words, "lwo"]) == 2 and "low" in capsys.readouterr().err

@@ -186,21 +186,21 @@ def dataset(
         _, version = models.load_codec(embedded_path())
     captions = {"short": "grey", "medium": "grey", "long": "grey"}
     clip = Clip(frames=np.full((frames, side, side, 3), 99, np.uint8), fps=12.0)
-    with Catalog(folder, mode="a") as catalog:
-        rows = [
-            catalog_row("grey", 1, first + i, clip, captions, {}, shot=shot)
-            for i in range(clips)
-            for shot in range(shots)
-        ]
-        catalog.append(rows)
-        names = [one["id"] for one in rows] if ready else []
-        catalog.add_column("latents", version)
-        latents = np.zeros((24, 1 + (frames - 1) // 4, side // 8, side // 8), np.float16)
-        catalog.set("latents", dict.fromkeys(names, latents))
-        for length in ("short", "medium", "long"):
-            catalog.add_column(f"text_{length}", "1")
-            states = np.zeros((words, 8), np.float16)
-            catalog.set(f"text_{length}", dict.fromkeys(names, states))
+    catalog = Catalog(folder, mode="a")
+    rows = [
+        catalog_row("grey", 1, first + i, clip, captions, {}, shot=shot)
+        for i in range(clips)
+        for shot in range(shots)
+    ]
+    catalog.append(rows)
+    names = [one["id"] for one in rows] if ready else []
+    catalog.add_column("latents", version)
+    latents = np.zeros((24, 1 + (frames - 1) // 4, side // 8, side // 8), np.float16)
+    catalog.set("latents", dict.fromkeys(names, latents))
+    for length in ("short", "medium", "long"):
+        catalog.add_column(f"text_{length}", "1")
+        states = np.zeros((words, 8), np.float16)
+        catalog.set(f"text_{length}", dict.fromkeys(names, states))
     return folder
 
 
@@ -227,14 +227,14 @@ def test_a_ladder_is_of_its_clips_and_of_what_made_what_is_read(tmp_path):
     assert _differing(before, identity(moved)) == {"training"}
     assert _differing(before, identity(other=moved)) == {"validation"}
     dataset(validation, first=30)
-    with Catalog(data, mode="a") as catalog:
-        catalog.add_column("motion", "1")
+    catalog = Catalog(data, mode="a")
+    catalog.add_column("motion", "1")
     assert identity() == before, "as before: the first are validated on, motion is not read"
-    with Catalog(data, mode="a") as catalog:
-        for column in ("text_short", "text_medium", "text_long"):
-            states = {name: catalog.take([name], [column])[0][column] for name in catalog}
-            catalog.add_column(column, "2")
-            catalog.set(column, states)
+    catalog = Catalog(data, mode="a")
+    for column in ("text_short", "text_medium", "text_long"):
+        states = {name: catalog.take([name], [column])[0][column] for name in catalog}
+        catalog.add_column(column, "2")
+        catalog.set(column, states)
     assert _differing(before, identity()) == {"training"}
 
 

@@ -71,12 +71,12 @@ def prepared(tmp_path_factory):
         folder / "codec.safetensors",
     )
     codec, version = load_codec(folder / "codec.safetensors")
-    with Catalog(folder / "data", mode="a") as catalog:
-        catalog.append([row(i) for i in range(12)])
-        assert cache_latents(catalog, codec, version=version) == 12
-        assert cache_text(catalog, TextEncoder()) == 12
-        assert cache_truth(catalog, codec.stride) == 12
-        assert cache_latents(catalog, codec, version=version) == 0
+    catalog = Catalog(folder / "data", mode="a")
+    catalog.append([row(i) for i in range(12)])
+    assert cache_latents(catalog, codec, version=version) == 12
+    assert cache_text(catalog, TextEncoder()) == 12
+    assert cache_truth(catalog, codec.stride) == 12
+    assert cache_latents(catalog, codec, version=version) == 0
     return folder
 
 
@@ -210,10 +210,10 @@ def test_what_is_added_to_goes_on_with_the_weights_it_was_added_to(prepared, tmp
 def test_stages_that_were_added_since_change_no_run(prepared, tmp_path):
     data = tmp_path / "data"
     codec, version = load_codec(prepared / "codec.safetensors")
-    with Catalog(data, mode="a") as catalog:
-        catalog.append([row(i) for i in range(6)])
-        cache_latents(catalog, codec, version=version)
-        cache_text(catalog, TextEncoder())
+    catalog = Catalog(data, mode="a")
+    catalog.append([row(i) for i in range(6)])
+    cache_latents(catalog, codec, version=version)
+    cache_text(catalog, TextEncoder())
     before = set(Catalog(data).columns())
     mix = replace(CONFIG.mix, splits=0.6)
     config = replace(CONFIG, mix=mix, model=replace(CONFIG.model, truth_width=1))
@@ -224,9 +224,9 @@ def test_stages_that_were_added_since_change_no_run(prepared, tmp_path):
 
     to("straight", 4)
     to("resumed", 2)
-    with Catalog(data, mode="a") as catalog:
-        cache_tails(catalog, codec, version=version)
-        cache_truth(catalog, codec.stride)
+    catalog = Catalog(data, mode="a")
+    cache_tails(catalog, codec, version=version)
+    cache_truth(catalog, codec.stride)
     assert set(Catalog(data).columns()) - before == {"tail", "truth_map"}
     to("resumed", 4)
     assert same(state_of(tmp_path / "resumed"), state_of(tmp_path / "straight"))
@@ -245,10 +245,10 @@ def test_the_clips_that_a_run_is_measured_on_stay_the_same(prepared, tmp_path):
     straight = measured("straight", 2, folder)
     assert measured("resumed", 1, folder) == straight[:1]
     codec, version = load_codec(prepared / "codec.safetensors")
-    with Catalog(folder, mode="a") as catalog:
-        catalog.append([row(i) for i in range(12, 20)])
-        cache_latents(catalog, codec, version=version)
-        cache_text(catalog, TextEncoder())
+    catalog = Catalog(folder, mode="a")
+    catalog.append([row(i) for i in range(12, 20)])
+    cache_latents(catalog, codec, version=version)
+    cache_text(catalog, TextEncoder())
     assert measured("resumed", 2, folder) == straight
     assert measured("grown", 1, folder) != straight[:1]
     config = replace(CONFIG, steps=3, validate_every=1)

@@ -142,10 +142,10 @@ def test_clips_that_came_since_change_nothing(prepared, tmp_path):  # noqa: F811
     steps = iter(range(1, 100))
     run(grown, tmp_path / "parts", config, until=lambda: next(steps) > 2)
     codec, version = load_codec(grown / "codec.safetensors")
-    with Catalog(grown / "data", mode="a") as catalog:
-        catalog.append([{**row(i), "caption_medium": "a stripe"} for i in range(12, 20)])
-        assert cache_latents(catalog, codec, version=version) == 8
-        assert cache_text(catalog, TextEncoder()) == cache_truth(catalog, codec.stride) == 8
+    catalog = Catalog(grown / "data", mode="a")
+    catalog.append([{**row(i), "caption_medium": "a stripe"} for i in range(12, 20)])
+    assert cache_latents(catalog, codec, version=version) == 8
+    assert cache_text(catalog, TextEncoder()) == cache_truth(catalog, codec.stride) == 8
     run(grown, tmp_path / "parts", config)
     whole, parts = (
         [line["ids"] for line in read(tmp_path / name / "samples.jsonl")[1]]

@@ -38,10 +38,10 @@ def toy(seed, shape):
 def catalog(tmp_path, monkeypatch):
     """One clip of each shape; what the reader is measured on is no other."""
     captions = dict.fromkeys(("short", "medium", "long"), "a toy")
-    with Catalog(tmp_path / "clips", mode="a") as opened:
-        for seed, shape in enumerate(SHAPES):
-            clip, truth = toy(seed, shape)
-            opened.append([row("toy", 1, seed, clip, captions, truth)])
+    opened = Catalog(tmp_path / "clips", mode="a")
+    for seed, shape in enumerate(SHAPES):
+        clip, truth = toy(seed, shape)
+        opened.append([row("toy", 1, seed, clip, captions, truth)])
     monkeypatch.setattr(training, "true_clips", lambda seeds: (toy(s, SHAPES[0]) for s in seeds))
     return tmp_path / "clips"
 

@@ -98,17 +98,15 @@ def test_from_the_command_line_to_a_column(data, tmp_path, capsys):
     assert main(["caption", str(data), "--by", "own", "--model", str(out)]) == 0
     assert main(["caption", str(data), "--by", "own", "--model", str(out)]) == 0
     assert "0 clips captioned by own" in capsys.readouterr().out
-    with Catalog(data) as catalog:
-        rows = catalog.take(catalog.ids(), ["captions_own"])
-        assert all(
-            json.loads(row["captions_own"])["model"].startswith("captioner-") for row in rows
-        )
-        assert len(caption.captions(catalog, "own", catalog.ids())) == 4
+    catalog = Catalog(data)
+    rows = catalog.take(catalog.ids(), ["captions_own"])
+    assert all(json.loads(row["captions_own"])["model"].startswith("captioner-") for row in rows)
+    assert len(caption.captions(catalog, "own", catalog.ids())) == 4
 
 
 def test_bad_settings_are_refused(tmp_path):
     with pytest.raises(RequestError, match="steps 0"):
         CaptionerTraining(steps=0)
-    Catalog(tmp_path / "empty", mode="a").close()
+    Catalog(tmp_path / "empty", mode="a")
     with pytest.raises(DataError, match="no clips with facts"):
         lessons([tmp_path / "empty"])

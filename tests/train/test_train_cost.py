@@ -50,8 +50,8 @@ def test_clips_that_will_be_read_are_counted(prepared, tmp_path, monkeypatch):  
     few = predict(prepared, replace(config, steps=4), data=[prepared / "data"])
     assert few.memory["clips"] == pytest.approx(batches.held / 3 * 4)
     shutil.copytree(prepared / "data", tmp_path / "data")
-    with Catalog(tmp_path / "data", mode="a") as catalog:
-        save_view(catalog, "few", "seed < 2")
+    catalog = Catalog(tmp_path / "data", mode="a")
+    save_view(catalog, "few", "seed < 2")
     few = predict(prepared, replace(config, view="few"), data=[tmp_path / "data"])
     assert few.memory["clips"] == pytest.approx(batches.held / 3 * 2)
 

@@ -30,10 +30,10 @@ def data(tmp_path_factory):
         "tabletop", seeds=range(3), size=Size(64, 64), out=folder, num_frames=9, processes=1
     )
     codec, version = load_codec(embedded_path())
-    with Catalog(folder, mode="a") as catalog:
-        cache_latents(catalog, codec, version=version)
-        cache_truth(catalog, codec.stride)
-        cache_text(catalog, TextEncoder())
+    catalog = Catalog(folder, mode="a")
+    cache_latents(catalog, codec, version=version)
+    cache_truth(catalog, codec.stride)
+    cache_text(catalog, TextEncoder())
     return folder
 
 
@@ -119,16 +119,13 @@ def test_own_captions_are_needed_for_the_arm_that_learns_from_them(data, tmp_pat
     work = Wording(data=data, start=embedded_path(), out=tmp_path, config=TOY)
     with pytest.raises(NotFound, match="worldtube caption"):
         work.trained("own", 0)
-    with Catalog(data, mode="a") as catalog:
-        column = caption.column("own")
-        catalog.add_column(column, "1")
-        catalog.set(
-            column,
-            {
-                n: json.dumps({"fields": caption.whole({"long": "a red ball"})})
-                for n in catalog.ids()
-            },
-        )
+    catalog = Catalog(data, mode="a")
+    column = caption.column("own")
+    catalog.add_column(column, "1")
+    catalog.set(
+        column,
+        {n: json.dumps({"fields": caption.whole({"long": "a red ball"})}) for n in catalog.ids()},
+    )
     other = Wording(data=data, start=embedded_path(), out=tmp_path / "other", config=TOY)
     assert other.trained("own", 0).is_file()
 

@@ -82,26 +82,12 @@ def cache(rest: list[str]) -> int:
         return data, codec, captions, device
 
     data, codec, captions, device = parse(positional(command, "data"), "cache", rest)
-    from worldtube.data.caption import need
-    from worldtube.data.catalog import Catalog
-    from worldtube.data.latents import cache_latents, cache_tails, cache_text, cache_truth
-    from worldtube.models.local import embedded_path, load_codec
-    from worldtube.text.encoder import TextEncoder
+    from worldtube.data.prepare import prepare_dataset
+    from worldtube.models.local import embedded_path
 
-    codec = codec or embedded_path()
-    network, version = load_codec(codec, device=device)
-    with Catalog(data, mode="r+") as catalog:
-        if captions is not None:
-            need(catalog, captions)  # before the latents, which take long
-        with Bar("latents") as bar:
-            clips = cache_latents(catalog, network, version=version, progress=bar)
-        with Bar("latents of second pieces") as bar:
-            cache_tails(catalog, network, version=version, progress=bar)
-        with Bar("truth") as bar:
-            cache_truth(catalog, network.stride, progress=bar)
-        with Bar("words") as bar:
-            texts = cache_text(catalog, TextEncoder(), captions=captions, progress=bar)
-        catalog.compact()
+    clips, texts = prepare_dataset(
+        data, codec or embedded_path(), captions=captions, device=device, bar=Bar
+    )
     print(
         f"{data}: latents of {clips} clips and words of {texts} clips were missing and are there now"
     )
@@ -152,7 +138,8 @@ def caption(rest: list[str]) -> int:
 
     _fitting(by, options, captions.CAPTIONERS)
     who = captions.captioner(by, **options)
-    with Catalog(data, mode="r+") as catalog, Bar(f"captions by {by}") as bar:
+    catalog = Catalog(data, mode="r+")
+    with Bar(f"captions by {by}") as bar:
         count = captions.fill(catalog, who, progress=bar)
     told = f"{data}: {count['told']} clips captioned by {by}"
     print(told + (f", {count['failed']} could not be (see above)" if count["failed"] else ""))
@@ -243,8 +230,8 @@ def _show(rest: list[str]) -> int:
 
     if clips < 0:
         raise RequestError(f"clips {clips} is not accepted; 0 or more is")
-    with Catalog(dataset) as catalog:
-        print(write_page(catalog, out or dataset / "page.html", clips=clips))
+    catalog = Catalog(dataset)
+    print(write_page(catalog, out or dataset / "page.html", clips=clips))
     return 0
 
 
@@ -266,19 +253,19 @@ def _view(rest: list[str]) -> int:
     from worldtube.data.catalog import Catalog
     from worldtube.errors import RequestError
 
-    with Catalog(dataset) as catalog:
-        if not name:
-            if where:
-                raise RequestError("a condition needs a name to be saved under")
-            for one in views.views(catalog).values():
-                print(f"{one.name}  version {one.version}  {one.where}")
-            return 0
-        one = views.find_view(catalog, name) if not where else views.save_view(catalog, name, where)
-        whole, told = len(catalog.ids(views.WHOLE)), views.drops(catalog, one.where)
-        print(f"{name} version {one.version} keeps {told[-1][2]} of {whole} clips")
-        width = max(len(term) for term, _, _ in told)
-        for term, alone, left in told:
-            print(f"  {term:<{width}}  drops {alone} alone, {left} are left after it")
+    catalog = Catalog(dataset)
+    if not name:
+        if where:
+            raise RequestError("a condition needs a name to be saved under")
+        for one in views.views(catalog).values():
+            print(f"{one.name}  version {one.version}  {one.where}")
+        return 0
+    one = views.find_view(catalog, name) if not where else views.save_view(catalog, name, where)
+    whole, told = len(catalog.ids(views.WHOLE)), views.drops(catalog, one.where)
+    print(f"{name} version {one.version} keeps {told[-1][2]} of {whole} clips")
+    width = max(len(term) for term, _, _ in told)
+    for term, alone, left in told:
+        print(f"  {term:<{width}}  drops {alone} alone, {left} are left after it")
     return 0
 
 
@@ -300,21 +287,21 @@ def _info(rest: list[str]) -> int:
     from worldtube.data.films import SHOWN
     from worldtube.data.views import WHOLE, view, views
 
-    with Catalog(dataset) as catalog:
-        whole, bad = catalog.ids(WHOLE), catalog.problems()
-        rows = catalog.take(bad, ["id", "source", "problem"])
-        reasons = Counter(row["problem"] for row in rows)
-        named = {
-            reason: sorted({row["source"] or row["id"] for row in rows if row["problem"] == reason})
-            for reason in reasons
-        }
-        told = {
-            "clips": len(whole),
-            "problems": dict(reasons),
-            "named": {reason: files[:SHOWN] for reason, files in named.items()},
-            "columns": catalog.columns(),
-            "views": {name: len(view(catalog, name)) for name in views(catalog)},
-        }
+    catalog = Catalog(dataset)
+    whole, bad = catalog.ids(WHOLE), catalog.problems()
+    rows = catalog.take(bad, ["id", "source", "problem"])
+    reasons = Counter(row["problem"] for row in rows)
+    named = {
+        reason: sorted({row["source"] or row["id"] for row in rows if row["problem"] == reason})
+        for reason in reasons
+    }
+    told = {
+        "clips": len(whole),
+        "problems": dict(reasons),
+        "named": {reason: files[:SHOWN] for reason, files in named.items()},
+        "columns": catalog.columns(),
+        "views": {name: len(view(catalog, name)) for name in views(catalog)},
+    }
     if as_json:
         print(json.dumps(told))
         return 0

@@ -44,18 +44,18 @@ def export(rest: list[str]) -> int:
         raise RequestError(
             f"view {view!r} and condition {where!r} were both given (accepted: one of them)"
         )
-    with Catalog(data) as catalog:
-        if view is not None:
-            ids = view_of(catalog, view)
-        else:
-            ids = kept(catalog, where or "1")
-        if not ids:
-            raise RequestError(
-                f"{data} has no clips to export (accepted: a view or condition that keeps some)"
-            )
-        with Bar("exporting") as bar:
-            count = write(
-                catalog, ids, to=to, out=out, caption=caption, shard_mb=shard_mb, progress=bar
-            )
+    catalog = Catalog(data)
+    if view is not None:
+        ids = view_of(catalog, view)
+    else:
+        ids = kept(catalog, where or "1")
+    if not ids:
+        raise RequestError(
+            f"{data} has no clips to export (accepted: a view or condition that keeps some)"
+        )
+    with Bar("exporting") as bar:
+        count = write(
+            catalog, ids, to=to, out=out, caption=caption, shard_mb=shard_mb, progress=bar
+        )
     print(f"{out}: {count} clips")
     return 0

@@ -107,9 +107,65 @@ Try:
 
 def codec(rest: list[str]) -> int:
     """`train codec`: the arguments after it."""
-    from worldtube.train.codec import command
+    import tyro
 
-    print(command(rest, bar=Bar))
+    from worldtube.train.codec import CodecTrainConfig
+
+    usual = CodecTrainConfig()
+
+    def command(
+        *,
+        data: list[Path],
+        out: Path,
+        validation: list[Path] | None = None,
+        num_validation: int = 50,
+        start: Path | None = None,
+        megabytes: int = 4000,
+        threads: int | None = None,
+        config: Annotated[CodecTrainConfig, tyro.conf.arg(name="")] = usual,
+    ) -> Any:
+        """Train the video compression network; goes on where it stopped, to the bit.
+
+        Args:
+            data: folders of catalogs to learn from
+            out: folder of the run: checkpoint, record, sample sheets, codec.safetensors
+            validation: folders of catalogs to measure on; none when not said
+            num_validation: clips to measure on, as many from each
+            start: begin from the codec in this model file, its decoder made deeper if asked for
+            megabytes: bound on the memory for clips
+            threads: torch threads; torch's own choice when not said
+        """
+        return data, out, validation, num_validation, start, megabytes, threads, config
+
+    data, out, validation, num_validation, start, megabytes, threads, config = parse(
+        command, "train codec", rest
+    )
+    folder_exists(out)
+    from worldtube.codec.autoencoder import deepen
+    from worldtube.data.catalog import Catalog
+    from worldtube.models.local import load_codec
+    from worldtube.train.codec import WEIGHTS, train_codec
+    from worldtube.train.pools import read_pools
+
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    pools = read_pools([Catalog(path) for path in data], megabytes=megabytes)
+    clips = []
+    for path in validation or ():
+        catalog = Catalog(path)
+        names = catalog.ids("problem IS NULL")
+        each = max(1, num_validation // len(validation or ()))
+        clips += [catalog.clip(name) for name in names[:each]]
+    network = None
+    if start is not None:
+        network, _ = load_codec(start)
+        fine, coarse = map(max, network.config.decoder_blocks, config.codec.decoder_blocks)
+        network = deepen(network, (fine, coarse))
+    with Bar("training codec") as progress:
+        train_codec(config, pools, out, validation=clips, start=network, progress=progress)
+    print(out / WEIGHTS)
     return 0
 
 

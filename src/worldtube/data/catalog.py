@@ -15,7 +15,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
@@ -72,8 +72,9 @@ def episode(name: str) -> str:
 
 
 class Catalog:
-    """An open dataset; a context. mode "r" reads an existing one, "r+" also writes to it, "a" makes it when it is not
-    there.
+    """An open dataset, which need not be closed.
+
+    mode "r" reads an existing one, "r+" also writes to it, "a" makes it when it is not there.
 
     Several processes may write at once. What another one wrote is seen at the next call. Places of all ids
     are held in memory, about 150 bytes each.
@@ -270,15 +271,6 @@ class Catalog:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids())
-
-    def close(self) -> None:
-        """Nothing is held that must be given back; every write was whole when it returned."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _check_writable(self) -> None:
         if not self._writable:

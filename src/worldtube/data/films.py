@@ -96,34 +96,34 @@ def ingest(
     loaded = _stages(stages)
     tell = progress or (lambda what, done, wanted: None)
     files = listed(sources)
-    with Catalog(out, mode="a") as catalog:
-        folder = Path(out, "films")
-        _agree(folder, cutting)
-        limits = workers.Limits(seconds=_patience, memory_mb=memory_mb)
-        found, lost = _watched(files, folder, cutting, on, processes, limits, tell)
-        ours = _once(found)
-        for name, stage in loaded.items():
-            for column in stage.columns:
-                catalog.add_column(column, f"{name}-{stage.version}")
-        wanted, whole = _wanted(ours, cutting)
-        there = set(catalog.ids())
-        catalog.append([row for row in whole if row["id"] not in there])
-        lacking = {
-            clip
-            for stage in loaded.values()
-            for column in stage.columns
-            for clip in catalog.missing(column)
-        }
-        todo = [
-            (one, span)
-            for one, span in wanted
-            if (name := one.id(*span)) not in there or name in lacking
-        ]
-        cut = Cut(cutting, loaded)
-        lost += _cut_all(catalog, todo, len(wanted), cut, on, processes, limits, tell)
-        repeats = mark_repeats(catalog) if "phash" in catalog.columns() else 0
-        catalog.compact()
-        return _summary(catalog, len(files), found, ours, wanted, there, repeats, cutting, lost)
+    catalog = Catalog(out, mode="a")
+    folder = Path(out, "films")
+    _agree(folder, cutting)
+    limits = workers.Limits(seconds=_patience, memory_mb=memory_mb)
+    found, lost = _watched(files, folder, cutting, on, processes, limits, tell)
+    ours = _once(found)
+    for name, stage in loaded.items():
+        for column in stage.columns:
+            catalog.add_column(column, f"{name}-{stage.version}")
+    wanted, whole = _wanted(ours, cutting)
+    there = set(catalog.ids())
+    catalog.append([row for row in whole if row["id"] not in there])
+    lacking = {
+        clip
+        for stage in loaded.values()
+        for column in stage.columns
+        for clip in catalog.missing(column)
+    }
+    todo = [
+        (one, span)
+        for one, span in wanted
+        if (name := one.id(*span)) not in there or name in lacking
+    ]
+    cut = Cut(cutting, loaded)
+    lost += _cut_all(catalog, todo, len(wanted), cut, on, processes, limits, tell)
+    repeats = mark_repeats(catalog) if "phash" in catalog.columns() else 0
+    catalog.compact()
+    return _summary(catalog, len(files), found, ours, wanted, there, repeats, cutting, lost)
 
 
 def listed(sources: Sequence[str | Path]) -> list[tuple[str, Path]]:

@@ -77,44 +77,44 @@ def record_world(
     if shots < 1:
         raise RequestError(f"shots {shots} is not accepted; 1 or more is")
     version: int = WORLDS[world].version
-    with Catalog(out, mode="a") as catalog:
-        asked = "world = ? AND version = ? AND seed BETWEEN ? AND ?"
-        values = (world, version, min(seeds), max(seeds))
-        there = set(catalog.ids(asked, values))
-        other = catalog.ids(
-            f"{asked} AND width = ? AND height = ? AND (num_frames <> ? OR fps <> ?)",
-            (*values, size.width, size.height, num_frames, fps),
+    catalog = Catalog(out, mode="a")
+    asked = "world = ? AND version = ? AND seed BETWEEN ? AND ?"
+    values = (world, version, min(seeds), max(seeds))
+    there = set(catalog.ids(asked, values))
+    other = catalog.ids(
+        f"{asked} AND width = ? AND height = ? AND (num_frames <> ? OR fps <> ?)",
+        (*values, size.width, size.height, num_frames, fps),
+    )
+    if other:
+        (own,) = catalog.take(other[:1], ["num_frames", "fps"])
+        raise DataError(
+            f"{out} has {other[0]} with {own['num_frames']} frames at {own['fps']:g} fps, not {num_frames} at "
+            f"{fps:g}: name another folder or other seeds"
         )
-        if other:
-            (own,) = catalog.take(other[:1], ["num_frames", "fps"])
-            raise DataError(
-                f"{out} has {other[0]} with {own['num_frames']} frames at {own['fps']:g} fps, not {num_frames} at "
-                f"{fps:g}: name another folder or other seeds"
-            )
-        wanted = [(seed, shot) for seed in seeds for shot in range(shots)]
-        todo = [
-            (seed, shot)
-            for seed, shot in wanted
-            if clip_id(world, version, seed, size, shot) not in there
-        ]
-        done = len(wanted) - len(todo)
-        recorder = Recorder(world=world, version=version, size=size, num_frames=num_frames, fps=fps)
-        waiting: list[dict[str, Any]] = []
-        written = time.monotonic()
-        if progress is not None:
-            progress(done, len(wanted))
-        try:
-            for _, made in workers.map(recorder, todo, processes=processes):
-                if "problem" in made:
-                    logger.warning("%s: %s", made["id"], made["problem"])
-                waiting.append(made)
-                done += 1
-                if len(waiting) >= BATCH or time.monotonic() - written > SECONDS:
-                    catalog.append(waiting)
-                    waiting, written = [], time.monotonic()
-                if progress is not None:
-                    progress(done, len(wanted))
-        finally:
-            catalog.append(waiting)  # also after Ctrl-C
-        catalog.compact()
+    wanted = [(seed, shot) for seed in seeds for shot in range(shots)]
+    todo = [
+        (seed, shot)
+        for seed, shot in wanted
+        if clip_id(world, version, seed, size, shot) not in there
+    ]
+    done = len(wanted) - len(todo)
+    recorder = Recorder(world=world, version=version, size=size, num_frames=num_frames, fps=fps)
+    waiting: list[dict[str, Any]] = []
+    written = time.monotonic()
+    if progress is not None:
+        progress(done, len(wanted))
+    try:
+        for _, made in workers.map(recorder, todo, processes=processes):
+            if "problem" in made:
+                logger.warning("%s: %s", made["id"], made["problem"])
+            waiting.append(made)
+            done += 1
+            if len(waiting) >= BATCH or time.monotonic() - written > SECONDS:
+                catalog.append(waiting)
+                waiting, written = [], time.monotonic()
+            if progress is not None:
+                progress(done, len(wanted))
+    finally:
+        catalog.append(waiting)  # also after Ctrl-C
+    catalog.compact()
     return len(todo)

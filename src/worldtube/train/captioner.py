@@ -89,18 +89,18 @@ def lessons(data: Sequence[Path], *, progress: Progress | None = None) -> list[L
     """Two of every clip with facts. Raises DataError where there is none."""
     eyes, out = reader.load(), []
     for folder in data:
-        with Catalog(folder) as catalog:
-            names = catalog.ids("problem IS NULL AND truth IS NOT NULL")
-            for done, name in enumerate(names, 1):
-                (row,) = catalog.take([name], ["truth"])
-                seen = sight(eyes, catalog.clip(name))
-                truth = visible(row["truth"])
-                out += [
-                    Lesson(truth=truth, evidence=evidence(eyes, seen)),
-                    Lesson(truth=mirrored(truth), evidence=evidence(eyes, seen.mirrored())),
-                ]
-                if progress is not None:
-                    progress(done, len(names))
+        catalog = Catalog(folder)
+        names = catalog.ids("problem IS NULL AND truth IS NOT NULL")
+        for done, name in enumerate(names, 1):
+            (row,) = catalog.take([name], ["truth"])
+            seen = sight(eyes, catalog.clip(name))
+            truth = visible(row["truth"])
+            out += [
+                Lesson(truth=truth, evidence=evidence(eyes, seen)),
+                Lesson(truth=mirrored(truth), evidence=evidence(eyes, seen.mirrored())),
+            ]
+            if progress is not None:
+                progress(done, len(names))
     if not out:
         raise DataError(f"no clips with facts in {', '.join(map(str, data))}")
     return out

@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -24,19 +23,18 @@ from worldtube.codec import CodecConfig, VideoCodec
 from worldtube.codec.autoencoder import (
     FRAMES,
     PATCH,
-    deepen,
     group_frames,
 )
 from worldtube.codec.losses import reconstruction_loss, variance_bound
 from worldtube.device import find_device
 from worldtube.errors import DataError, RequestError, WorldtubeError
 from worldtube.evaluate import reconstruction
-from worldtube.models.local import load_codec, save_codec
+from worldtube.models.local import save_codec
 from worldtube.train import report
 from worldtube.train.checkpoint import Checkpoints, differences
 from worldtube.train.config import check
 from worldtube.train.optimizer import Optimizer, learning_rate
-from worldtube.train.pools import Pool, draw_batch, draw_patches, identity, read_pools, to_pixels
+from worldtube.train.pools import Pool, draw_batch, draw_patches, identity, to_pixels
 from worldtube.train.steps import (
     Guard,
     Progress,
@@ -313,70 +311,3 @@ def calibrate(codec: VideoCodec, pools: Sequence[Pool], seed: int, count: int = 
         clip = pool.frames[rng.integers(len(pool), size=1)][:, :length, :high, :wide]
         latents.append(codec.encode(to_pixels(clip)).permute(0, 2, 3, 4, 1).flatten(0, 3))
     codec.set_scale(torch.cat(latents))
-
-
-def command(rest: list[str], *, bar: Callable[[str], Any]) -> Path:
-    """`worldtube train codec`: the arguments after it, and what makes a progress bar from a name.
-
-    Returns the weight file that it wrote.
-    """
-    import tyro
-
-    def options(
-        *,
-        data: list[Path],
-        out: Path,
-        validation: list[Path] | None = None,
-        num_validation: int = 50,
-        start: Path | None = None,
-        megabytes: int = 4000,
-        threads: int | None = None,
-        config: Annotated[CodecTrainConfig, tyro.conf.arg(name="")] = CodecTrainConfig(),
-    ) -> Any:
-        """Train the video compression network; goes on where it stopped, to the bit.
-
-        Args:
-            data: folders of catalogs to learn from
-            out: folder of the run: checkpoint, record, sample sheets, codec.safetensors
-            validation: folders of catalogs to measure on; none when not said
-            num_validation: clips to measure on, as many from each
-            start: begin from the codec in this model file, its decoder made deeper if asked for
-            megabytes: bound on the memory for clips
-            threads: torch threads; torch's own choice when not said
-        """
-        return data, out, validation, num_validation, start, megabytes, threads, config
-
-    data, out, validation, num_validation, start, megabytes, threads, config = tyro.cli(
-        options,
-        prog="worldtube train codec",
-        description=(options.__doc__ or "").split("\n")[0],
-        args=rest,
-        config=(tyro.conf.AvoidSubcommands,),
-    )
-    from worldtube.data.catalog import Catalog
-
-    if not out.absolute().parent.is_dir():
-        raise RequestError(
-            f"the output folder {out.absolute().parent} does not exist; name one that does"
-        )
-    if threads:
-        torch.set_num_threads(threads)
-    with ExitStack() as stack:
-        catalogs = [stack.enter_context(Catalog(path)) for path in data]
-        pools = read_pools(catalogs, megabytes=megabytes)
-        clips = []
-        for path in validation or ():
-            with Catalog(path) as catalog:
-                names = catalog.ids("problem IS NULL")
-                clips += [
-                    catalog.clip(name)
-                    for name in names[: max(1, num_validation // len(validation or ()))]
-                ]
-    codec = None
-    if start is not None:
-        codec, _ = load_codec(start)
-        fine, coarse = map(max, codec.config.decoder_blocks, config.codec.decoder_blocks)
-        codec = deepen(codec, (fine, coarse))
-    with bar("training codec") as progress:
-        train_codec(config, pools, out, validation=clips, start=codec, progress=progress)
-    return out / WEIGHTS

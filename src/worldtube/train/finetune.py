@@ -14,9 +14,10 @@ from worldtube import models
 from worldtube.data import caption
 from worldtube.data.batches import Mix
 from worldtube.data.catalog import Catalog
-from worldtube.data.latents import TEXTS, cache_latents, cache_text, captioner_of, words
+from worldtube.data.latents import TEXTS, captioner_of, words
+from worldtube.data.prepare import prepare_dataset
 from worldtube.errors import DataError, RequestError
-from worldtube.models.local import LocalModel, embedded_path, load_codec
+from worldtube.models.local import LocalModel, embedded_path
 from worldtube.text.encoder import TextEncoder
 from worldtube.train.config import TrainConfig
 from worldtube.train.loop import frozen, sample_sheet, train
@@ -119,34 +120,28 @@ def prepare(folder: Path, codec: Path, *, device: str = "auto", bar: Callable[[s
 
     device: where the codec computes. Raises DataError where there are no captions, or words of different ones.
     """
-    network, version = load_codec(codec, device=device)
-    with Catalog(folder, mode="r+") as catalog:
-        columns, by = catalog.columns(), captioner_of(catalog)
-        worded = columns.keys() >= set(TEXTS)  # of whose captions, whoever made them chose
-        captions = by or catalog.ids("problem IS NULL AND caption_medium IS NOT NULL")
-        if not worded and not captions:
-            told = caption.told_by(catalog)
-            if told:
-                raise DataError(
-                    f"{folder} has captions by {' and '.join(told)} of which nothing is cached "
-                    f"(accepted: the dataset after `worldtube cache {folder} --captions {told[0]}`)"
-                )
+    catalog = Catalog(folder, mode="r+")
+    columns, by = catalog.columns(), captioner_of(catalog)
+    worded = columns.keys() >= set(TEXTS)  # of whose captions, whoever made them chose
+    captions = by or catalog.ids("problem IS NULL AND caption_medium IS NOT NULL")
+    if not worded and not captions:
+        told = caption.told_by(catalog)
+        if told:
             raise DataError(
-                f"{folder} has no captions, so there is nothing to learn to follow "
-                "(accepted: a dataset after `worldtube caption` and `worldtube cache --captions`)"
+                f"{folder} has captions by {' and '.join(told)} of which nothing is cached "
+                f"(accepted: the dataset after `worldtube cache {folder} --captions {told[0]}`)"
             )
-        if columns.get("latents") != version or catalog.missing("latents"):
-            with bar(f"latents of {folder.name}") as progress:
-                cache_latents(catalog, network, version=version, progress=progress)
-        known = not worded or by is not None or columns[TEXTS[0]] == _plain_words()
-        if known and (not worded or any(map(catalog.missing, TEXTS))):
-            with bar(f"words of {folder.name}") as progress:
-                cache_text(catalog, TextEncoder(), captions=by, progress=progress)
-        if without := set().union(*map(catalog.missing, TEXTS)):
-            logger.warning(
-                "%d of the %d clips of %s have no caption and are left out (worldtube caption makes some)",
-                *(len(without), len(catalog.ids("problem IS NULL")), folder),
-            )
+        raise DataError(
+            f"{folder} has no captions, so there is nothing to learn to follow "
+            "(accepted: a dataset after `worldtube caption` and `worldtube cache --captions`)"
+        )
+    known = not worded or by is not None or columns[TEXTS[0]] == _plain_words()
+    prepare_dataset(folder, codec, captions=by, text=known, device=device, bar=bar)
+    if without := set().union(*map(catalog.missing, TEXTS)):
+        logger.warning(
+            "%d of the %d clips of %s have no caption and are left out (worldtube caption makes some)",
+            *(len(without), len(catalog.ids("problem IS NULL")), folder),
+        )
 
 
 def _plain_words() -> str:

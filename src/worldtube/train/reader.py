@@ -85,17 +85,15 @@ def examples(data: Sequence[Path], *, limit: int | None = None) -> list[Example]
     """Clips of catalogs, with masks and truth."""
     out = []
     for path in data:
-        with Catalog(path) as catalog:
-            ids = catalog.ids("problem IS NULL AND ids IS NOT NULL")[:limit]
-            for name in ids:
-                (row,) = catalog.take([name], ["video", "ids", "truth"])
-                frames, masks = video.decode(row["video"]).frames, unpack_ids(row["ids"])
-                if frames.shape[1:3] != (SIDE, SIDE):
-                    picks = [
-                        np.arange(SIDE) * n // SIDE + n // SIDE // 2 for n in frames.shape[1:3]
-                    ]
-                    frames, masks = resized(frames), masks[:, picks[0]][:, :, picks[1]]
-                out.append(Example(frames=frames, ids=masks, truth=row["truth"]))
+        catalog = Catalog(path)
+        ids = catalog.ids("problem IS NULL AND ids IS NOT NULL")[:limit]
+        for name in ids:
+            (row,) = catalog.take([name], ["video", "ids", "truth"])
+            frames, masks = video.decode(row["video"]).frames, unpack_ids(row["ids"])
+            if frames.shape[1:3] != (SIDE, SIDE):
+                picks = [np.arange(SIDE) * n // SIDE + n // SIDE // 2 for n in frames.shape[1:3]]
+                frames, masks = resized(frames), masks[:, picks[0]][:, :, picks[1]]
+            out.append(Example(frames=frames, ids=masks, truth=row["truth"]))
     if not out:
         raise DataError(f"no clips with masks in {', '.join(map(str, data))}")
     return out

@@ -152,8 +152,8 @@ class Wording:
             if not folder.is_dir():
                 shutil.copytree(self.data, self.out / "data.partial", dirs_exist_ok=True)
                 (self.out / "data.partial").replace(folder)
-            with Catalog(folder, mode="a") as catalog:
-                cache_text(catalog, TextEncoder(), captions=by)
+            catalog = Catalog(folder, mode="a")
+            cache_text(catalog, TextEncoder(), captions=by)
         card, sizes = (one := models.local.load(start, device="cpu")).card, one.transformer.config
         config = TrainConfig(
             model=sizes,

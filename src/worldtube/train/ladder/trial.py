@@ -6,7 +6,6 @@ Knows nothing of which runs there are or of laws.
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ import torch
 from worldtube.data.batches import Mix, of_codec, ready
 from worldtube.data.catalog import Catalog, episode
 from worldtube.data.ingest import record_world
-from worldtube.data.latents import CAPTIONS, cache_latents, cache_text
+from worldtube.data.latents import CAPTIONS
 from worldtube.data.manifest import Manifest
+from worldtube.data.prepare import prepare_dataset
 from worldtube.errors import DataError, RequestError
 from worldtube.files import atomic_write
 from worldtube.models import local
-from worldtube.text.encoder import TextEncoder
 from worldtube.train.ladder.config import LadderConfig, block_weights, flops, network
 from worldtube.train.ladder.validation import Validation, held_out
 from worldtube.train.loop import TrainConfig, train
@@ -156,58 +155,55 @@ def prepared(
     if validation is None:
         _recorded(config, watched, VALIDATION_SEEDS[: config.held_out_clips], codec, processes)
     made, version = local.load_codec(codec)
-    with ExitStack() as stack:
-        catalogs = [stack.enter_context(Catalog(folder)) for folder in (*trained, watched)]
-        for folder, catalog in zip((*trained, watched), catalogs, strict=True):
-            of_codec(catalog, folder, version)
-        *learned, validated = catalogs
-        ids = ready(learned)
-        for folder, each in zip(trained, ids, strict=True):
-            if not each:
-                raise DataError(
-                    f"{folder} has no clips with latents and text (run `worldtube cache`)"
-                )
-        fixed = held_out(validated, watched, config.held_out_clips)
-        _grids([validated], [fixed], made.stride, config.patch)
-        grids = _grids(learned, ids, made.stride, config.patch)
-        if len(grids) > 1:
-            sizes = " and ".join("x".join(map(str, grid)) for grid in sorted(grids))
-            raise RequestError(
-                f"clips with latents of {sizes} make no ladder (accepted: all of one size and length)"
-            )
-        [(t, h, w)] = grids
-        if t > Mix().window:
-            raise RequestError(
-                f"clips with {t} latent frames make no ladder: training shows windows of them "
-                f"(accepted: {Mix().window} or fewer)"
-            )
-        shots = [name for names in ids for name in names]
-        if len({episode(name) for name in shots}) < len(shots):
-            raise RequestError(
-                "datasets with several shots of an episode make no ladder: a row has one to three of them "
-                "(accepted: clips of one shot)"
-            )
-        clips = sum(map(len, ids))
-        words = sum(
-            len(names) * _words(catalog, names[:64])
-            for catalog, names in zip(learned, ids, strict=True)
+    catalogs = [Catalog(folder) for folder in (*trained, watched)]
+    for folder, catalog in zip((*trained, watched), catalogs, strict=True):
+        of_codec(catalog, folder, version)
+    *learned, validated = catalogs
+    ids = ready(learned)
+    for folder, each in zip(trained, ids, strict=True):
+        if not each:
+            raise DataError(f"{folder} has no clips with latents and text (run `worldtube cache`)")
+    fixed = held_out(validated, watched, config.held_out_clips)
+    _grids([validated], [fixed], made.stride, config.patch)
+    grids = _grids(learned, ids, made.stride, config.patch)
+    if len(grids) > 1:
+        sizes = " and ".join("x".join(map(str, grid)) for grid in sorted(grids))
+        raise RequestError(
+            f"clips with latents of {sizes} make no ladder (accepted: all of one size and length)"
         )
-        return Scene(
-            config=config,
-            out=out,
-            data=tuple(trained),
-            validation=watched,
-            codec=codec,
-            tokens=t * h * w / config.patch**2,
-            words=round(words / clips, 1),
-            clips=clips,
-            token_width=made.channels * config.patch**2,
-            identity={
-                "codec": version,
-                "training": _identity(learned, ids),
-                "validation": _identity([validated], [fixed]),
-            },
+    [(t, h, w)] = grids
+    if t > Mix().window:
+        raise RequestError(
+            f"clips with {t} latent frames make no ladder: training shows windows of them "
+            f"(accepted: {Mix().window} or fewer)"
         )
+    shots = [name for names in ids for name in names]
+    if len({episode(name) for name in shots}) < len(shots):
+        raise RequestError(
+            "datasets with several shots of an episode make no ladder: a row has one to three of them "
+            "(accepted: clips of one shot)"
+        )
+    clips = sum(map(len, ids))
+    words = sum(
+        len(names) * _words(catalog, names[:64])
+        for catalog, names in zip(learned, ids, strict=True)
+    )
+    return Scene(
+        config=config,
+        out=out,
+        data=tuple(trained),
+        validation=watched,
+        codec=codec,
+        tokens=t * h * w / config.patch**2,
+        words=round(words / clips, 1),
+        clips=clips,
+        token_width=made.channels * config.patch**2,
+        identity={
+            "codec": version,
+            "training": _identity(learned, ids),
+            "validation": _identity([validated], [fixed]),
+        },
+    )
 
 
 def _grids(
@@ -262,7 +258,4 @@ def _recorded(
         num_frames=config.num_frames,
         processes=processes,
     )
-    made, version = local.load_codec(codec)
-    with Catalog(folder, mode="r+") as catalog:
-        cache_latents(catalog, made, version=version)
-        cache_text(catalog, TextEncoder())
+    prepare_dataset(folder, codec)

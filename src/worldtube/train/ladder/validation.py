@@ -35,9 +35,9 @@ class Validation:
     """Some clips as tokens, with their words."""
 
     def __init__(self, folder: Path, config: LadderConfig, model: LocalModel):
-        with Catalog(folder) as catalog:
-            ids = held_out(catalog, folder, config.held_out_clips)
-            rows = catalog.take(ids, [*COLUMNS, "fps"])
+        catalog = Catalog(folder)
+        ids = held_out(catalog, folder, config.held_out_clips)
+        rows = catalog.take(ids, [*COLUMNS, "fps"])
         self.levels = [(k + 0.5) / config.levels for k in range(config.levels)]
         self.clips = []
         for number, row in enumerate(rows):
