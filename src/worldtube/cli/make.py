@@ -28,6 +28,7 @@ def read_task(
 
     import tyro
 
+    from worldtube.generate.request import draw_seed
     from worldtube.generate.tasks import OPTIONS, TASKS
     from worldtube.video import Clip, Size, read
 
@@ -71,7 +72,13 @@ def read_task(
         json: print one JSON object about the clip
         """
 
+    def read_seed(word: str) -> int:
+        if word in ("random", "-1"):
+            return draw_seed()
+        return int(word)
+
     size = primitive(Size, "WxH", Size.parse)
+    seed = primitive(int, "INT|random", read_seed)
     given: dict[Path, None] = {}  # files that clips were read from, in order
 
     def read_given(word: str) -> Clip:
@@ -87,7 +94,8 @@ def read_task(
         if parameter.kind is parameter.VAR_KEYWORD:
             for name, (kind, default, _) in OPTIONS.items():
                 option = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-                parameters.append(option.replace(annotation=kinds.get(kind, kind)))
+                annotation = seed if name == "seed" else kinds.get(kind, kind)
+                parameters.append(option.replace(annotation=annotation))
             continue
         annotation = kinds.get(hints[parameter.name], hints[parameter.name])
         if parameter.kind is parameter.VAR_POSITIONAL:

@@ -26,7 +26,7 @@ from worldtube.worlds.world import COLOURS, MOTIONS, SHAPES, SIZES
 Progress = Callable[[int, int], None]
 KEYS = ("colour_shape", "colour", "shape", "count", "motion", "size", "event")
 BATCH = 8
-"""Clips that are made together."""
+"""Clips that are made in one packed row; each equals the clip made alone up to rounding."""
 SECONDS = 2.0
 _FACTS = {
     "colour": COLOURS,
@@ -219,7 +219,7 @@ def make(
     ]
     clips: list[Clip] = []
     for start in range(0, len(requests), BATCH):
-        clips += engine.generate(model, requests[start : start + BATCH])
+        clips += engine.generate(model, requests[start : start + BATCH], batch=BATCH)
         if progress is not None:
             progress(len(clips), len(requests))
     return clips

@@ -75,12 +75,23 @@ def available(device: torch.device | str = "cpu") -> float:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
+def fits(model: VideoModel, requests: Sequence[Request], *, streamed: bool = False) -> bool:
+    """Whether there is memory for requests that are made in one row."""
+    room = available(getattr(model, "device", "cpu"))
+    return _reserved(model, requests, streamed) <= room
+
+
+def _reserved(model: VideoModel, requests: Sequence[Request], streamed: bool) -> float:
+    """The bytes that must be free."""
+    return CAUTION * most(need(model, requests, streamed=streamed)) + HEAP
+
+
 def check(model: VideoModel, requests: Sequence[Request], *, streamed: bool = False) -> None:
     """Raises RequestError, with what would fit, for requests that need more memory than there is."""
     room = available(getattr(model, "device", "cpu"))
 
     def needs(some: Sequence[Request]) -> float:
-        return CAUTION * most(need(model, some, streamed=streamed)) + HEAP
+        return _reserved(model, some, streamed)
 
     wanted = needs(requests)
     if wanted <= room:

@@ -5,12 +5,13 @@ down hop by hop, decode what is done. Knows nothing of networks, of files or of 
 """
 
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ Look = Callable[[int, Plan, Tensor], None]
 as the model can tell by now)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Generated(Clip):
     """A clip with the request that made it; saving goes through the one door out."""
 
@@ -52,16 +53,41 @@ class Generated(Clip):
     warnings: tuple[str, ...] = ()
     """What the user should know about the prompt: that it was rewritten, is unfamiliar or too long."""
 
+    sources: tuple[Path, ...] = ()
+    """Files that it was made from, where a task was given their paths."""
+
+    @property
+    def seed(self) -> int:
+        """The seed that makes it again."""
+        return self.request.seed
+
     def save(
         self, path: str | Path, *, parents: Sequence[str | Path] = (), sign_prompt: bool = False
     ) -> Path:
-        """Write MP4, WebM, GIF, WebP or PNG, by the name's ending: watermarked and signed, whole or not at all.
+        """Write the clip in the format of the name's ending: watermarked and signed, whole or not at all.
 
-        parents: files that it was made from. sign_prompt: the signed credentials hold the prompt too.
+        Args:
+            path: file to write; mp4, webm, gif, webp or png
+            parents: files that it was made from, besides `sources`
+            sign_prompt: whether the signed credentials hold the prompt too
         """
+        known = [source for source in self.sources if source.is_file()]
+        every = dict.fromkeys(Path(parent) for parent in (*known, *parents))
         return provenance.write(
-            self, path, details=self.details, parents=parents, sign_prompt=sign_prompt
+            self, path, details=self.details, parents=[*every], sign_prompt=sign_prompt
         )
+
+    def _select(self, numbers: range) -> Self:
+        clip = super()._select(numbers)
+        details = self.details | {"num_frames": clip.num_frames, "fps": clip.fps}
+        return replace(clip, tokens=None, details=details)
+
+    def _facts(self) -> str:
+        return f"{super()._facts()}, seed {self.seed}"
+
+    def _encode(self, format: str) -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            return self.save(Path(folder, f"clip.{format}")).read_bytes()
 
 
 def _levels(request: Request, layout: Layout, start: Tensor, shift: float) -> Tensor:

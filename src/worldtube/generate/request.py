@@ -6,12 +6,14 @@ Owns the limits of a request and their messages. Knows nothing of models, tasks 
 from __future__ import annotations
 
 import math
+import operator
+import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from worldtube.diffusion.samplers import SAMPLERS
 from worldtube.errors import RequestError, unknown
-from worldtube.video import Clip, Size
+from worldtube.video import Clip, ClipLike, Size, as_clip, as_mask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,16 +29,43 @@ class Given:
     """Something already known."""
 
     clip: Clip
-    """An image is a clip of one frame."""
+    """An image is a clip of one frame. What `as_clip` accepts is converted."""
     at: int | Literal["end"] = 0
     """First frame of the result that it fills; negative counts from the end; "end" puts it just after the end:
     seen by what is made, not shown."""
     strength: float = 0.0
     """0 keeps it as it is, 1 makes it anew."""
     mask: np.ndarray | None = None
-    """bool (T, H, W) or (H, W): what is kept; the rest is made anew. All, when not said."""
+    """bool (T, H, W) or (H, W): what is kept; the rest is made anew. All, when not said. Pictures and clips are
+    converted: what is light is kept."""
     tokens: Tensor | None = None
     """The clip's own tokens where they are known, so that it need not be encoded again."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            clip: ClipLike,
+            at: int | Literal["end"] = 0,
+            strength: float = 0.0,
+            mask: ClipLike | None = None,
+            tokens: Tensor | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        clip = as_clip(self.clip)
+        object.__setattr__(self, "clip", clip)
+        if self.mask is None:
+            return
+        mask = as_mask(self.mask)
+        count, height, width = mask.shape
+        if (height, width) != clip.frames.shape[1:3] or count not in (1, clip.num_frames):
+            raise RequestError(
+                f"a mask must have the size of its clip, {clip.size}, and 1 frame or {clip.num_frames}, "
+                f"got {count} of {width}x{height}"
+            )
+        object.__setattr__(self, "mask", mask[0] if count == 1 else mask)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +89,7 @@ class Request:
     fps: float | None = None
     """Frames per second; the model's own when not said."""
     seed: int = 0
-    """Same seed, same bytes on one machine, whatever else is made beside it."""
+    """Same seed, same bytes on one machine, whatever else is made beside it. None is replaced by a random one."""
     steps: int = 16
     """Rows of noise levels that the sampler walks down."""
     sampler: str = "adams"
@@ -97,6 +126,7 @@ class Request:
         return tuple(text for text in (self.prompt, *(s.prompt for s in self.shots)) if text)
 
     def __post_init__(self) -> None:
+        self._convert()
         if not self.prompt.strip() and not self.given and not self.shots:
             raise RequestError("the prompt '' is empty; say in a few words what is to be seen")
         if len(self.prompt) > MAX_PROMPT:
@@ -147,3 +177,56 @@ class Request:
                 raise RequestError(
                     f"strength {given.strength} is not accepted; 0 (keep) to 1 (make anew) is"
                 )
+
+    def _convert(self) -> None:
+        """Bring every option to its own type. Raises RequestError for what has none."""
+
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        for name in ("prompt", "negative_prompt", "sampler"):
+            if not isinstance(getattr(self, name), str):
+                raise RequestError(f"{name} must be a string, got {getattr(self, name)!r}")
+        if self.seed is None:
+            put("seed", draw_seed())
+        if self.size is not None:
+            put("size", Size.of(self.size))
+        for name in ("seed", "steps", "lag", "num_frames"):
+            if getattr(self, name) is not None:
+                put(name, _integer(name, getattr(self, name)))
+        for name in ("seconds", "fps", "guidance", "guidance_rescale", "shift"):
+            if getattr(self, name) is not None:
+                put(name, _number(name, getattr(self, name)))
+        try:
+            low, high = self.guidance_interval
+        except (TypeError, ValueError):
+            raise RequestError(
+                f"guidance_interval must be two numbers, got {self.guidance_interval!r}"
+            ) from None
+        interval = _number("guidance_interval", low), _number("guidance_interval", high)
+        put("guidance_interval", interval)
+
+
+def draw_seed() -> int:
+    """Return a random seed that is short enough to be typed."""
+    return secrets.randbelow(2**31)
+
+
+def _integer(name: str, value: Any) -> int:
+    """The value as a Python integer. Raises RequestError."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise RequestError(f"{name} must be a whole number, got {value!r}")
+
+
+def _number(name: str, value: Any) -> float:
+    """The value as a Python float. Raises RequestError."""
+    try:
+        if not isinstance(value, bool | str | bytes):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise RequestError(f"{name} must be a number, got {value!r}")

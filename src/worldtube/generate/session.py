@@ -3,37 +3,310 @@
 Knows nothing of its own; it joins `models` and the engine for people who type Python.
 """
 
+import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, get_type_hints, overload
 
+import numpy as np
 import torch
 
 from worldtube import models, provenance
-from worldtube.errors import PromptWarning
-from worldtube.generate import engine
-from worldtube.generate.engine import Generated
+from worldtube.errors import PromptWarning, RequestError, unknown
+from worldtube.generate import budget, engine
+from worldtube.generate.engine import Generated, Progress
 from worldtube.generate.layout import outline
+from worldtube.generate.options import (
+    CALL_OPTIONS,
+    ManySeeds,
+    OneSeed,
+    describe_options,
+    expand_seeds,
+    resolve_options,
+)
+from worldtube.generate.progress import ProgressBar
 from worldtube.generate.prompts import prepare_prompts
 from worldtube.generate.request import Request
 from worldtube.generate.tasks import TASKS
 from worldtube.models.model import VideoModel
-from worldtube.video import Clip, retime
+from worldtube.video import Clip, ClipLike, as_clip, as_mask, retime
+
+MAX_BATCH = 16
+"""Clips that are packed into one row at most, where memory has room for them."""
 
 
 class Session:
-    """`session.generate("a red ball rolls right", seconds=2)`: every entry of TASKS is a method."""
+    """A loaded model; every task is a method.
+
+        session = worldtube.load()
+        clip = session.generate("a red ball rolls to the right", seconds=2, seed=7)
+        clip.save("ball.mp4")
+
+    Pictures and clips may be paths, PIL images, NumPy arrays, torch tensors, lists of pictures or `Clip`s
+    (`worldtube.as_clip`). Options are checked before anything is computed: wrong values raise `RequestError`.
+
+    Attributes:
+        model: the `VideoModel`
+        defaults: options of every task where a call does not give them
+    """
 
     def __init__(self, model: VideoModel, defaults: Mapping[str, Any] | None = None):
         self.model = model
         self.defaults = dict(model.defaults if defaults is None else defaults)
 
-    def run(self, request: Request, *, progress: engine.Progress | None = None) -> Generated:
-        """Carry out one request."""
-        return engine.generate(self.model, [request], progress=progress)[0]
+    def __repr__(self) -> str:
+        model = self.model
+        device = getattr(model, "device", None)
+        place = f" on {device}" if device is not None else ""
+        defaults = "".join(f", {name}={value!r}" for name, value in self.defaults.items())
+        return f"Session({model.name}: {model.size} at {model.fps:g} fps{place}{defaults})"
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted({*super().__dir__(), *TASKS})
+
+    @overload
+    def generate(
+        self,
+        prompt: str,
+        *,
+        seconds: float = 2.0,
+        num_frames: int | None = None,
+        num_videos_per_prompt: None = None,
+        **options: Unpack[OneSeed],
+    ) -> Generated: ...
+    @overload
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        seconds: float = 2.0,
+        num_frames: int | None = None,
+        num_videos_per_prompt: int | None = None,
+        **options: Unpack[ManySeeds],
+    ) -> list[Generated]: ...
+    @describe_options
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        seconds: float = 2.0,
+        num_frames: int | None = None,
+        num_videos_per_prompt: int | None = None,
+        **options: Any,
+    ) -> Generated | list[Generated]:
+        """Text to video.
+
+        Several prompts, seeds or videos per prompt make a list of clips, computed together in one packed row. Each
+        equals the clip that its prompt and seed make alone, up to the rounding of matrix products.
+
+        Args:
+            prompt: what is to be seen; a list for several clips
+            seconds: duration, up to 60
+            num_frames: exact number of frames, in place of `seconds`
+            num_videos_per_prompt: clips of each prompt, with seeds one after the other
+            {options}
+
+        Returns:
+            A clip; a list of them where `prompt` or `seed` is a list or `num_videos_per_prompt` is given.
+        """
+        return self._run_several(
+            "generate",
+            prompt,
+            num_videos_per_prompt,
+            options,
+            seconds=seconds,
+            num_frames=num_frames,
+        )
+
+    @overload
+    def image(
+        self, prompt: str, *, num_images_per_prompt: None = None, **options: Unpack[OneSeed]
+    ) -> Generated: ...
+    @overload
+    def image(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        num_images_per_prompt: int | None = None,
+        **options: Unpack[ManySeeds],
+    ) -> list[Generated]: ...
+    @describe_options
+    def image(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        num_images_per_prompt: int | None = None,
+        **options: Any,
+    ) -> Generated | list[Generated]:
+        """Text to image: a clip of one frame; `to_pil()[0]` is the picture.
+
+        Args:
+            prompt: what is to be seen; a list for several pictures
+            num_images_per_prompt: pictures of each prompt, with seeds one after the other
+            {options}
+
+        Returns:
+            A clip; a list of them where `prompt` or `seed` is a list or `num_images_per_prompt` is given.
+        """
+        return self._run_several("image", prompt, num_images_per_prompt, options)
+
+    @describe_options
+    def animate(
+        self,
+        picture: ClipLike,
+        prompt: str = "",
+        *,
+        seconds: float = 2.0,
+        num_frames: int | None = None,
+        **options: Unpack[OneSeed],
+    ) -> Generated:
+        """Image to video: a clip that begins with the picture.
+
+        Args:
+            picture: the first frame
+            prompt: what happens
+            seconds: duration, up to 60
+            num_frames: exact number of frames, in place of `seconds`
+            {options}
+        """
+        return self._run_task(
+            "animate", picture, prompt, seconds=seconds, num_frames=num_frames, **options
+        )
+
+    @describe_options
+    def extend(
+        self,
+        clip: ClipLike,
+        prompt: str = "",
+        *,
+        seconds: float = 2.0,
+        backward: bool = False,
+        **options: Unpack[OneSeed],
+    ) -> Generated:
+        """Make a clip longer: add what comes after it, or before.
+
+        Args:
+            clip: what is there already; one just generated is continued without encoding it again
+            prompt: what happens
+            seconds: how much is added
+            backward: add what came before instead
+            {options}
+        """
+        return self._run_task("extend", clip, prompt, seconds=seconds, backward=backward, **options)
+
+    @describe_options
+    def loop(
+        self, clip: ClipLike, prompt: str = "", *, seconds: float = 1.0, **options: Unpack[OneSeed]
+    ) -> Generated:
+        """Make a clip loop: from its end a way back to its beginning is added.
+
+        Args:
+            clip: what is there already; a picture will do
+            prompt: what happens
+            seconds: duration of the way back
+            {options}
+        """
+        return self._run_task("loop", clip, prompt, seconds=seconds, **options)
+
+    @describe_options
+    def connect(
+        self,
+        first: ClipLike,
+        second: ClipLike,
+        prompt: str = "",
+        *,
+        seconds: float = 1.0,
+        **options: Unpack[OneSeed],
+    ) -> Generated:
+        """Connect two clips: what happens between them is made.
+
+        Args:
+            first: the beginning
+            second: the end
+            prompt: what happens
+            seconds: duration of what is between
+            {options}
+        """
+        return self._run_task("connect", first, second, prompt, seconds=seconds, **options)
+
+    @describe_options
+    def edit(
+        self, clip: ClipLike, prompt: str, *, strength: float = 0.8, **options: Unpack[OneSeed]
+    ) -> Generated:
+        """Video to video: edit a clip with a prompt, from its own noisy self (Meng et al. 2021, SDEdit).
+
+        Args:
+            clip: what is there already
+            prompt: what is to be seen
+            strength: 0 keeps the clip as it is, 1 makes it anew
+            {options}
+        """
+        return self._run_task("edit", clip, prompt, strength=strength, **options)
+
+    @describe_options
+    def paint(
+        self,
+        clip: ClipLike,
+        prompt: str = "",
+        *,
+        rectangle: tuple[int, int, int, int] | None = None,
+        mask: ClipLike | None = None,
+        outside: bool = False,
+        **options: Unpack[OneSeed],
+    ) -> Generated:
+        """Inpainting: make a part of a clip anew, inside a rectangle or a mask, or outside of it.
+
+        Args:
+            clip: what is there already
+            prompt: what is to be seen
+            rectangle: left, top, width and height in pixels of what is made
+            mask: picture or clip that is light where things are made; arrays and tensors may be (T, H, W)
+            outside: keep that part and make the rest (outpainting)
+            {options}
+        """
+        return self._run_task(
+            "paint", clip, prompt, rectangle=rectangle, mask=mask, outside=outside, **options
+        )
+
+    @describe_options
+    def remix(
+        self, clip: ClipLike, prompt: str, *, strength: float = 0.95, **options: Unpack[OneSeed]
+    ) -> Generated:
+        """Make a clip with another prompt, from the same seed and with the same layout.
+
+        Args:
+            clip: what is there already; one just generated brings its seed along
+            prompt: what is to be seen instead
+            strength: how much may change, 0 to 1
+            {options}
+        """
+        return self._run_task("remix", clip, prompt, strength=strength, **options)
+
+    @describe_options
+    def storyboard(
+        self, *shots: str, seconds: float | Sequence[float] = 2.0, **options: Unpack[OneSeed]
+    ) -> Generated:
+        """Several shots with prompts of their own, with a cut between them and the same things in all.
+
+        Args:
+            shots: the prompt of each shot
+            seconds: duration of each shot; one number is for all
+            {options}
+        """
+        durations = [seconds] if isinstance(seconds, int | float) else seconds
+        return self._run_task("storyboard", *shots, seconds=durations, **options)
+
+    def run(self, request: Request, *, progress: Progress | bool | None = None) -> Generated:
+        """Carry out one request.
+
+        Args:
+            progress: True for a progress bar on stderr, or a function of (evaluations done, evaluations in all)
+        """
+        return self._run([request], _reporter(progress))[0]
 
     def write(
         self,
@@ -42,16 +315,16 @@ class Session:
         *,
         parents: Sequence[str | Path] = (),
         sign_prompt: bool = False,
-        progress: engine.Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> dict[str, Any]:
         """Carry out one request into an mp4 or webm file as its frames are made; returns the details.
 
         However long the clip, memory stays that of a few seconds. Ctrl-C leaves a file of what is done.
-        parents, sign_prompt: as for `Generated.save`.
+        parents, sign_prompt: as for `Generated.save`. progress: as for `run`.
         """
         one = outline(self.model, request)
         details = engine.describe(self.model, request, one, one.num_frames)
-        frames = engine.stream(self.model, request, progress=progress)
+        frames = engine.stream(self.model, request, progress=_reporter(progress))
         provenance.write_blocks(
             frames,
             path,
@@ -63,18 +336,39 @@ class Session:
         )
         return details
 
-    def request(self, task: str, *args: Any, **kwargs: Any) -> Request:
-        """The request of an entry of TASKS; clips at other frame rates are brought to the model's (or `fps`)."""
-        fps = kwargs.get("fps") or self.model.fps
+    def request(self, task: str, *args: Any, **options: Any) -> Request:
+        """The request of an entry of TASKS, from arguments as its method takes them.
 
-        def timed(value: Any) -> Any:
-            return retime(value, fps) if isinstance(value, Clip) and value.num_frames > 1 else value
+        Clips at other frame rates are brought to the model's (or `fps`).
+        """
+        return self._request(task, args, options)[0]
 
-        request = TASKS[task](
-            *(timed(value) for value in args),
-            **self.defaults | {name: timed(value) for name, value in kwargs.items()},
-        )
-        return replace(request, task=task)
+    def _request(
+        self, task: str, args: Sequence[Any], options: Mapping[str, Any]
+    ) -> tuple[Request, tuple[Path, ...]]:
+        """The request of a task, and the files among its arguments."""
+        if task not in TASKS:
+            raise unknown("task", task, TASKS)
+        options = resolve_options(task, options, self.model.size)
+        fps = options.get("fps") or self.model.fps
+        sources: dict[Path, None] = {}
+
+        def convert(name: str, value: Any) -> Any:
+            if not _takes_clip(task, name):
+                return value
+            if isinstance(value, str | PathLike):
+                sources[Path(value)] = None
+            if name == "mask" and not isinstance(value, Clip):
+                white = as_mask(value)[..., None] * np.uint8(255)
+                value = Clip(frames=white.repeat(3, axis=3), fps=fps)
+            clip = as_clip(value, fps=fps)
+            return retime(clip, fps) if clip.num_frames > 1 else clip
+
+        names = [*_positional(task), *[""] * len(args)]
+        args = [convert(name, value) for name, value in zip(names, args, strict=False)]
+        options = {name: convert(name, value) for name, value in options.items()}
+        request = TASKS[task](*args, **self.defaults | options)
+        return replace(request, task=task), tuple(sources)
 
     def prepare(
         self, request: Request, rewriter: str | None = "grammar"
@@ -82,26 +376,96 @@ class Session:
         """Rewrite the prompts and collect warnings about them, as every task does (`prepare_prompts`)."""
         return prepare_prompts(self.model, request, rewriter)
 
-    def _task(
+    def _run_task(self, task: str, *args: Any, **options: Any) -> Generated:
+        """The clip of a task."""
+        call, options = _split(options)
+        return self._run_calls([self._request(task, args, options)], **call)[0]
+
+    def _run_several(
         self,
-        name: str,
-        *args: Any,
-        progress: engine.Progress | None = None,
+        task: str,
+        prompt: str | Sequence[str],
+        each: int | None,
+        options: Mapping[str, Any],
+        **own: Any,
+    ) -> Generated | list[Generated]:
+        """The clips of one or several prompts, `each` of every one, or as many as there are seeds."""
+        call, options = _split(options)
+        several = isinstance(prompt, list | tuple)
+        prompts = list(prompt) if several else [prompt]
+        seeds = options.get("generator") or options.get("seed")
+        if isinstance(seeds, list | tuple | range) and len(prompts) == 1 and each is None:
+            each = len(seeds)
+        if each is not None and each < 1:
+            raise RequestError(f"the number of clips per prompt must be at least 1, got {each}")
+        if not prompts:
+            raise RequestError("prompt must hold at least 1 prompt, got an empty list")
+        prompts = [text for text in prompts for _ in range(each or 1)]
+        shared = {name: v for name, v in options.items() if name not in ("seed", "generator")}
+        requests = [
+            self._request(task, [text], own | shared | {"seed": seed})
+            for text, seed in zip(prompts, expand_seeds(options, len(prompts)), strict=True)
+        ]
+        clips = self._run_calls(requests, **call)
+        return clips if several or each is not None else clips[0]
+
+    def _run_calls(
+        self,
+        calls: Sequence[tuple[Request, tuple[Path, ...]]],
+        *,
         rewrite: bool = True,
         rewriter: str = "grammar",
-        **kwargs: Any,
-    ) -> Generated:
-        request, messages = self.prepare(
-            self.request(name, *args, **kwargs), rewriter if rewrite else None
-        )
-        for message in messages:
-            warnings.warn(message, PromptWarning, stacklevel=2)
-        return replace(self.run(request, progress=progress), warnings=messages)
+        progress: Progress | bool | None = None,
+    ) -> list[Generated]:
+        """Prepare the prompts of requests that share their options, issue what is to be said of them, and make the
+        clips; beside each request stand the files that it was made from."""
+        progress = _reporter(progress)
+        prepared = [self.prepare(request, rewriter if rewrite else None) for request, _ in calls]
+        for message in dict.fromkeys(message for _, messages in prepared for message in messages):
+            warnings.warn(message, PromptWarning, stacklevel=4)  # the line that called the task
+        clips = self._run([request for request, _ in prepared], progress)
+        return [
+            replace(clip, warnings=messages, sources=sources)
+            for clip, (_, messages), (_, sources) in zip(clips, prepared, calls, strict=True)
+        ]
+
+    def _run(self, requests: Sequence[Request], progress: Progress | None) -> list[Generated]:
+        """The clips of requests that share their options, packed into as few rows as memory has room for."""
+        size = min(len(requests), MAX_BATCH)
+        while size > 1 and not budget.fits(self.model, requests[:size]):
+            size = (size + 1) // 2
+        return engine.generate(self.model, requests, batch=size, progress=progress)
 
     def __getattr__(self, name: str) -> Callable[..., Generated]:
+        """A task that was added to TASKS."""
         if name not in TASKS:
             raise AttributeError(f"a session has no task {name!r} (accepted: {', '.join(TASKS)})")
-        return partial(self._task, name)
+        return partial(self._run_task, name)
+
+
+def _positional(task: str) -> list[str]:
+    """Names of a task's positional parameters."""
+    parameters = inspect.signature(TASKS[task]).parameters.values()
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
+def _takes_clip(task: str, name: str) -> bool:
+    return get_type_hints(TASKS[task]).get(name) in (Clip, Clip | None)
+
+
+def _split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of a call (CALL_OPTIONS), and those of its request."""
+    call = {name: options[name] for name in CALL_OPTIONS if options.get(name) is not None}
+    return call, {name: value for name, value in options.items() if name not in CALL_OPTIONS}
+
+
+def _reporter(progress: Progress | bool | None) -> Progress | None:
+    """A function to be called with progress; True is a bar."""
+    if isinstance(progress, bool):
+        return ProgressBar() if progress else None
+    if progress is not None and not callable(progress):
+        raise RequestError(f"progress must be True, False or a function, got {progress!r}")
+    return progress
 
 
 def load(
@@ -112,13 +476,15 @@ def load(
     fast: bool = False,
     adapters: str | Path | None = None,
 ) -> Session:
-    """The model in a weight file or a diffusers folder; without a path, the one that ships inside the package.
+    """Load the model in a weight file or a diffusers folder; without a path, the one that ships inside the package.
 
-    device: auto, cpu, cuda, mps or such as cuda:1. dtype: auto, float32 or bfloat16, what the network computes in;
-    `auto` is the fastest that is right on this machine (`worldtube info` tells which and why).
-
-    fast: its student, which needs a few steps where the model itself needs 24 with guidance. adapters: file of a
-    fine-tuning of this model.
+    Args:
+        path: a safetensors file that `worldtube train` wrote, or a folder of a diffusers pipeline
+        device: auto, cpu, cuda, mps, or such as cuda:1
+        dtype: auto, float32 or bfloat16, what the network computes in; `auto` is the fastest that is right on this
+            machine (`worldtube info` tells which and why)
+        fast: load its student, which needs a few steps where the model itself needs 24 with guidance
+        adapters: file of a fine-tuning of this model
     """
     return Session(models.load(path, device=device, dtype=dtype, fast=fast, adapters=adapters))
 

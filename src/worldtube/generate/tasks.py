@@ -31,14 +31,21 @@ class Options(TypedDict, total=False):
     causal: bool
 
 
-def generate(prompt: str, *, seconds: float = 2.0, **options: Unpack[Options]) -> Request:
+def generate(
+    prompt: str,
+    *,
+    seconds: float = 2.0,
+    num_frames: int | None = None,
+    **options: Unpack[Options],
+) -> Request:
     """Words to a clip.
 
     Args:
         prompt: what is to be seen
         seconds: duration, up to 60
+        num_frames: exact number of frames, in place of `seconds`
     """
-    return Request(prompt=prompt, seconds=seconds, **options)
+    return Request(prompt=prompt, seconds=seconds, num_frames=num_frames, **options)
 
 
 def image(prompt: str, **options: Unpack[Options]) -> Request:
@@ -51,7 +58,12 @@ def image(prompt: str, **options: Unpack[Options]) -> Request:
 
 
 def animate(
-    picture: Clip, prompt: str = "", *, seconds: float = 2.0, **options: Unpack[Options]
+    picture: Clip,
+    prompt: str = "",
+    *,
+    seconds: float = 2.0,
+    num_frames: int | None = None,
+    **options: Unpack[Options],
 ) -> Request:
     """A picture to a clip that begins with it.
 
@@ -59,9 +71,16 @@ def animate(
         picture: the first frame
         prompt: what happens
         seconds: duration, up to 60
+        num_frames: exact number of frames, in place of `seconds`
     """
-    first = replace(picture, frames=picture.frames[:1], tracks={})
-    return Request(prompt=prompt, seconds=seconds, given=(Given(clip=first),), **_gentle(options))
+    first = Given(clip=replace(picture, frames=picture.frames[:1], tracks={}))
+    return Request(
+        prompt=prompt,
+        seconds=seconds,
+        num_frames=num_frames,
+        given=(first,),
+        **_gentle(options),
+    )
 
 
 def extend(
@@ -281,7 +300,11 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
         None,
         "frames per second; the model's or the given clip's own when not said",
     ),
-    "seed": (int, 0, "same seed, same bytes on one machine"),
+    "seed": (
+        int,
+        0,
+        "same seed, same bytes on one machine; random draws one and tells it (None in Python; random or -1 in a shell)",
+    ),
     "steps": (int, Request.steps, "rows of noise levels; more is finer and slower"),
     "sampler": (
         str,

@@ -219,7 +219,7 @@ class Clip:
         return replace(self, frames=self.frames[index], fps=fps, tracks=tracks, sound=sound)
 
     def __repr__(self) -> str:
-        return f"Clip({self._facts()})"
+        return f"{type(self).__name__}({self._facts()})"
 
     def _facts(self) -> str:
         """What a `repr` says of a clip."""
