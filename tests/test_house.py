@@ -1,5 +1,6 @@
 """The house rules that a machine can check: arrows between rooms, names, sizes, the public face, the docs."""
 
+import ast
 import importlib
 import re
 import shutil
@@ -13,7 +14,19 @@ import worldtube
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "worldtube"
-FACE = {"load", "generate", "Request", "Given", "Clip", "PromptWarning", "Size", "World"}
+FACE = {
+    *("load", "generate", "Session", "Generated", "Request", "Given", "Shot", "verify"),
+    *("Clip", "ClipLike", "Size", "Sound", "World", "as_clip", "read"),
+    *(
+        "WorldtubeError",
+        "RequestError",
+        "Refused",
+        "NotFound",
+        "MissingExtra",
+        "DataError",
+        "PromptWarning",
+    ),
+}
 DICTS = {
     "worldtube.diffusion.samplers": "SAMPLERS",
     "worldtube.codec": "CODECS",
@@ -71,6 +84,14 @@ def test_public_face():
     assert set(dir(worldtube)) >= FACE
     for name in FACE:
         assert getattr(worldtube, name) is not None
+
+
+def test_public_face_is_typed():
+    tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = (node for node in block.body if isinstance(node, ast.ImportFrom))
+    assert {alias.name for node in imports for alias in node.names} == FACE
+    assert (SOURCE / "py.typed").is_file()
 
 
 def test_public_face_is_lazy():

@@ -165,11 +165,9 @@ def expand_seeds(options: Mapping[str, Any], count: int) -> list[int | None]:
         if len(seed) != count:
             raise RequestError(f"seed must hold one for each of {count} clips, got {len(seed)}")
         return list(seed)
-    return (
-        [(seed + number) % SEEDS for number in range(count)]
-        if isinstance(seed, int)
-        else [seed] * count
-    )
+    if not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        return [seed] * count  # refused, or converted, with the request
+    return [(seed + number) % SEEDS for number in range(count)]
 
 
 Method = TypeVar("Method", bound=Callable[..., Any])
