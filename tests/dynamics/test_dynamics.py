@@ -9,7 +9,7 @@ import torch
 from worldtube.dynamics import Bodies, Dynamics, DynamicsConfig, Motion, continue_states, rollout
 from worldtube.dynamics.rollout import overlaps, push, separate, settle
 from worldtube.errors import DataError, RequestError
-from worldtube.models.dynamics import load_dynamics, save_dynamics
+from worldtube.models.parts import load_part, save_part
 from worldtube.state import Body
 
 TABLE = (-3.0, 3.0, -0.75, 0.95)
@@ -138,8 +138,8 @@ def test_a_long_rollout_is_finite_and_rigid():
 
 def test_weight_files(tmp_path):
     model, path = randomised(), tmp_path / "dynamics.safetensors"
-    save_dynamics(model.config, model.state_dict(), path)
-    again = load_dynamics(path)
+    save_part("dynamics", model.config, model.state_dict(), path)
+    again = load_part("dynamics", path)
     bodies, motion = (
         Bodies.from_scenes([(BALL, BOX)], [TABLE]),
         at((0.0, 0.0, 0.1), (0.15, 0.0, 0.12)),
@@ -148,7 +148,7 @@ def test_weight_files(tmp_path):
         assert torch.equal(got, want)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(DataError, match="is not a whole safetensors file"):
-        load_dynamics(path)
+        load_part("dynamics", path)
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_training_resumes_to_the_bit_and_learns(simulations, tmp_path):
 
     torch.manual_seed(0)
     assert error(whole) < 0.8 * error(Dynamics(config.model))
-    loaded = load_dynamics(tmp_path / "whole" / WEIGHTS)
+    loaded = load_part("dynamics", tmp_path / "whole" / WEIGHTS)
     assert torch.equal(loaded.out.weight, whole.out.weight)
     numbers = measure(whole, simulations, num_frames=8)
     assert math.isfinite(numbers["position_0.5s"])

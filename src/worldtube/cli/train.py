@@ -482,7 +482,7 @@ def dynamics(rest: list[str]) -> int:
         import torch
 
         torch.set_num_threads(threads)
-    from worldtube.models.dynamics import load_dynamics
+    from worldtube.models.parts import load_part
     from worldtube.train.dynamics import WEIGHTS, train_dynamics
     from worldtube.train.simulations import Simulations, make_simulations
     from worldtube.worlds.world import VALIDATION_SEEDS
@@ -497,7 +497,70 @@ def dynamics(rest: list[str]) -> int:
             Simulations(out / "simulations" / "train"),
             out,
             validation=Simulations(out / "simulations" / "validation"),
-            start=None if start is None else load_dynamics(start),
+            start=None if start is None else load_part("dynamics", start),
+            progress=bar,
+        )
+    print(out / WEIGHTS)
+    return 0
+
+
+def renderer(rest: list[str]) -> int:
+    """`train renderer`: the arguments after it."""
+    import tyro
+
+    from worldtube.train.renderer import RendererTrainConfig
+    from worldtube.video import Size
+
+    defaults = RendererTrainConfig()
+
+    def command(
+        *,
+        out: Path,
+        simulations: int = 4000,
+        size: str = "128x128",
+        codec: Path | None = None,
+        start: Path | None = None,
+        threads: int | None = None,
+        config: Annotated[RendererTrainConfig, tyro.conf.arg(name="")] = defaults,
+    ) -> Any:
+        """Train the learned renderer. The pictures to learn from are simulated, drawn and encoded first.
+
+        Args:
+            out: folder of the run: pictures, checkpoints, record, renderer.safetensors
+            simulations: how many clips are simulated; each gives eight latent frames in four looks
+            size: width x height of the pictures in pixels
+            codec: model file whose codec encodes them; the embedded model by default
+            start: begin with the weights in this file
+            threads: torch threads; torch's own choice by default
+        """
+        return out, simulations, size, codec, start, threads, config
+
+    out, simulations, size, path, start, threads, config = parse(command, "train renderer", rest)
+    folder_exists(out)
+    pixels = Size.parse(size)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    from worldtube.models.local import embedded_path, load_codec
+    from worldtube.models.parts import load_part
+    from worldtube.train.pictures import Pictures, make_pictures
+    from worldtube.train.renderer import WEIGHTS, train_renderer
+    from worldtube.worlds.world import VALIDATION_SEEDS
+
+    network, _ = load_codec(path or embedded_path())
+    first = VALIDATION_SEEDS.start
+    for name, seeds in (("train", range(simulations)), ("validation", range(first, first + 100))):
+        with Bar(f"drawing ({name})") as bar:
+            make_pictures(out / "pictures" / name, network, seeds, pixels, progress=bar)
+    with Bar("training renderer") as bar:
+        train_renderer(
+            config,
+            Pictures.read(out / "pictures" / "train"),
+            network,
+            out,
+            validation=Pictures.read(out / "pictures" / "validation"),
+            start=None if start is None else load_part("renderer", start),
             progress=bar,
         )
     print(out / WEIGHTS)
@@ -512,6 +575,7 @@ OWN: dict[str, tuple[str, Callable[[list[str]], int]]] = {
         wording,
     ),
     "codec": ("the video compression network (its own loop)", codec),
+    "renderer": ("the picture of a state, from simulated and drawn clips", renderer),
     "dynamics": ("the learned step of rigid bodies, from simulated motion", dynamics),
     "reader": (
         "the network that `evaluate` reads clips with (its own loop, in one sitting)",

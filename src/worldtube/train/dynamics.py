@@ -15,7 +15,7 @@ from worldtube.dynamics import Bodies, Dynamics, DynamicsConfig, Motion, rollout
 from worldtube.dynamics.bodies import rotation_from_vector
 from worldtube.dynamics.rollout import overlaps
 from worldtube.errors import RequestError
-from worldtube.models.dynamics import save_dynamics
+from worldtube.models.parts import save_part
 from worldtube.train.run import RunConfig, fit
 from worldtube.train.simulations import INSTANTS, Simulations, Window, WindowSampler
 from worldtube.train.steps import Progress
@@ -141,7 +141,7 @@ def train_dynamics(
         return torch.stack(list(parts.values())).sum(), parts
 
     def save(weights: Mapping[str, Tensor]) -> None:
-        save_dynamics(config.model, weights, folder / WEIGHTS)
+        save_part("dynamics", config.model, weights, folder / WEIGHTS)
 
     def validate(_: int) -> dict[str, float]:
         return {} if validation is None else measure(model, validation)

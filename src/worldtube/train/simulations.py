@@ -18,6 +18,7 @@ from torch import Tensor
 from worldtube.dynamics import GRAVITY, SHAPES, Bodies, Motion
 from worldtube.dynamics.bodies import yaw_matrix
 from worldtube.errors import DataError
+from worldtube.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -93,10 +94,8 @@ def make_simulations(
         if not path.exists():
             if until():
                 return
-            partial = path.with_suffix(".partial")
-            with open(partial, "wb") as file:
+            with atomic_path(path) as partial, open(partial, "wb") as file:
                 np.savez(file, allow_pickle=False, **make_chunk(first))
-            partial.replace(path)
         if progress is not None:
             progress(done + 1, len(starts))
 

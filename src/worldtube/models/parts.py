@@ -1,0 +1,76 @@
+"""Weight files of the parts around the transformer: one network each, with its configuration and vocabulary."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from worldtube.dynamics import SHAPES, Dynamics, DynamicsConfig
+from worldtube.errors import DataError, NotFound
+from worldtube.files import atomic_path
+from worldtube.renderer import Renderer, RendererConfig, scenes
+
+FORMAT = 1
+
+PARTS: dict[str, tuple[type[Any], type[nn.Module], dict[str, tuple[str, ...]]]] = {
+    "dynamics": (DynamicsConfig, Dynamics, {"shapes": SHAPES}),
+    "renderer": (
+        RendererConfig,
+        Renderer,
+        {
+            "shapes": scenes.SHAPES,
+            "colours": scenes.COLOURS,
+            "materials": scenes.MATERIALS,
+            "grounds": scenes.GROUNDS,
+            "skies": scenes.SKIES,
+        },
+    ),
+}
+"""name -> class of its configuration, class of the network, the names that it knows, in the order of its inputs."""
+
+
+def save_part(part: str, config: Any, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Write an entry of PARTS: its configuration and its weights by name, whole or not at all."""
+    facts = {"format": FORMAT, "model": part, "config": asdict(config), "names": PARTS[part][2]}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    with atomic_path(path) as partial:
+        save_file(tensors, partial, metadata={"worldtube": json.dumps(facts)})
+
+
+def load_part(part: str, path: Path | str) -> Any:
+    """Read an entry of PARTS from a file that `save_part` wrote; its weights are frozen.
+
+    Raises:
+        NotFound: where there is no such file
+        DataError: where it is not whole, or holds something else
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NotFound(
+            f"no weights at {path} (a file that `worldtube train {part}` wrote is expected)"
+        )
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("worldtube", "{}"))
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise DataError(f"{path} is not a whole safetensors file ({error})") from error
+    if facts.get("model") != part or facts.get("format") != FORMAT:
+        raise DataError(f"{path} holds no {part} of format {FORMAT}")
+    config, network, names = PARTS[part]
+    for kind, known in names.items():
+        if tuple(facts["names"][kind]) != known:
+            found = ", ".join(facts["names"][kind])
+            raise DataError(f"{path} knows the {kind} {found}; {', '.join(known)} are expected")
+    module = network(config(**facts["config"]))
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise DataError(f"{path}: the weights do not fit the configuration ({reason})") from error
+    return module.eval().requires_grad_(False)
