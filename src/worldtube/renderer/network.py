@@ -41,9 +41,8 @@ class Renderer(nn.Module):
                 "cell_residual": Residual(width, 256),
             }
         )
-        self.trunk = nn.ModuleList(
-            nn.ModuleDict({"blocks": Residual(width, 512)}) for _ in range(self.config.depth)
-        )
+        for k in range(self.config.depth):
+            self.blocks[f"trunk_{k}"] = Residual(width, 512)
         self.mixers = nn.ModuleList(Mixer(width) for _ in range(2))
         self.head = nn.Linear(width, self.config.channels)
 
@@ -64,8 +63,8 @@ class Renderer(nn.Module):
         near[at] = True
         rows = near.nonzero()[:, 0]
         busy = hidden[rows]
-        for block in self.trunk:
-            busy = block["blocks"](busy)
+        for k in range(self.config.depth):
+            busy = self.blocks[f"trunk_{k}"](busy)
         hidden = self.mixers[1](hidden.index_copy(0, rows, busy), height, width)
         out = self.head(rms_norm(hidden))  # (I N, C)
         return out.view(items, height, width, -1).permute(0, 3, 1, 2)
