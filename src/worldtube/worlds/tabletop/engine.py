@@ -13,7 +13,7 @@ import numpy as np
 from worldtube.errors import RequestError
 from worldtube.state import Body, CameraPath, Poses, State, Surroundings
 from worldtube.worlds import render
-from worldtube.worlds.tabletop.plan import Plan
+from worldtube.worlds.tabletop.plan import VERSION, Plan
 from worldtube.worlds.tabletop.templates import GRAVITY
 from worldtube.worlds.tabletop.things import Thing
 from worldtube.worlds.tabletop.witness import Witness
@@ -201,6 +201,37 @@ def describe(plan: Plan, bodies: tuple[Body, ...], poses: Poses, *, instants: in
             targets=np.array([camera.target for camera in cameras], np.float32),
         ),
     )
+
+
+def facts_of(plan: Plan, witness: Witness) -> dict[str, Any]:
+    """What captions tell (JSON-able): groups and how they move, relations, events, camera, ground, sky."""
+    return {
+        "world": "tabletop",
+        "version": VERSION,
+        "seed": plan.seed,
+        "shot": plan.shot,
+        "template": plan.template,
+        "groups": witness.groups(FPS),
+        "relations": witness.relations(),
+        "event": witness.event,
+        "events": [
+            {"kind": e.kind, "seconds": round(e.seconds, 3), "a": e.a, "b": e.b}
+            for e in witness.events
+        ],
+        "objects": [
+            {
+                "colour": thing.colour,
+                "shape": thing.shape,
+                "size": thing.size,
+                "material": thing.material,
+                "group": thing.group,
+            }
+            for thing in plan.things
+        ],
+        "camera": {"kind": plan.view.kind, "direction": plan.view.direction},
+        "ground": render.GROUNDS[plan.ground],
+        "sky": render.SKIES[plan.sky],
+    }
 
 
 def restitution(shape: str, material: str) -> float:

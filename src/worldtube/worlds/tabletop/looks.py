@@ -2,11 +2,14 @@
 caption of the new plan is as true as that of the old one.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from worldtube.state import Poses
+from worldtube.worlds.render import GROUNDS, SKIES
 from worldtube.worlds.tabletop.plan import Plan, draw_surroundings
 from worldtube.worlds.world import COLOURS, HELD_OUT, VALIDATION_SEEDS
 
@@ -84,3 +87,36 @@ def mirror_poses(poses: Poses) -> Poses:
         velocities=poses.velocities * _FLIP,
         spins=poses.spins * -_FLIP,
     )
+
+
+def facts_of_look(facts: Mapping[str, Any], plan: Plan, *, mirrored: bool) -> dict[str, Any]:
+    """The facts of a simulated plan, told of another look of it.
+
+    Args:
+        facts: what `engine.facts_of` said of the plan that was simulated
+        plan: the other look; the same things in the same order
+        mirrored: whether it is the mirror image
+    """
+    groups = []
+    for group in facts["groups"]:
+        thing = plan.things[group["objects"][0]]
+        motion = group["motion"]
+        motion = _OPPOSITE.get(motion, motion) if mirrored else motion
+        groups.append({**group, "colour": thing.colour, "motion": motion})
+    relations = [
+        {**r, "relation": _OPPOSITE_RELATION.get(r["relation"], r["relation"])} if mirrored else r
+        for r in facts["relations"]
+    ]
+    objects = [
+        {**told, "colour": thing.colour}
+        for told, thing in zip(facts["objects"], plan.things, strict=True)
+    ]
+    return {
+        **facts,
+        "groups": groups,
+        "relations": relations,
+        "objects": objects,
+        "camera": {"kind": plan.view.kind, "direction": plan.view.direction},
+        "ground": GROUNDS[plan.ground],
+        "sky": SKIES[plan.sky],
+    }

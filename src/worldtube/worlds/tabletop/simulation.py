@@ -13,7 +13,7 @@ from worldtube.video import Size
 from worldtube.worlds import render
 from worldtube.worlds.language import caption as tell
 from worldtube.worlds.tabletop.drawing import make_scene
-from worldtube.worlds.tabletop.engine import FPS, Engine
+from worldtube.worlds.tabletop.engine import FPS, Engine, facts_of
 from worldtube.worlds.tabletop.plan import VERSION, Plan, plan
 from worldtube.worlds.world import Camera, Event
 
@@ -81,32 +81,7 @@ class Tabletop:
     @property
     def truth(self) -> dict[str, Any]:
         p, witness = self.plan, self._engine.witness
-        return {
-            "world": self.name,
-            "version": self.version,
-            "seed": p.seed,
-            "shot": p.shot,
-            "template": p.template,
-            "groups": witness.groups(FPS),
-            "relations": witness.relations(),
-            "event": witness.event,
-            "events": [
-                {"kind": e.kind, "seconds": round(e.seconds, 3), "a": e.a, "b": e.b}
-                for e in witness.events
-            ],
-            "objects": [
-                {
-                    "colour": thing.colour,
-                    "shape": thing.shape,
-                    "size": thing.size,
-                    "material": thing.material,
-                    "group": thing.group,
-                }
-                for thing in p.things
-            ],
-            "camera": {"kind": p.view.kind, "direction": p.view.direction},
-            "ground": render.GROUNDS[p.ground],
-            "sky": render.SKIES[p.sky],
+        return facts_of(p, witness) | {
             "trajectories": np.round(np.array(witness.path), 3).transpose(1, 0, 2).tolist(),
             "screen": [list(row) for row in zip(*self._screen, strict=True)],
             "camera_path": [
@@ -120,9 +95,8 @@ class Tabletop:
         }
 
     def caption(self, length: str = "medium") -> str:
-        measured = ("trajectories", "screen", "camera_path")
-        facts = {key: value for key, value in self.truth.items() if key not in measured}
         seed = (0x63617074, VERSION, self.plan.seed, len(length))
+        facts = facts_of(self.plan, self._engine.witness)
         return tell(facts, length, np.random.default_rng(seed))
 
     # pictures
