@@ -1,5 +1,6 @@
 """Law 8: every example runs, every help block in the docs is what the command prints."""
 
+import ast
 import importlib.util
 import json
 import re
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import worldtube
 from worldtube.models.local import embedded_path
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 
 def regenerate():
@@ -51,6 +54,76 @@ def test_python_blocks_of_the_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
+
+
+def run_cell(source: str, names: dict) -> object:
+    """Run a notebook's cell and return the value of its last line, which a notebook displays; None without one."""
+    body = ast.parse(source).body
+    last = ast.Expression(body.pop().value) if isinstance(body[-1], ast.Expr) else None
+    exec(compile(ast.Module(body, []), "cell", "exec"), names)
+    return None if last is None else eval(compile(last, "cell", "eval"), names)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.filterwarnings("ignore::worldtube.PromptWarning")
+def test_notebook(notebook, tmp_path, monkeypatch):
+    """Its cells run in order, those that end in a clip display a video, and the file holds no outputs."""
+    monkeypatch.chdir(tmp_path)
+    content = json.loads(notebook.read_text())
+    assert (content["nbformat"], content["nbformat_minor"]) == (4, 5)
+    cells = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    names, played = {}, 0
+    for cell in cells:
+        assert cell["outputs"] == [] and cell["execution_count"] is None
+        value = run_cell("".join(cell["source"]), names)
+        if isinstance(value, worldtube.Clip):
+            assert value._repr_html_().startswith("<video ")
+            played += 1
+    assert len(cells) == 10 and played >= 8
+    assert {path.name for path in tmp_path.iterdir()} == {"boxes.mp4", "boxes.gif"}
+
+
+def run_page(page: str, names: dict) -> int:
+    """Run a page's Python from top to bottom in one namespace, and compare the values that its comments show.
+
+    A value stands behind an expression, two spaces and `# `, or on the next line; returns how many were compared.
+    """
+    compared = 0
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        lines = block.splitlines()
+        for statement in ast.parse(block).body:
+            source = ast.unparse(statement)
+            if not isinstance(statement, ast.Expr):
+                exec(source, names)
+                continue
+            value = eval(source, names)
+            following = lines[statement.end_lineno : statement.end_lineno + 1]
+            shown = re.search(r"  # (.*)$", lines[statement.end_lineno - 1]) or (
+                re.match(r"# (.*)$", following[0]) if following else None
+            )
+            if shown is not None and shown[1] != "fmt: skip":
+                assert repr(value) == shown[1].strip(), source
+                compared += 1
+    return compared
+
+
+@pytest.mark.filterwarnings("ignore::worldtube.PromptWarning")
+def test_the_page_about_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_page((ROOT / "docs" / "python.md").read_text(), {}) >= 30
+    assert (tmp_path / "ball.mp4").is_file()
+
+
+def test_the_page_about_python_names_everything():
+    from worldtube.generate.options import CALL_OPTIONS, PYTHON_OPTIONS
+    from worldtube.generate.tasks import OPTIONS
+
+    public = {name for kind in (worldtube.Session, worldtube.Generated) for name in vars(kind)}
+    public |= {*vars(worldtube.Clip), *OPTIONS, *PYTHON_OPTIONS, *CALL_OPTIONS}
+    public |= {*worldtube.__all__} - {"ClipLike", "World"}
+    page = (ROOT / "docs" / "python.md").read_text()
+    names = {name for name in public if not name.startswith("_")}
+    assert not [name for name in sorted(names) if not re.search(rf"\b{name}\b", page)]
 
 
 def follow(guide, folder):

@@ -372,6 +372,15 @@ def test_a_file_that_a_clip_was_made_from_is_in_its_credentials(network, tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore::worldtube.PromptWarning")
+def test_a_generated_clip_goes_on_at_another_size(network):
+    options = {"seconds": 0.3, "steps": 1, "size": "96x96"}
+    clip = network.generate("a ball", seconds=0.3, steps=1)
+    longer = network.extend(clip, "a ball", **options)
+    decoded = network.extend(Clip(frames=clip.frames, fps=clip.fps), "a ball", **options)
+    assert np.array_equal(longer.frames, decoded.frames)
+
+
+@pytest.mark.filterwarnings("ignore::worldtube.PromptWarning")
 def test_slices_of_a_generated_clip_are_still_generated(network, tmp_path):
     clip = network.generate("a ball", seconds=0.5, steps=1)
     part = clip[2:5]
@@ -458,3 +467,11 @@ def test_types_are_what_a_checker_sees(tmp_path):
         int(line.split(":")[1]) for line in checked[1].stdout.splitlines() if "bad.py:" in line
     }
     assert lines == {4, 5, 6, 7}, checked[1].stdout
+
+
+def test_the_function_of_the_package_has_the_signature_of_the_method():
+    import worldtube
+
+    method = inspect.signature(Session.generate).parameters
+    function = inspect.signature(worldtube.generate).parameters
+    assert set(method) - {"self", "num_videos_per_prompt"} == set(function)

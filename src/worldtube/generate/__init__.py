@@ -6,6 +6,7 @@ so `worldtube.generate` is this room, and `worldtube.generate("a red ball")` mus
 """
 
 import importlib
+import inspect
 import sys
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,11 @@ __all__ = ["TASKS", "Generated", "Given", "Request", "Session"]
 
 
 def __getattr__(name: str) -> Any:
+    if (
+        name == "__signature__"
+    ):  # what `inspect.signature(worldtube.generate)` and tab completion ask for
+        session = importlib.import_module("worldtube.generate.session")
+        return inspect.signature(session.generate)
     if name not in _HOME:
         raise AttributeError(
             f"module {__name__!r} has no attribute {name!r} (it has {', '.join(_HOME)})"
@@ -30,7 +36,7 @@ def __getattr__(name: str) -> Any:
 
 class _Callable(ModuleType):
     def __call__(self, prompt: str, **options: Any) -> Any:
-        """Words to a clip with the embedded model; options as in `worldtube generate --help`."""
+        """Text to video with the embedded model; options as those of `Session.generate`."""
         from worldtube.generate.session import generate
 
         return generate(prompt, **options)

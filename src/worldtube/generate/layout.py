@@ -302,7 +302,7 @@ def _put(model: VideoModel, given: Given, size: Size, known: Tensor, start: Tens
     """Fill in a known clip at the beginning of a piece; its last frame is repeated up to a whole latent frame."""
     clip, tokens = given.clip, given.tokens
     count = _coded(model, clip.num_frames)
-    if tokens is None:
+    if tokens is None or clip.size != size:  # tokens are those of the clip's own size
         frames = fit(clip, size).frames
         frames = np.concatenate([frames, frames[-1:].repeat(count - len(frames), 0)])
         tokens = model.encode(replace(clip, frames=frames, tracks={}))

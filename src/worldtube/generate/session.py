@@ -494,6 +494,20 @@ def _default() -> Session:
     return load()
 
 
-def generate(prompt: str, **options: Any) -> Generated:
-    """Words to a clip with the embedded model; options as in `worldtube generate --help`."""
-    return _default().generate(prompt, **options)
+@describe_options
+def generate(
+    prompt: str,
+    *,
+    seconds: float = 2.0,
+    num_frames: int | None = None,
+    **options: Unpack[OneSeed],
+) -> Generated:
+    """Text to video with the model that ships inside the package, loaded once.
+
+    Args:
+        prompt: what is to be seen
+        seconds: duration, up to 60
+        num_frames: exact number of frames, in place of `seconds`
+        {options}
+    """
+    return _default().generate(prompt, seconds=seconds, num_frames=num_frames, **options)
