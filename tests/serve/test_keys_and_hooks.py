@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import sqlite3
 import threading
 import time
@@ -10,13 +11,15 @@ from typing import ClassVar
 import openai
 import pytest
 from running import QUICK, finished
+from test_jobs import row
 
 from worldtube.cli import main
 from worldtube.errors import RequestError
 from worldtube.serve.api.app import clear_orphans, expire
 from worldtube.serve.api.server import Server
 from worldtube.serve.config import ServeConfig
-from worldtube.serve.hooks import check_url
+from worldtube.serve.hooks import Hooks, check_url
+from worldtube.serve.jobs import Database, Jobs, tables
 from worldtube.serve.keys import Rate
 from worldtube.serve.supervisor import check_door
 
@@ -64,6 +67,58 @@ def test_keys_are_kept_as_hashes_and_can_be_revoked(keyed, capsys):
     client.close()
     assert main(["keys", "revoke", "key_none", "--folder", str(keyed.folder)]) == 2
     assert main(["keys", "creat"]) == 2
+
+
+def test_whose_work_it_is_can_be_seen_and_moved(tmp_path, capsys):
+    """The first key hides nothing without a word, and all of it can be moved to a key."""
+    config = ServeConfig(folder=tmp_path)
+    check_door(config)
+    folder = ["--folder", str(tmp_path)]
+    assert main(["keys", "list", *folder]) == 0 and capsys.readouterr().out == ""
+    database = Database(config.database)
+    jobs, hooks = Jobs(database), Hooks(database)
+    made = [jobs.add(row(owner="local", idempotency_key=key), quota=9, deadline_seconds=60)["id"]
+            for key in ("once", None)]  # fmt: skip
+    endpoint = hooks.create("local", "a", "https://example.org/", ("video.completed",))
+    values = {"id": "char_1", "owner": "local", "name": "Mossy", "created_at": 1.0}
+    with database.writing() as connection:
+        connection.execute(tables.characters.insert().values(values))
+
+    main(["keys", "create", "--name", "laptop", *folder])
+    told = capsys.readouterr()
+    laptop = re.search(r"key_\w+", told.err)[0]
+    lines = told.err.splitlines()
+    assert lines[-3].startswith("worldtube: no key sees the 2 videos, 1 character and 1 webhook")
+    assert lines[-1] == f"    worldtube keys move local {laptop}"
+    assert max(map(len, [*lines, *told.out.splitlines()])) <= 80
+    assert jobs.page(laptop) == ([], False)
+    main(["keys", "list", *folder])
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "local  made without a key", "    2 videos, 1 character and 1 webhook endpoint"
+    ]  # fmt: skip
+
+    # The target has used the same idempotency key: its own video keeps it.
+    own = jobs.add(row(owner=laptop, idempotency_key="once"), quota=9, deadline_seconds=60)["id"]
+    for wrong in (["local"], ["local", "key_none"], ["key_none", laptop], [laptop, laptop],
+                  [laptop, "local"]):  # fmt: skip
+        assert main(["keys", "move", *wrong, *folder]) == 2
+    capsys.readouterr()
+    assert main(["keys", "move", "local", laptop, *folder]) == 0
+    assert capsys.readouterr().out == "moved 2 videos, 1 character and 1 webhook endpoint\n"
+    assert {one["id"] for one in jobs.page(laptop)[0]} == {*made, own}
+    assert jobs.get(laptop, own)["idempotency_key"] == "once"
+    assert hooks.get(laptop, endpoint["id"]) is not None and jobs.characters(laptop) == ["Mossy"]
+    main(["keys", "create", "--name", "other", *folder])
+    told = capsys.readouterr()
+    assert "made without" not in told.err
+    other = re.search(r"key_\w+", told.err)[0]
+    main(["keys", "revoke", laptop, *folder])
+    main(["keys", "move", laptop, other, *folder])
+    assert "moved 3 videos" in capsys.readouterr().out
+    assert main(["keys", "move", other, laptop, *folder]) == 2, "it is revoked"
+    main(["keys", "move", laptop, other, *folder])
+    assert capsys.readouterr().out == "moved nothing\n"
+    database.close()
 
 
 def test_without_a_key_only_this_machine_is_answered(tmp_path):

@@ -40,6 +40,8 @@ def serve(rest: list[str]) -> int:
     from worldtube.serve.supervisor import check_door, supervise
 
     keyed = check_door(config)
+    if keyed:
+        _tell_hidden(config)
     who = "a key is needed" if keyed else "no key: this machine only"
 
     def ready(models: list[str]) -> None:
@@ -56,10 +58,25 @@ def _tell(line: str) -> None:
     print(f"worldtube: {line}", file=sys.stderr, flush=True)
 
 
+def _tell_hidden(config: Any) -> None:
+    """Say that there is work that no key sees."""
+    from worldtube.serve.jobs import Database
+    from worldtube.serve.keys import LOCAL, Keys
+
+    database = Database(config.database)
+    if keyless := Keys(database).owned().get(LOCAL.id):
+        _tell(f"no key sees the {_counted(keyless)}")
+        _tell("made without one; worldtube keys move gives it all to a key")
+    database.close()
+
+
 def _tell_start(config: Any) -> None:
     devices, models = ", ".join(config.devices), ", ".join(config.model)
     kind = "worker" if len(config.devices) == 1 else "workers"
-    _tell(f"starting {kind} {devices} with {models} ...")
+    line = f"starting {kind} {devices} with {models} ..."
+    if len(line) > 69:  # of a terminal's 80 columns
+        line = f"starting {len(config.devices)} {kind} with {len(config.model)} models ..."
+    _tell(line)
 
 
 def worker(rest: list[str]) -> int:
@@ -90,6 +107,7 @@ def keys(rest: list[str]) -> int:
     def command(
         action: str,
         id: str = "",
+        to: str = "",
         *,
         name: str = "",
         queue_quota: int | None = None,
@@ -97,26 +115,28 @@ def keys(rest: list[str]) -> int:
         folder: Path | None = None,
         database_url: str | None = None,
     ) -> Any:
-        """Make, list or revoke the keys of a server.
+        """Make, list or revoke the keys of a server, and move videos from one key to another.
 
         Args:
-            action: create, list or revoke
-            id: which key to revoke
+            action: create, list, revoke or move
+            id: which key to revoke, or whose videos, characters and webhooks to move (local: those made without a key)
+            to: the key that they are moved to
             name: what a new key is for
             queue_quota: jobs of a new key that may wait or run; the server's own number when not said
             rate_per_minute: jobs that a new key may create a minute; the server's own number when not said
             folder: the server's folder; WORLDTUBE_HOME/serve when not said
             database_url: the server's database, where it is not in its folder
         """
-        return action, id, name, queue_quota, rate_per_minute, folder, database_url
+        return action, id, to, name, queue_quota, rate_per_minute, folder, database_url
 
-    asked = positional(positional(command, "action"), "id")
-    action, id, name, quota, rate, folder, url = parse(asked, "keys", rest)
-    if action not in ("create", "list", "revoke"):
-        raise unknown("action", action, ("create", "list", "revoke"))
+    asked = positional(positional(positional(command, "action"), "id"), "to")
+    action, id, to, name, quota, rate, folder, url = parse(asked, "keys", rest)
+    actions = ("create", "list", "revoke", "move")
+    if action not in actions:
+        raise unknown("action", action, actions)
     from worldtube.serve.config import ServeConfig
     from worldtube.serve.jobs import Database
-    from worldtube.serve.keys import Keys
+    from worldtube.serve.keys import LOCAL, Keys
 
     database = Database(ServeConfig(folder=folder, database_url=url).database)
     database.migrate()
@@ -126,12 +146,34 @@ def keys(rest: list[str]) -> int:
             raise RequestError("a key needs a name, such as --name laptop")
         made, secret = door.create(name, queue_quota=quota, rate_per_minute=rate)
         print(secret)
-        print(f"worldtube: {made} is made; its secret is shown this once", file=sys.stderr)
+        _tell(f"made {made}")
+        _tell("its secret is shown this once")
+        if keyless := door.owned().get(LOCAL.id):
+            _tell(f"no key sees the {_counted(keyless)}")
+            _tell("made without one; this gives it all to the new key:")
+            print(f"    worldtube keys move {LOCAL.id} {made}", file=sys.stderr, flush=True)
+    elif action == "move":
+        if not (id and to):
+            raise RequestError("two keys are needed: worldtube keys move FROM TO (or local TO)")
+        print(f"moved {_counted(door.move(id, to)) or 'nothing'}")
     elif action == "revoke":
         door.revoke(id)
         print(id)
     else:
+        owned = door.owned()
         for key in door.all():
             state = "revoked" if key["revoked_at"] else "valid"
             print(f"{key['id']}  {state:<8}{key['hint']:<16}{key['name']}")
+            if counts := owned.get(key["id"]):
+                print(f"    {_counted(counts)}")
+        if keyless := owned.get(LOCAL.id):
+            print(f"{LOCAL.id}  made without a key")
+            print(f"    {_counted(keyless)}")
+    database.close()
     return 0
+
+
+def _counted(counts: dict[str, int]) -> str:
+    """{"video": 2, "character": 1} -> "2 videos and 1 character"."""
+    texts = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items()]
+    return " and ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, and_, func, insert, select, update
 
 from worldtube.errors import NotFound, RequestError
 from worldtube.serve.jobs import Database, new_id, now
-from worldtube.serve.jobs.tables import keys
+from worldtube.serve.jobs.tables import characters, endpoints, keys, videos
 
 PREFIX = "wt-"
 
@@ -28,6 +28,9 @@ class Caller:
 
 LOCAL = Caller(id="local")
 """Whoever is on this machine, as long as no key has ever been made."""
+
+OWNED = {"video": videos, "character": characters, "webhook endpoint": endpoints}
+"""What belongs to a key, or to LOCAL: name -> table."""
 
 
 class Keys:
@@ -65,6 +68,49 @@ class Keys:
         with self.database.writing() as connection:
             if connection.execute(query.values(revoked_at=now())).rowcount == 0:
                 raise NotFound(f"no key {id!r} that is not revoked (worldtube keys list)")
+
+    def owned(self) -> dict[str, dict[str, int]]:
+        """What belongs to whom: id of a key, or of LOCAL -> {name in OWNED: how many}, zeros left out."""
+        found: dict[str, dict[str, int]] = {}
+        with self.database.reading() as connection:
+            for name, table in OWNED.items():
+                query = select(table.c.owner, func.count()).group_by(table.c.owner)
+                for owner, count in connection.execute(query):
+                    found.setdefault(owner, {})[name] = count
+        return found
+
+    def move(self, source: str, target: str) -> dict[str, int]:
+        """Give all that belongs to one key, valid or revoked, or to LOCAL to another key.
+
+        Returns:
+            What was moved, as in `owned`.
+
+        Raises:
+            NotFound: one of them is not a key.
+            RequestError: both are the same.
+        """
+        if source == target:
+            raise RequestError(f"two different keys are needed, got {source!r} twice")
+        with self.database.writing() as connection:
+            known = {id: revoked for id, revoked in connection.execute(
+                select(keys.c.id, keys.c.revoked_at).where(keys.c.id.in_((source, target)))
+            )}  # fmt: skip
+            if source not in known and source != LOCAL.id:
+                raise NotFound(f"no key {source!r} (worldtube keys list)")
+            if target not in known or known[target] is not None:
+                raise NotFound(f"no key {target!r} that is not revoked (worldtube keys list)")
+            # An idempotency key that both have used stays with the target's own video.
+            theirs = select(videos.c.idempotency_key).where(
+                videos.c.owner == target, videos.c.idempotency_key.is_not(None)
+            )
+            clash = and_(videos.c.owner == source, videos.c.idempotency_key.in_(theirs))
+            connection.execute(update(videos).where(clash).values(idempotency_key=None))
+            moved = {}
+            for name, table in OWNED.items():
+                query = update(table).where(table.c.owner == source).values(owner=target)
+                if count := connection.execute(query).rowcount:
+                    moved[name] = count
+        return moved
 
     def exist(self) -> bool:
         """Whether there has ever been one: revoking the last does not open the door."""
