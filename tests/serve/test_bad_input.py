@@ -210,11 +210,22 @@ def test_large_bodies(tmp_path_factory, server, http):
             yield bytes(1 << 20)
 
     kind = {"content-type": "multipart/form-data; boundary=x"}
-    try:
-        answer = http.post("/videos/edits", content=parts(), headers=kind)
-    except httpx2.TransportError:
-        return  # it hung up before all was sent, which is its right
-    assert complaint(answer)["code"] == "body_too_large"
+    length = {"content-length": str(len(b"".join(parts())))}
+    for headers in (kind, kind | length):  # found while it is read, and known before
+        try:
+            answer = http.post("/videos/edits", content=parts(), headers=headers)
+        except httpx2.TransportError:
+            continue  # it hung up before all was sent, which is its right
+        error = complaint(answer, 413)
+        assert error["code"] == "body_too_large" and "100 MB" in error["message"]
+    large = b"x" * ((32 << 20) + 1)
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n' + large + b"\r\n--x--\r\n"
+    )
+    error = complaint(http.post("/videos", content=body, headers=kind), 413)
+    assert error["code"] == "body_too_large" and error["type"] == "invalid_request_error"
+    error = complaint(http.post("/videos", json={"prompt": large.decode()}), 413)
+    assert error["code"] == "body_too_large"
 
 
 def test_refusals_and_idempotency(client, http):  # 13, 14

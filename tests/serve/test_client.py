@@ -152,6 +152,26 @@ def test_content(client, made, tmp_path):  # 6, 7
     with pytest.raises(openai.APIStatusError) as error:
         part(f"{len(whole) + 10}-")
     assert error.value.status_code == 416
+    assert error.value.code == "invalid_range" and str(len(whole)) in error.value.message
+    assert error.value.response.headers["content-range"] == f"bytes */{len(whole)}"
+    # What is not understood is ignored, as RFC 9110 says: the whole file comes.
+    for span in (
+        "lines=0-5",
+        "seconds=0-1",
+        "bytes",
+        "bytes=",
+        "bytes=a-b",
+        "bytes=5-2",
+        "bytes=-",
+    ):
+        raw = client.videos.with_raw_response.download_content(
+            made.id, extra_headers={"Range": span}
+        )
+        assert raw.status_code == 200 and raw.content == whole, span
+    raw = client.videos.with_raw_response.download_content(
+        made.id, extra_headers={"Range": f"BYTES = 0-9, {len(whole) + 5}-"}
+    )
+    assert raw.status_code == 206 and raw.content == whole[:10]
     for variant in ("thumbnail", "spritesheet"):
         answer = client.videos.download_content(made.id, variant=variant)
         assert answer.response.headers["content-type"] == "image/webp"
@@ -366,3 +386,28 @@ def test_a_repeat_of_the_client_makes_one_video(client, server, asks):  # 14
         told = unlucky.videos.create(prompt=prompt, **QUICK)
     assert transport.calls == 2
     assert [one.id for one in client.videos.list(limit=5).data if one.prompt == prompt] == [told.id]
+
+
+def test_a_phone_photo_is_scaled_down(client, server, tmp_path):
+    """12 megapixels, turned by its EXIF tag as phones do; as a file and as a data URL."""
+    ramp = np.linspace(0, 255, 4032).astype(np.uint8)
+    photo = Image.fromarray(np.broadcast_to(ramp[None, :, None], (3024, 4032, 3)).copy())
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "photo.jpg"
+    photo.save(path, exif=exif, quality=50)
+    url = "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+    job = {"prompt": "a", "model": "gaussian", "size": "18x24", "seconds": "1"}
+    for given in (
+        {"input_reference": path},
+        {"extra_body": {"input_reference": {"image_url": url}}},
+    ):
+        told = client.videos.create_and_poll(**job, **given)
+        assert told.status == "completed" and told.task == "animate", told.error
+    # What is larger than that is refused by its header, in words.
+    large = tmp_path / "large.png"
+    Image.new("1", (9000, 9000)).save(large)
+    with pytest.raises(openai.BadRequestError) as error:
+        client.videos.create(**job, input_reference=large)
+    assert error.value.param == "input_reference"
+    assert "at most 64 megapixels, got 9000x9000 (81 megapixels)" in error.value.message

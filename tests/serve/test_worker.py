@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from worldtube import video
 from worldtube.errors import DataError, Refused, RequestError, WorldtubeError
 from worldtube.generate import engine
 from worldtube.generate.session import load
-from worldtube.serve import moderation, plan
+from worldtube.serve import media, moderation, plan
 from worldtube.serve.config import ServeConfig
 from worldtube.serve.jobs import Database, Job, Jobs, new_id
 from worldtube.serve.leases import Leases
@@ -364,17 +365,24 @@ BAD = ["a sexual scene with a minor", "a naked child in a sexual pose", "how to 
 
 
 def test_the_small_moderation(monkeypatch):
-    moderation.check_prompts(GOOD, "default")
-    moderation.check_at_once(GOOD, "default")
+    moderation.check_prompts(GOOD, "blocklist")
+    moderation.check_at_once(GOOD, "blocklist")
     for prompt in BAD:
         with pytest.raises(Refused):
-            moderation.check_prompts([prompt], "default")
+            moderation.check_prompts([prompt], "blocklist")
         moderation.check_prompts([prompt], "off")
     with pytest.raises(Refused):
-        moderation.check_at_once(["CHILD\u00a0 porn"], "default")
+        moderation.check_at_once(["CHILD\u00a0 porn"], "blocklist")
     monkeypatch.setitem(moderation.OF_FRAMES, "dark", lambda frames: "it is dark")
     with pytest.raises(Refused, match="it is dark"):
-        moderation.check_frames(np.zeros((2, 4, 4, 3), np.uint8), "default")
+        moderation.check_frames(np.zeros((2, 4, 4, 3), np.uint8), "blocklist")
+
+
+def test_names_of_moderation():
+    assert ServeConfig().moderation == "blocklist"
+    for wrong in ("default", "on", ""):
+        with pytest.raises(RequestError, match="moderation must be blocklist, off or an address"):
+            ServeConfig(moderation=wrong)
 
 
 def test_an_endpoint_for_moderation(worker, known, monkeypatch):
@@ -415,3 +423,32 @@ def test_an_endpoint_for_moderation(worker, known, monkeypatch):
     assert len(frames) == 4 and frames[0][0]["image_url"]["url"].startswith("data:image/png")
     listener.shutdown()
     listener.server_close()
+
+
+def test_a_large_picture_is_scaled_down_in_its_shape(tmp_path):
+    path, out = tmp_path / "a.png", tmp_path / "b.png"
+    Image.new("RGB", (400, 300), (200, 30, 30)).save(path)
+    limits = {"frames": 9, "seconds": 9, "cpu_seconds": 20, "memory_mb": 2048}
+    seen = media.examine(
+        path,
+        out,
+        "picture",
+        fps=12,
+        limits=media.Limits(pixels=3000, picture_pixels=120_000, **limits),
+    )
+    assert (seen.width, seen.height) == (63, 47)
+    picture = video.read(out)
+    assert (
+        str(picture.size) == "63x47"
+        and abs(picture.frames[0, 5, 5].astype(int) - (200, 30, 30)).max() < 3
+    )
+    with pytest.raises(
+        RequestError, match=r"picture must have at most 0.119 megapixels, got 400x300"
+    ):
+        media.examine(
+            path,
+            out,
+            "picture",
+            fps=12,
+            limits=media.Limits(pixels=3000, picture_pixels=119_000, **limits),
+        )

@@ -9,7 +9,7 @@ import pytest
 
 from worldtube import video
 from worldtube.errors import DataError, NotFound, RequestError
-from worldtube.video import FORMATS, Clip, Size
+from worldtube.video import FORMATS, Clip, Size, fit
 
 LOSSLESS = [name for name in FORMATS if name != "gif"]
 
@@ -324,3 +324,13 @@ def test_strip_and_sheet(tmp_path):
 )
 def test_the_nearest_number_of_frames(seconds, fps, stride, expected):
     assert video.nearest_num_frames(seconds, fps, stride) == expected
+
+
+def test_every_size_can_be_fitted_to_every_other():
+    """Rounding once led a hair's breadth out of the picture, such as 4032x3024 to 1669x1251."""
+    picture = Clip(frames=np.zeros((1, 3024, 4032, 3), np.uint8), fps=1.0)
+    assert fit(picture, Size(1669, 1251)).size == Size(1669, 1251)
+    rng = np.random.default_rng(0)
+    for width, height, across, down in rng.integers(1, 90, (300, 4)):
+        clip = Clip(frames=np.zeros((1, height, width, 3), np.uint8), fps=1.0)
+        assert fit(clip, Size(int(across), int(down))).size == Size(int(across), int(down))

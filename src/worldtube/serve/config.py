@@ -50,7 +50,9 @@ class ServeConfig:
     max_upload_mb: float = 100.0
     """Largest body of a request."""
     max_upload_pixels: int = 1920 * 1088
-    """Largest picture or frame of an upload."""
+    """Largest frame of a clip that is uploaded. A larger picture is scaled down to it."""
+    max_picture_pixels: int = 64_000_000
+    """Largest picture that is scaled down; a larger one is refused before it is decoded."""
     max_upload_seconds: float = 60.0
     """Longest upload."""
     max_upload_frames: int = 3600
@@ -65,8 +67,9 @@ class ServeConfig:
     """Jobs that one key may create a minute, in each API process."""
     poll_ms: int = 1000
     """What clients are told to wait between polls."""
-    moderation: str = "default"
-    """default, off, or the address of an endpoint in the format of OpenAI's /v1/moderations."""
+    moderation: str = "blocklist"
+    """What refuses prompts: blocklist (a short list of words and sentences, no more), off, or the address of an
+    endpoint in the format of OpenAI's /v1/moderations, which sees frames too."""
     rewriter: str = "grammar"
     """What puts prompts in the wording that the model learned: grammar, endpoint:MODEL@URL for a language model behind
     an OpenAI-compatible address, or off. A finished video says in its warnings how its prompt was put."""
@@ -85,9 +88,9 @@ class ServeConfig:
                 raise RequestError(f"{name} {getattr(self, name)} is not accepted; 1 or more is")
         if not self.model:
             raise RequestError("no model to serve (accepted: embedded, gaussian or weight files)")
-        if self.moderation not in ("default", "off") and "://" not in self.moderation:
+        if self.moderation not in ("blocklist", "off") and "://" not in self.moderation:
             raise RequestError(
-                f"moderation {self.moderation!r} is not accepted; default, off or an address is"
+                f"moderation must be blocklist, off or an address, got {self.moderation!r}"
             )
 
         asks = re.fullmatch(r"endpoint:[^@]+@https?://.+", self.rewriter)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from worldtube.errors import RequestError
@@ -25,24 +26,33 @@ FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 Plain = Any
 
 
+class TooLarge(RequestError):
+    """A body, or a part of it, has more bytes than are accepted."""
+
+
 async def read_body(request: Request, path: Callable[[str], Path]) -> dict[str, Plain]:
     """The body's fields, nulls left out; `path` says where its files go. Raises RequestError."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in FORMS:
-        async with request.form(max_part_size=MAX_FIELD, max_fields=200, max_files=4) as form:
-            pairs = [
-                (
-                    name,
-                    await _kept(value, path(str(index)))
-                    if isinstance(value, UploadFile)
-                    else value,
-                )
-                for index, (name, value) in enumerate(form.multi_items())
-            ]
+        try:
+            async with request.form(max_part_size=MAX_FIELD, max_fields=200, max_files=4) as form:
+                pairs = [
+                    (
+                        name,
+                        await _kept(value, path(str(index)))
+                        if isinstance(value, UploadFile)
+                        else value,
+                    )
+                    for index, (name, value) in enumerate(form.multi_items())
+                ]
+        except HTTPException as error:
+            if "exceeded maximum size" in error.detail:
+                raise TooLarge(f"a form field must have at most {MAX_FIELD} bytes") from error
+            raise
         return _clean(nested(pairs))
     data = await request.body()
     if len(data) > MAX_FIELD:
-        raise RequestError(f"a JSON body of {len(data)} bytes is not accepted; {MAX_FIELD} are")
+        raise TooLarge(f"a JSON body must have at most {MAX_FIELD} bytes, got {len(data)}")
     if not data and kind in ("", "application/json"):
         return {}
     if kind not in ("", "application/json") and not kind.endswith("+json"):

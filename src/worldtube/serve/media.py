@@ -21,6 +21,9 @@ DECODED_BYTES = 768 << 20
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     pixels: int
+    """Of a frame of a clip; a picture with more is scaled down."""
+    picture_pixels: int
+    """Of a picture."""
     frames: int
     seconds: float
     cpu_seconds: float
@@ -38,8 +41,11 @@ class Seen:
 
 
 def examine(source: Path, out: Path, kind: Kind, *, fps: float, limits: Limits) -> Seen:
-    """Check an upload and write it anew: a picture as PNG, a clip at `fps` as lossless MP4, for a character also
-    what moves in it, cut out, beside it. Raises RequestError."""
+    """Check an upload and write it anew. Raises RequestError.
+
+    A picture becomes a PNG of at most `limits.pixels`, a clip a lossless MP4 at `fps`.
+    For a character what moves in it is cut out beside it.
+    """
     return Seen(**_apart(source, limits, {"out": str(out), "kind": kind, "fps": fps}))
 
 
@@ -92,10 +98,13 @@ def _look(source: Path, limits: Limits) -> bool:
 
     from worldtube.video.reader import NO_FURTHER_FILES, PILLOW_FORMATS
 
-    def check(width: int, height: int, frames: int, seconds: float) -> None:
-        if width * height > limits.pixels:
+    def check(width: int, height: int, frames: int, seconds: float, *, still: bool = False) -> None:
+        most = max(limits.picture_pixels, limits.pixels) if still else limits.pixels
+        if width * height > most:
+            kind, number = ("picture", "") if still else ("clip", " in a frame")
             raise RequestError(
-                f"the file has {width}x{height} pixels (accepted: {limits.pixels} in all)"
+                f"a {kind} must have at most {most / 1e6:.3g} megapixels{number}, got "
+                f"{width}x{height} ({width * height / 1e6:.3g} megapixels)"
             )
         if frames > limits.frames:
             raise RequestError(f"the file has {frames} frames (accepted: {limits.frames})")
@@ -106,7 +115,7 @@ def _look(source: Path, limits: Limits) -> bool:
     try:
         with Image.open(source, formats=PILLOW_FORMATS) as picture:
             frames = getattr(picture, "n_frames", 1)
-            check(*picture.size, frames, 0.0)
+            check(*picture.size, frames, 0.0, still=frames == 1)
             return frames == 1
     except (Image.UnidentifiedImageError, SyntaxError, ValueError, OSError, EOFError):
         pass
@@ -127,6 +136,17 @@ def _look(source: Path, limits: Limits) -> bool:
         reason = getattr(error, "strerror", None) or str(error)
         raise RequestError(f"the file is neither a picture nor a video: {reason}") from error
     return False
+
+
+def _scaled_down(clip: Any, pixels: int) -> Any:
+    """The clip in its shape, with at most so many pixels in a frame."""
+    from worldtube.video import Size, fit
+
+    width, height = clip.size.width, clip.size.height
+    scale = (pixels / (width * height)) ** 0.5
+    if scale >= 1:
+        return clip
+    return fit(clip, Size(max(1, int(width * scale)), max(1, int(height * scale))))
 
 
 def _subject(frames: Any) -> Any:
@@ -159,7 +179,7 @@ def _run(told: dict[str, Any]) -> dict[str, Any]:
     if kind == "picture":
         if not still:
             raise RequestError("the file is a video (accepted: a picture; a video can be extended)")
-        clip = video.read(source, max_frames=1)
+        clip = _scaled_down(video.read(source, max_frames=1), limits.pixels)
         video.write(clip, out.with_suffix(".png"))
     else:
         if still:

@@ -1,9 +1,11 @@
-"""What is refused. A seam, with a small default that is no more than that: a list of words and, in the worker, a
-measure of how near a prompt is to a few sentences. It misses most of what a person would refuse.
+"""What is refused.
 
-Owns the checks; knows nothing of jobs. `--moderation off` leaves them out, an address replaces them by an
-endpoint in the format of OpenAI's /v1/moderations, which sees prompts and frames
-(its key: WORLDTUBE_MODERATION_KEY in the environment).
+Owns the checks; knows nothing of jobs.
+`--moderation blocklist` is a list of words and, in the worker, a measure of how near a prompt is to a few sentences.
+It reads prompts alone, never frames, and misses most of what a person would refuse.
+`--moderation off` checks nothing.
+An address asks an endpoint in the format of OpenAI's /v1/moderations about prompts and frames (its key:
+WORLDTUBE_MODERATION_KEY in the environment).
 """
 
 import io
@@ -77,13 +79,13 @@ def _through(checks: dict[str, Callable[[Any], str | None]], value: Any) -> None
 def check_at_once(prompts: Sequence[str], policy: str) -> None:
     """Raises Refused."""
     for prompt in prompts:
-        _through(AT_ONCE if policy == "default" else {}, prompt)
+        _through(AT_ONCE if policy == "blocklist" else {}, prompt)
 
 
 def check_prompts(prompts: Sequence[str], policy: str) -> None:
     """Raises Refused."""
     for prompt in filter(None, prompts):
-        if policy == "default":
+        if policy == "blocklist":
             _through(IN_THE_WORKER, prompt)
         elif policy != "off":
             _ask(policy, prompt)
@@ -91,7 +93,7 @@ def check_prompts(prompts: Sequence[str], policy: str) -> None:
 
 def check_frames(frames: np.ndarray, policy: str) -> None:
     """frames uint8 (T, H, W, 3). Raises Refused."""
-    if policy == "default":
+    if policy == "blocklist":
         _through(OF_FRAMES, frames)
     elif policy != "off":
         chosen = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))

@@ -52,7 +52,8 @@ def fit_mask(mask: np.ndarray, size: Size) -> np.ndarray:
 def _fit(frame: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:
     height, width = frame.shape[:2]
     scale = max(size.width / width, size.height / height)
-    across, down = size.width / scale, size.height / scale
+    # Rounding must not lead out of the picture.
+    across, down = min(width, size.width / scale), min(height, size.height / scale)
     left, top = (width - across) / 2, (height - down) / 2
     box = (left, top, left + across, top + down)
     picture = Image.fromarray(frame).resize((size.width, size.height), how, box=box)

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 class Edge:
     def __init__(self, app: Any, *, max_bytes: int, registry: CollectorRegistry):
         self.app, self.max_bytes = app, max_bytes
+        self.too_large = f"the body must have at most {max_bytes / 1e6:g} MB (--max-upload-mb)"
         self.requests = Counter(
             *("worldtube_requests", "Requests answered", ["method", "status"]), registry=registry
         )
@@ -40,11 +41,7 @@ class Edge:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self.max_bytes:
-                raise ApiError(
-                    400,
-                    "body_too_large",
-                    f"the body is too large; {self.max_bytes} bytes are accepted",
-                )
+                raise ApiError(413, "body_too_large", self.too_large)
             return message
 
         async def labelled(message: Any) -> None:
@@ -57,6 +54,10 @@ class Edge:
             await send(message)
 
         try:
+            if _length(scope) > self.max_bytes:
+                error = ApiError(413, "body_too_large", self.too_large)
+                await error.response()(scope, receive, labelled)
+                return
             await self.app(scope, limited, labelled)
         except Exception:
             # The app has answered it with a 500 already, unless it was too late for any answer.
@@ -66,6 +67,14 @@ class Edge:
             if not started:
                 error = ApiError(500, "server_error", "an error of the server; its log tells more")
                 await error.response()(scope, receive, labelled)
+
+
+def _length(scope: Any) -> int:
+    """What a request says of the length of its body; 0 where it says nothing."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
 
 
 def _method(name: str) -> str:

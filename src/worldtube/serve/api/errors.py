@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from worldtube.errors import NotFound, Refused, RequestError
+from worldtube.serve.form import TooLarge
 from worldtube.serve.jobs import Conflict, QueueFull
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ def install(app: FastAPI) -> None:
     answer(RequestValidationError, lambda error: of_validation(list(error.errors())))
     answer(ValidationError, lambda error: of_validation(error.errors()))
     answer(RequestError, lambda error: ApiError(400, "invalid_value", str(error)))
+    answer(TooLarge, lambda error: ApiError(413, "body_too_large", str(error)))
     answer(Refused, lambda error: ApiError(400, "moderation_blocked", str(error), "prompt"))
     answer(NotFound, lambda error: ApiError(404, "not_found", str(error)))
     answer(

@@ -51,6 +51,7 @@ class Server:
         self.hooks = Hooks(self.database, private=config.private_webhooks)
         self.limits = media.Limits(
             pixels=config.max_upload_pixels,
+            picture_pixels=config.max_picture_pixels,
             frames=config.max_upload_frames,
             seconds=config.max_upload_seconds,
             cpu_seconds=config.decode_seconds,

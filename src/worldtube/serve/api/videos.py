@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from sqlalchemy import insert, select
 from starlette.concurrency import run_in_threadpool
 
 from worldtube.errors import NotFound, RequestError
 from worldtube.serve import moderation, plan
+from worldtube.serve.api.content import FileAnswer
 from worldtube.serve.api.errors import ApiError, blame, missing
 from worldtube.serve.api.server import Asked, Here, Needed, Server, asks, body_schema
 from worldtube.serve.form import data_url
@@ -397,6 +398,6 @@ def _source(
 def _file(here: Server, key: str, kind: str, name: str, *, redirect: bool = True) -> Response:
     if redirect and (link := here.store.link(key, LINK_SECONDS)):
         return RedirectResponse(link, 302)
-    return FileResponse(
+    return FileAnswer(
         here.store.path(key), media_type=kind, filename=name, content_disposition_type="inline"
     )
