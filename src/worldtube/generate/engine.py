@@ -24,6 +24,7 @@ from worldtube.diffusion.noise import data_from_velocity
 from worldtube.diffusion.samplers import EVALUATIONS, SAMPLERS
 from worldtube.errors import RequestError
 from worldtube.generate import budget
+from worldtube.generate.assemble import assemble
 from worldtube.generate.layout import PIXELS_AT_ONCE, Hop, Outline, Plan, hops, plan, row
 from worldtube.generate.memory import Memory, Read, recall
 from worldtube.generate.request import Request
@@ -346,10 +347,14 @@ def stream(
 ) -> Iterator[np.ndarray]:
     """The clip's frames as they are done, in blocks uint8 (T, H, W, 3): a minute needs no more memory than a hop."""
     budget.check(model, [request], streamed=True)
-    show: Show | None = None
-    for plans, values, done in walk(model, [request], progress=progress, look=look):
-        show = show or Show(model, plans[0])
-        yield from show(values[0], done[0])
+
+    def blocks() -> Iterator[np.ndarray]:
+        show: Show | None = None
+        for plans, values, done in walk(model, [request], progress=progress, look=look):
+            show = show or Show(model, plans[0])
+            yield from show(values[0], done[0])
+
+    yield from assemble(request.composition, blocks())
 
 
 def generate(
@@ -376,16 +381,20 @@ def generate(
         plans, tokens = sample(model, group, progress=share, look=watch)
         for request, one, values in zip(group, plans, tokens, strict=True):
             everything = torch.ones(len(values), dtype=torch.bool)
-            frames = np.concatenate(list(Show(model, one)(values, everything)))
+            blocks, made = Show(model, one)(values, everything), request.composition
+            frames = np.concatenate(list(assemble(made, blocks)))
             seconds = round(time.perf_counter() - began, 3)
+            # Tokens go on with the clip only where they stand for its own frames.
+            composed = made is not None and made.parts
             whole = len(one.pieces) == 1 and len(frames) == one.pieces[0].grid.num_frames
             clips.append(
                 Generated(
                     frames=frames,
-                    fps=one.fps,
+                    fps=one.fps if made is None else made.fps,
                     caption=request.prompt,
+                    sound=None if made is None else made.sound,
                     request=request,
-                    tokens=values if whole else None,
+                    tokens=values if whole and not composed else None,
                     details=describe(model, request, one, len(frames))
                     | {"made_in_seconds": seconds},
                 )
@@ -397,13 +406,18 @@ def describe(
     model: VideoModel, request: Request, one: Plan | Outline, num_frames: int
 ) -> dict[str, Any]:
     """What is said of a clip's making: the model and the request, without what was given."""
-    told = {f.name: getattr(request, f.name) for f in fields(request) if f.name != "given"}
+    left_out = ("given", "composition")
+    told = {f.name: getattr(request, f.name) for f in fields(request) if f.name not in left_out}
     told["shots"] = [asdict(shot) for shot in request.shots]
     size = model.pixels(one.pieces[0].grid)
     told |= {"size": str(size), "fps": float(one.fps), "num_frames": num_frames}
     told["guidance"] = float(
         request.guidance
     )  # 4 and 4.0 ask for the same clip and get the same watermark
+    made = request.composition
+    if made is not None and made.parts:
+        told |= {"size": str(made.size), "fps": float(made.fps), "num_frames": made.num_frames}
+        told |= {"working_size": str(size), "working_fps": float(one.fps)}
     return {"generator": "worldtube", "model": model.name, "num_given": len(request.given)} | told
 
 

@@ -239,16 +239,19 @@ def _coded(model: VideoModel, num_frames: int) -> int:
     return 1 + stride * -(-(num_frames - 1) // stride)
 
 
-def _own_size(model: VideoModel, given: tuple[Given, ...]) -> Size:
-    """The first given clip's size where the model can make it, else its shape at the model's own area."""
-    if not given:
-        return model.size
-    size, side = given[0].clip.size, model.stride[1]
+def working_size(model: VideoModel, size: Size) -> Size:
+    """Return the size at which a model makes pictures of a size: that one where it can, else its shape at the model's
+    own area."""
+    side = model.stride[1]
     area, own = size.width * size.height, model.size.width * model.size.height
     if size.width % side == size.height % side == 0 and area <= 4 * own:
         return size
     scale = (own / area) ** 0.5 / side
     return Size(*(side * max(1, round(scale * v)) for v in (size.width, size.height)))
+
+
+def _own_size(model: VideoModel, given: tuple[Given, ...]) -> Size:
+    return working_size(model, given[0].clip.size) if given else model.size
 
 
 def _own_fps(given: tuple[Given, ...]) -> float | None:

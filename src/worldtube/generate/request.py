@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from worldtube.diffusion.samplers import SAMPLERS
@@ -18,6 +18,8 @@ from worldtube.video import Clip, ClipLike, Size, as_clip, as_mask
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+    from worldtube.generate.assemble import Composition
 
 MAX_SECONDS = 60.0
 MAX_STEPS = 1000
@@ -119,6 +121,9 @@ class Request:
     """What was asked, where `prompt` says it in other words (`prepare_prompts`); told in the file."""
     shots: tuple[Shot, ...] = ()
     """Shots with words and durations of their own, in place of `seconds`; `prompt` is put before each."""
+    composition: Composition | None = field(default=None, repr=False)
+    """How the result is put together from given frames and the model's (`compose.adapt`); size, rate and frames of
+    the request are then the model's, those of the result stand here."""
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import torch
 from worldtube import models, provenance
 from worldtube.errors import PromptWarning, RequestError, unknown
 from worldtube.generate import budget, engine
+from worldtube.generate.compose import adapt, result_shape
 from worldtube.generate.engine import Generated, Progress
 from worldtube.generate.layout import outline
 from worldtube.generate.options import (
@@ -37,6 +38,10 @@ from worldtube.video import Clip, ClipLike, as_clip, as_mask, retime
 
 MAX_BATCH = 16
 """Clips that are packed into one row at most, where memory has room for them."""
+
+
+class _Timeless(Clip):
+    """A mask from an array: its frames are those of the clip that it belongs to."""
 
 
 class Session:
@@ -207,7 +212,7 @@ class Session:
         Args:
             clip: what is there already; a picture will do
             prompt: what happens
-            seconds: duration of the way back
+            seconds: duration of the way back; of a picture, of the whole clip
             {options}
         """
         return self._run_task("loop", clip, prompt, seconds=seconds, **options)
@@ -301,7 +306,7 @@ class Session:
         return self._run_task("storyboard", *shots, seconds=durations, **options)
 
     def run(self, request: Request, *, progress: Progress | bool | None = None) -> Generated:
-        """Carry out one request.
+        """Carry out one request. Given clips of other sizes and rates than the model's stay as they are.
 
         Args:
             progress: True for a progress bar on stderr, or a function of (evaluations done, evaluations in all)
@@ -322,24 +327,28 @@ class Session:
         However long the clip, memory stays that of a few seconds. Ctrl-C leaves a file of what is done.
         parents, sign_prompt: as for `Generated.save`. progress: as for `run`.
         """
+        request = adapt(self.model, request)
+        shape, made = result_shape(self.model, request), request.composition
         one = outline(self.model, request)
-        details = engine.describe(self.model, request, one, one.num_frames)
+        details = engine.describe(self.model, request, one, shape.num_frames)
         frames = engine.stream(self.model, request, progress=_reporter(progress))
         provenance.write_blocks(
             frames,
             path,
-            fps=one.fps,
+            fps=shape.fps,
             caption=request.prompt,
             details=details,
             parents=parents,
             sign_prompt=sign_prompt,
+            sound=None if made is None else made.sound,
         )
         return details
 
     def request(self, task: str, *args: Any, **options: Any) -> Request:
-        """The request of an entry of TASKS, from arguments as its method takes them.
+        """Return the request of an entry of TASKS, from arguments as its method takes them.
 
-        Clips at other frame rates are brought to the model's (or `fps`).
+        The result has the size and frame rate of the first given clip, or those in the options; the model works at
+        its own (`compose.adapt`).
         """
         return self._request(task, args, options)[0]
 
@@ -350,7 +359,6 @@ class Session:
         if task not in TASKS:
             raise unknown("task", task, TASKS)
         options = resolve_options(task, options, self.model.size)
-        fps = options.get("fps") or self.model.fps
         sources: dict[Path, None] = {}
 
         def convert(name: str, value: Any) -> Any:
@@ -358,17 +366,33 @@ class Session:
                 return value
             if isinstance(value, str | PathLike):
                 sources[Path(value)] = None
+            default = options.get("fps") or self.model.fps  # of what has no clock of its own
             if name == "mask" and not isinstance(value, Clip):
                 white = as_mask(value)[..., None] * np.uint8(255)
-                value = Clip(frames=white.repeat(3, axis=3), fps=fps)
-            clip = as_clip(value, fps=fps)
-            return retime(clip, fps) if clip.num_frames > 1 else clip
+                return _Timeless(frames=white.repeat(3, axis=3), fps=default)
+            return as_clip(value, fps=default)
 
         names = [*_positional(task), *[""] * len(args)]
         args = [convert(name, value) for name, value in zip(names, args, strict=False)]
         options = {name: convert(name, value) for name, value in options.items()}
-        request = TASKS[task](*args, **self.defaults | options)
-        return replace(request, task=task), tuple(sources)
+        clips = [value for value in (*args, *options.values()) if isinstance(value, Clip)]
+        moving = [clip.fps for clip in clips if clip.num_frames > 1 and type(clip) is not _Timeless]
+        own = moving[0] if moving else self.model.fps
+        fps = options.get("fps") or own
+
+        def time(value: Any) -> Any:
+            if not isinstance(value, Clip):
+                return value
+            if type(value) is _Timeless:
+                value = Clip(frames=value.frames, fps=own)
+            # A picture has no rate of its own.
+            return retime(value, fps) if value.num_frames > 1 else replace(value, fps=fps)
+
+        args = [time(value) for value in args]
+        request = TASKS[task](
+            *args, **self.defaults | {name: time(value) for name, value in options.items()}
+        )
+        return adapt(self.model, replace(request, task=task)), tuple(sources)
 
     def prepare(
         self, request: Request, rewriter: str | None = "grammar"
@@ -431,6 +455,7 @@ class Session:
 
     def _run(self, requests: Sequence[Request], progress: Progress | None) -> list[Generated]:
         """The clips of requests that share their options, packed into as few rows as memory has room for."""
+        requests = [adapt(self.model, request) for request in requests]
         size = min(len(requests), MAX_BATCH)
         while size > 1 and not budget.fits(self.model, requests[:size]):
             size = (size + 1) // 2

@@ -115,9 +115,11 @@ def loop(
     Args:
         clip: what is there already; a picture will do
         prompt: what happens
-        seconds: how long the way back takes
+        seconds: how long the way back takes; of a picture, how long the whole clip is
     """
     total = _total([clip], seconds)
+    if clip.num_frames == 1:
+        total = max(2, total - 1)
     start = replace(clip, frames=clip.frames[:5], tracks={}) if clip.num_frames >= 5 else clip
     given = (Given(clip=clip), Given(clip=_plain(start), at="end"))
     return Request(prompt=prompt, num_frames=total, given=given, **_gentle(options))

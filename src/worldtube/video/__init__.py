@@ -7,7 +7,16 @@ or webp, whole or not at all. Nothing else in the project opens a media file.
 
 from worldtube.video.clip import Clip, Size, SizeLike
 from worldtube.video.convert import ClipLike, PictureLike, as_clip, as_mask
-from worldtube.video.fit import fit, fit_mask, nearest_num_frames, retime
+from worldtube.video.fit import (
+    fit,
+    fit_mask,
+    nearest_num_frames,
+    resize,
+    resize_mask,
+    retime,
+    tick_frames,
+)
+from worldtube.video.interpolate import interpolate
 from worldtube.video.pictures import save_image, sheet, strip
 from worldtube.video.reader import decode, read, read_blocks, read_tags
 from worldtube.video.sound import Sound
@@ -38,14 +47,18 @@ __all__ = [
     "encode",
     "fit",
     "fit_mask",
+    "interpolate",
     "nearest_num_frames",
     "read",
     "read_blocks",
     "read_tags",
+    "resize",
+    "resize_mask",
     "retime",
     "save_image",
     "sheet",
     "strip",
+    "tick_frames",
     "write",
     "write_blocks",
 ]

@@ -16,12 +16,22 @@ def fit(clip: Clip, size: Size) -> Clip:
     return replace(clip, frames=np.stack(frames), tracks={})
 
 
+def resize(frames: np.ndarray, size: Size) -> np.ndarray:
+    """The whole picture at another size, whatever its shape: uint8 (T, H, W, 3) to (T, height, width, 3) (Lanczos)."""
+    if frames.shape[1:3] == (size.height, size.width):
+        return frames
+    result = np.empty((len(frames), size.height, size.width, 3), np.uint8)
+    for k, frame in enumerate(frames):
+        picture = Image.fromarray(np.ascontiguousarray(frame))
+        result[k] = picture.resize((size.width, size.height), Image.Resampling.LANCZOS)
+    return result
+
+
 def retime(clip: Clip, fps: float) -> Clip:
     """The clip at another rate: at each tick the frame that was shown then."""
     if clip.fps == fps:
         return clip
-    count = max(1, round(clip.num_frames * fps / clip.fps))
-    index = np.minimum((np.arange(count) * clip.fps / fps + 1e-6).astype(int), clip.num_frames - 1)
+    index = tick_frames(clip.num_frames, clip.fps, fps)
     tracks = {name: track[index] for name, track in clip.tracks.items()}
     return Clip(
         frames=clip.frames[index],
@@ -30,6 +40,12 @@ def retime(clip: Clip, fps: float) -> Clip:
         tracks=tracks,
         sound=clip.sound,
     )
+
+
+def tick_frames(num_frames: int, fps: float, ticks: float) -> np.ndarray:
+    """(n,) which of the frames at a rate `fps` is shown at each tick of a clock of `ticks` a second."""
+    count = max(1, round(num_frames * ticks / fps))
+    return np.minimum((np.arange(count) * fps / ticks + 1e-6).astype(int), num_frames - 1)
 
 
 def nearest_num_frames(seconds: float, fps: float, stride: int) -> int:
@@ -47,6 +63,18 @@ def fit_mask(mask: np.ndarray, size: Size) -> np.ndarray:
         return mask
     grey = (mask * np.uint8(255)).astype(np.uint8)
     return np.stack([_fit(frame, size, Image.Resampling.BOX) for frame in grey]) == 255
+
+
+def resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:
+    """The whole of a bool (T, H, W) mask at another size; kept is only what was kept all around."""
+    if mask.shape[1:] == (size.height, size.width):
+        return mask
+    result = np.empty((len(mask), size.height, size.width), bool)
+    for k, frame in enumerate(mask):
+        grey = Image.fromarray((frame * np.uint8(255)).astype(np.uint8))
+        grey = grey.resize((size.width, size.height), Image.Resampling.BOX)
+        result[k] = np.asarray(grey) == 255
+    return result
 
 
 def _fit(frame: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:
