@@ -173,7 +173,7 @@ def prepared(
     from worldtube.generate.tasks import OPTIONS, TASKS
 
     TASKS[task](*args, **values)  # what is wrong in itself is told before anything is loaded
-    from worldtube.generate.layout import outline
+    from worldtube.generate.compose import result_shape
     from worldtube.generate.session import load
 
     session = load(model, device=device, dtype=dtype, fast=fast, adapters=adapters)
@@ -182,7 +182,7 @@ def prepared(
         values = {k: v for k, v in values.items() if k not in asked or v != asked[k]}
     request = session.request(task, *args, **values)
     request, warnings = session.prepare(request, rewriter if rewrite else None)
-    one = outline(session.model, request)  # and what does not fit, before anything is made
+    one = result_shape(session.model, request)  # and what does not fit, before anything is made
     video.check_format(out, still=one.num_frames == 1)
     if strip is not None:
         video.check_format(strip, still=True)

@@ -5,7 +5,7 @@ colour and brightness, enlarged, and get the fine detail of a given frame where 
 models or of how the parts were chosen (`compose`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
@@ -83,6 +83,26 @@ class Composition:
     sound: Sound | None = None
     warnings: tuple[str, ...] = ()
     """What is lost of given clips without being asked for."""
+
+
+def rehearse(composition: Composition, size: Size) -> tuple[Callable[[], None], float]:
+    """Return an example of the work, and how many times as much a result takes.
+
+    Args:
+        size: that of the model's frames
+    """
+    new = [part for part in composition.parts if not isinstance(part, Kept)]
+    count = sum(part.num_frames for part in new)
+    frames = np.zeros((4, size.height, size.width, 3), np.uint8)
+    full = np.zeros((composition.size.height, composition.size.width, 3), np.uint8)
+
+    def example() -> None:
+        seam = _Seam(full, frames[0])
+        for frame in interpolate(frames, new[0].step, new[0].step, few):
+            _enlarged(frame, [(seam, 1.0)], composition.size)
+
+    few = max(1, min(count, int(3 / new[0].step))) if new else 1
+    return example, count / few
 
 
 class _Frames:

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 from worldtube.errors import RequestError
+from worldtube.generate.assemble import PIXELS_PER_BLOCK
+from worldtube.generate.compose import result_shape
 from worldtube.generate.layout import PIXELS_AT_ONCE, outline, reach
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
@@ -23,6 +25,8 @@ CAUTION = 1.25
 """A request is refused when so many times the estimate does not fit; measured errors are smaller."""
 PLACE = 60
 """Bytes of where a token is: positions, frames, kinds and masks, by piece and joined."""
+COMPOSED = 40
+"""Bytes a pixel of a block of frames that are put together with given ones."""
 HELD, WALKED = 6, 8
 """Float32 copies of a token's numbers from beginning to end, and more while a sampler walks."""
 
@@ -55,7 +59,14 @@ def need(
             decode = max(decode, each.decoded * min(done, max(PIXELS_AT_ONCE, least)))
             if piece.given is not None and piece.given.tokens is None:
                 encode = max(encode, each.encoded * fine * frames)
-        held += 0 if streamed else 6 * area * shapes.num_frames  # in blocks, and joined
+        made = request.composition
+        if made is not None and made.parts:
+            # New frames that wait for their neighbours, and a block of the result with what is added to it.
+            frame = made.size.width * made.size.height
+            held += 3 * area * shapes.num_frames + COMPOSED * max(frame, PIXELS_PER_BLOCK)
+            held += 0 if streamed else 6 * frame * made.num_frames
+        else:
+            held += 0 if streamed else 6 * area * shapes.num_frames  # in blocks, and joined
     return {"held": held, "network": network, "decode": decode, "encode": encode}
 
 
@@ -97,7 +108,7 @@ def check(model: VideoModel, requests: Sequence[Request], *, streamed: bool = Fa
     if wanted <= room:
         return
     largest = max(requests, key=lambda one: needs([one]))
-    shapes = outline(model, largest)
+    shapes = result_shape(model, largest)
     many = f"{len(requests)} clips of " if len(requests) > 1 else ""
     would = _smaller(model, largest, lambda one: needs([one] * len(requests)) <= room)
     raise RequestError(
@@ -108,15 +119,22 @@ def check(model: VideoModel, requests: Sequence[Request], *, streamed: bool = Fa
 
 def _smaller(model: VideoModel, request: Request, fits: Callable[[Request], bool]) -> str:
     """In words: the largest size of about the same shape, and the longest duration, that would fit."""
-    size, side, would = outline(model, request).size, model.stride[1], []
+    size, side, would = result_shape(model, request).size, model.stride[1], []
     shares = [k / 20 for k in range(19, 0, -1)]
     sizes = [
         Size(*(side * max(1, int(share * v / side)) for v in (size.width, size.height)))
         for share in shares
     ]
-    would += [one for one in sizes if one != size and fits(replace(request, size=one))][:1]
+    would += [one for one in sizes if one != size and fits(_resized(request, one))][:1]
     if request.seconds is not None and not request.given and not request.shots:
         shorter = [int(10 * share * request.seconds) / 10 for share in shares]
         some = (s for s in shorter if s > 0 and fits(replace(request, seconds=s)))
         would += [f"{s:g} s" for s in some][:1]
     return f"{' or '.join(map(str, would))} would fit" if would else "nothing smaller would either"
+
+
+def _resized(request: Request, size: Size) -> Request:
+    made = request.composition
+    if made is None or not made.parts:
+        return replace(request, size=size)
+    return replace(request, composition=replace(made, size=size))

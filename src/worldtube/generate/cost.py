@@ -21,7 +21,9 @@ from torch import Tensor
 
 from worldtube import video
 from worldtube.generate import budget, engine
-from worldtube.generate.layout import PIXELS_AT_ONCE, outline
+from worldtube.generate.assemble import rehearse
+from worldtube.generate.compose import adapt, result_shape
+from worldtube.generate.layout import PIXELS_AT_ONCE
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
 from worldtube.tokens import Grid, Layout, select
@@ -192,6 +194,7 @@ def predict(
     streamed: the clip goes to its file as it is made. format: of that file, where it is written. Raises RequestError
     as the run would, for what does not fit into memory too.
     """
+    request = adapt(model, request)
     budget.check(model, [request], streamed=streamed)
     began = clocks()
     model.embed([""])  # loads the text encoder
@@ -205,7 +208,10 @@ def predict(
     if show is not None and not streamed:
         list(show(values, torch.ones_like(done)))
     stages = {"prepare": clocks() - began} | rehearsal.seconds()
-    shapes, memory = outline(model, request), budget.need(model, [request], streamed=streamed)
+    shapes, memory = result_shape(model, request), budget.need(model, [request], streamed=streamed)
+    if request.composition is not None and request.composition.parts:
+        example, times = rehearse(request.composition, model.pixels(one.pieces[0].grid))
+        stages["assemble"] = timed(example, max(1.0, times))
     if format is not None:
         stages["write"] = _writing(shapes.size, shapes.num_frames, shapes.fps, format)
     passes = [(key[1], times) for key, (times, _) in rehearsal.work.items() if key[0] in PASSES]

@@ -23,7 +23,8 @@ MAX_REWRITTEN = 240
 def prepare_prompts(
     model: VideoModel, request: Request, rewriter: str | None = "grammar"
 ) -> tuple[Request, tuple[str, ...]]:
-    """Rewrite a request's prompts and collect what the user should know about them.
+    """Rewrite a request's prompts and collect what the user should know about them, and of given clips what the result
+    does not keep.
 
     Args:
         rewriter: "grammar", "endpoint:MODEL@URL", or None to leave the prompts as they are. "grammar" applies to
@@ -35,7 +36,7 @@ def prepare_prompts(
     Raises:
         RequestError: an unknown rewriter, or a request that the model cannot carry out.
     """
-    warnings = []
+    warnings = list(request.composition.warnings) if request.composition is not None else []
     if rewriter is not None and (rewriter != "grammar" or isinstance(model, LocalModel)):
         request, failure = _rewrite(request, rewriter)
         warnings += failure
