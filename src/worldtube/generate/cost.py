@@ -22,7 +22,7 @@ from torch import Tensor
 from worldtube import video
 from worldtube.generate import budget, engine
 from worldtube.generate.assemble import rehearse
-from worldtube.generate.compose import adapt, result_shape
+from worldtube.generate.compose import result_shape
 from worldtube.generate.layout import PIXELS_AT_ONCE
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
@@ -194,7 +194,6 @@ def predict(
     streamed: the clip goes to its file as it is made. format: of that file, where it is written. Raises RequestError
     as the run would, for what does not fit into memory too.
     """
-    request = adapt(model, request)
     budget.check(model, [request], streamed=streamed)
     began = clocks()
     model.embed([""])  # loads the text encoder

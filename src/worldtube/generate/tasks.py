@@ -120,8 +120,9 @@ def loop(
     total = _total([clip], seconds)
     if clip.num_frames == 1:
         total = max(2, total - 1)
-    start = replace(clip, frames=clip.frames[:5], tracks={}) if clip.num_frames >= 5 else clip
-    given = (Given(clip=clip), Given(clip=_plain(start), at="end"))
+    count = max(5, int(0.35 * clip.fps))
+    start = Clip(frames=clip.frames[:count], fps=clip.fps, sound=clip.sound)
+    given = (Given(clip=clip), Given(clip=start, at="end"))
     return Request(prompt=prompt, num_frames=total, given=given, **_gentle(options))
 
 
@@ -230,10 +231,6 @@ def _total(clips: Sequence[Clip], seconds: float) -> int:
         raise RequestError(f"seconds {seconds} is not accepted; above 0 is")
     fps = next((clip.fps for clip in clips if clip.num_frames > 1), clips[0].fps)
     return sum(clip.num_frames for clip in clips) + max(1, round(seconds * fps))
-
-
-def _plain(clip: Clip) -> Clip:
-    return Clip(frames=clip.frames, fps=clip.fps)
 
 
 def _region(
