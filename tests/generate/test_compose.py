@@ -34,6 +34,10 @@ def session():
     return Session(SmallModel())
 
 
+def prepare(session: Session, task: str, *args, **options) -> Request:
+    return adapt(session.model, session.request(task, *args, **options))
+
+
 def film(num_frames=30, fps=10.0, size=SIZE, seed=0, sound=True) -> Clip:
     """A textured background that stays, and a light square that moves."""
     rng = np.random.default_rng(seed)
@@ -122,7 +126,7 @@ def test_a_mask_that_moves_is_followed(session):
 
 @pytest.mark.parametrize("task", ["edit", "remix"])
 def test_a_clip_made_anew_says_what_it_loses(session, task):
-    request = session.request(task, film(), "other", **OPTIONS)
+    request = prepare(session, task, film(), "other", **OPTIONS)
     _, warnings = session.prepare(request)
     assert warnings == (
         "the result is 8x6 at 4 fps: gaussian makes no more of the given 80x60 at 10 fps "
@@ -134,7 +138,7 @@ def test_a_clip_made_anew_says_what_it_loses(session, task):
 
 
 def test_a_clip_made_anew_has_the_size_and_rate_that_were_asked_for(session):
-    request = session.request("edit", film(), "other", size=Size(80, 60), fps=10.0, **OPTIONS)
+    request = prepare(session, "edit", film(), "other", size=Size(80, 60), fps=10.0, **OPTIONS)
     assert session.prepare(request)[1] == ()
     result = session.run(request)
     assert (result.size, result.fps, result.num_frames) == (Size(80, 60), 10.0, 30)
@@ -149,7 +153,7 @@ def test_size_and_rate_that_are_asked_for_are_those_of_the_result(session):
 
 def test_what_the_model_makes_itself_is_left_alone(session):
     clip = film(num_frames=8, fps=4.0, size=Size(8, 6))
-    request = session.request("extend", clip, "on", seconds=1.0, **OPTIONS)
+    request = prepare(session, "extend", clip, "on", seconds=1.0, **OPTIONS)
     assert request.composition.parts == ()
     result = session.run(request)
     bare = Request(
@@ -196,7 +200,7 @@ def test_given_clips_that_do_not_fit_are_refused(session):
 
 def test_only_what_is_near_to_new_frames_is_computed():
     model = SmallModel(window=8)
-    request = Session(model).request("extend", film(num_frames=300), "on", seconds=1.0, **OPTIONS)
+    request = prepare(Session(model), "extend", film(num_frames=300), "on", seconds=1.0, **OPTIONS)
     assert request.num_frames <= 8
     assert request.composition.num_frames == 310
 
@@ -210,7 +214,7 @@ def test_a_looped_picture_lasts_as_long_as_was_asked(session):
 
 def test_a_large_picture_is_scaled_down_and_said(session):
     photo = np.zeros((300, 400, 3), np.uint8).repeat(10, 0).repeat(10, 1)
-    request = session.request("animate", Clip(frames=photo[None], fps=1.0), "go", **OPTIONS)
+    request = prepare(session, "animate", Clip(frames=photo[None], fps=1.0), "go", **OPTIONS)
     size = request.composition.size
     assert size == Size(1662, 1246) and size.width * size.height <= MAX_PICTURE
     assert session.prepare(request)[1] == (
@@ -243,7 +247,7 @@ def test_detail_and_colour_go_on_across_the_seam():
 
 def test_streamed_frames_and_sound_are_those_of_a_whole_clip(session, tmp_path):
     clip = film()
-    request = session.request("extend", clip, "on", seconds=2.0, **OPTIONS)
+    request = prepare(session, "extend", clip, "on", seconds=2.0, **OPTIONS)
     whole = session.run(request)
     blocks = np.concatenate(list(engine.stream(session.model, request)))
     assert np.array_equal(blocks, whole.frames)
@@ -265,8 +269,8 @@ def test_saved_files_hold_the_sound_and_others_say_that_they_do_not(session, tmp
 
 
 def test_memory_and_cost_are_those_of_the_true_result(session):
-    small = session.request("extend", film(), "on", seconds=1.0, **OPTIONS)
-    large = session.request("extend", film(size=Size(640, 480)), "on", seconds=1.0, **OPTIONS)
+    small = prepare(session, "extend", film(), "on", seconds=1.0, **OPTIONS)
+    large = prepare(session, "extend", film(size=Size(640, 480)), "on", seconds=1.0, **OPTIONS)
     more = budget.need(session.model, [large])["held"] - budget.need(session.model, [small])["held"]
     frame = 3 * (640 * 480 - 80 * 60)
     assert more >= 2 * 40 * frame
@@ -277,8 +281,8 @@ def test_memory_and_cost_are_those_of_the_true_result(session):
 
 def test_edits_of_single_pictures_are_overlays_only_when_enlarged(session):
     photo = film(num_frames=1, sound=False)
-    plain = session.request("edit", photo, "other", **OPTIONS)
+    plain = prepare(session, "edit", photo, "other", **OPTIONS)
     assert plain.composition.parts == () and plain.size == Size(8, 6)
-    enlarged = session.request("edit", photo, "other", size=Size(80, 60), **OPTIONS)
+    enlarged = prepare(session, "edit", photo, "other", size=Size(80, 60), **OPTIONS)
     assert [type(part) for part in enlarged.composition.parts] == [Overlay]
     assert session.run(enlarged).size == Size(80, 60)

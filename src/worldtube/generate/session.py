@@ -347,8 +347,8 @@ class Session:
     def request(self, task: str, *args: Any, **options: Any) -> Request:
         """Return the request of an entry of TASKS, from arguments as its method takes them.
 
-        The result has the size and frame rate of the first given clip, or those in the options; the model works at
-        its own (`compose.adapt`).
+        The result has the size and frame rate of the first given clip, or those in the options; what the model makes
+        for it is decided when it is prepared or run (`compose.adapt`).
         """
         return self._request(task, args, options)[0]
 
@@ -362,7 +362,7 @@ class Session:
         sources: dict[Path, None] = {}
 
         def convert(name: str, value: Any) -> Any:
-            if not _takes_clip(task, name):
+            if not _takes_clip(task, name) or (name == "mask" and value is None):
                 return value
             if isinstance(value, str | PathLike):
                 sources[Path(value)] = None
@@ -392,13 +392,14 @@ class Session:
         request = TASKS[task](
             *args, **self.defaults | {name: time(value) for name, value in options.items()}
         )
-        return adapt(self.model, replace(request, task=task)), tuple(sources)
+        return replace(request, task=task), tuple(sources)
 
     def prepare(
         self, request: Request, rewriter: str | None = "grammar"
     ) -> tuple[Request, tuple[str, ...]]:
-        """Rewrite the prompts and collect warnings about them, as every task does (`prepare_prompts`)."""
-        return prepare_prompts(self.model, request, rewriter)
+        """Adapt a request to the model, rewrite its prompts and collect warnings, as every task does (`compose.adapt`,
+        `prepare_prompts`)."""
+        return prepare_prompts(self.model, adapt(self.model, request), rewriter)
 
     def _run_task(self, task: str, *args: Any, **options: Any) -> Generated:
         """The clip of a task."""
