@@ -1,0 +1,179 @@
+"""What the bytes of a media file tell without decoding: whether its end is there, and holes in compressed pictures.
+
+FFmpeg reads what it finds and does not report that a file was cut off. Most containers say how long they are, so the
+container is walked here. Bytes after its end (trailers of cameras, a newline) do not matter. Knows nothing of pictures.
+"""
+
+import io
+import re
+from typing import BinaryIO
+
+PICTURE_BOXES = (b"moov", b"mdat", b"moof")
+"""Top-level boxes of an mp4 without which pictures are lost."""
+OTHER_BOXES = (
+    b"free skip wide meta uuid udta pdin sidx ssix styp mfra emsg prft pnot PICT imda".split()
+)
+EBML, SEGMENT = 0x1A45DFA3, 0x18538067
+START_CODES = ("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "cavs")
+"""Codecs whose compressed pictures never hold three zero bytes, except before a start code or at the end."""
+ARITHMETIC = ("vp8", "vp9", "av1", "libdav1d")
+"""Codecs whose compressed pictures look like noise."""
+HOLE = re.compile(rb"\0{3,}[^\0\1]")
+LONG_HOLE = re.compile(rb"\0{64,}[^\0]")
+
+
+def is_complete(file: BinaryIO) -> bool | None:
+    """Say whether a file is there to its end: True, False, or None where its container does not tell."""
+    file.seek(0)
+    head = file.read(12)
+    end = file.seek(0, io.SEEK_END)
+    if head[:4] == b"GIF8":
+        return _gif(file)
+    if head[4:8] == b"ftyp":
+        return _boxes(file, end)
+    if int.from_bytes(head[:4], "big") == EBML:
+        return _matroska(file, end)
+    if head[:3] == b"FLV":
+        return _flv(file, end)
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return _avi(file, end)
+    return None
+
+
+def has_hole(data: bytes, codec: str) -> bool:
+    """Say whether a compressed picture (the data of one packet) holds zeros that no encoder writes.
+
+    Disks and interrupted downloads leave blocks of zeros, which some decoders turn into smeared pictures without an error.
+    """
+    if b"\0\0\0" not in data:
+        return False
+    if codec in ARITHMETIC:
+        return LONG_HOLE.search(data) is not None
+    if codec not in START_CODES:
+        return False
+    units = _units(data) if codec in ("h264", "hevc", "vvc") else None
+    if units is None:
+        return HOLE.search(data) is not None
+    return any(b"\0\0\0" in unit.rstrip(b"\0") for unit in units)
+
+
+def _units(data: bytes) -> list[bytes] | None:
+    """The units of a packet in which each is led by its length in four bytes; None where they are not."""
+    units, place = [], 0
+    while place < len(data):
+        start = place + 4
+        place = start + int.from_bytes(data[place:start], "big")
+        if place > len(data):
+            return None
+        units.append(data[start:place])
+    return units
+
+
+def _gif(file: BinaryIO) -> bool:
+    file.seek(0)
+    head = file.read(13)
+    if len(head) < 13:
+        return False
+    if head[10] & 0x80:
+        file.seek(3 << ((head[10] & 7) + 1), io.SEEK_CUR)
+    while True:
+        kind = file.read(1)
+        if kind == b";":
+            return True
+        if kind == b",":
+            place = file.read(9)
+            if len(place) < 9:
+                return False
+            if place[8] & 0x80:
+                file.seek(3 << ((place[8] & 7) + 1), io.SEEK_CUR)
+        elif kind not in (b"!", b"\0"):
+            return False
+        if kind == b"\0":  # padding between blocks
+            continue
+        file.seek(1, io.SEEK_CUR)  # of an extension its label, of a picture its code size
+        while True:
+            length = file.read(1)
+            if not length:
+                return False
+            if length == b"\0":
+                break
+            file.seek(length[0], io.SEEK_CUR)
+
+
+def _boxes(file: BinaryIO, end: int) -> bool | None:
+    """mp4, mov and their relatives: boxes, each led by its length."""
+    start, seen = 0, set[bytes]()
+    while start + 8 <= end:
+        file.seek(start)
+        part = file.read(16)
+        length, kind = int.from_bytes(part[:4], "big"), part[4:8]
+        if kind == b"ftyp" and start and seen >= {b"moov", b"mdat"}:
+            break  # another file behind this one
+        if kind not in PICTURE_BOXES and kind not in OTHER_BOXES and kind != b"ftyp":
+            if seen >= {b"moov", b"mdat"} or start + length > end:
+                break  # bytes that belong to something else
+        seen.add(kind)
+        if length == 1:
+            length = int.from_bytes(part[8:16], "big")
+        if length == 0:  # to the end of the file, wherever that is
+            return None if kind == b"mdat" else True
+        if start + length > end and kind in PICTURE_BOXES:
+            return False
+        start += max(length, 8)
+    if b"meta" in seen and b"moov" not in seen:
+        return True  # a still picture
+    if not {b"moov", b"mdat"} <= seen:
+        return False
+    return None if b"moof" in seen else True  # fragments may be missing without a trace
+
+
+def _matroska(file: BinaryIO, end: int) -> bool | None:
+    start = 0
+    while start < end:
+        file.seek(start)
+        head = file.read(16)
+        width = _vint_width(head[:1])
+        element = int.from_bytes(head[:width], "big")
+        size_width = _vint_width(head[width : width + 1])
+        size = int.from_bytes(head[width : width + size_width], "big") & ((1 << 7 * size_width) - 1)
+        if element == SEGMENT and size == (1 << 7 * size_width) - 1:
+            return None  # a live recording
+        start += width + size_width + size
+        if element == SEGMENT or start > end:
+            return start <= end
+    return False
+
+
+def _vint_width(first: bytes) -> int:
+    return 9 - first[0].bit_length() if first and first[0] else 8
+
+
+def _flv(file: BinaryIO, end: int) -> bool | None:
+    file.seek(5)
+    start = int.from_bytes(file.read(4), "big") + 4
+    count = 0
+    while start < end:
+        file.seek(start)
+        head = file.read(4)
+        if head[:1] not in (b"\x08", b"\x09", b"\x12"):
+            return True if count else None  # bytes behind the last tag
+        start += 11 + int.from_bytes(head[1:4], "big") + 4
+        count += 1
+    # A file may also end between two tags, which is seen by its times.
+    return False if start > end else None
+
+
+def _avi(file: BinaryIO, end: int) -> bool | None:
+    start = 0
+    while start + 12 <= end:
+        file.seek(start)
+        head = file.read(12)
+        length = int.from_bytes(head[4:8], "little")
+        if head[:4] != b"RIFF":
+            break  # bytes behind the last part
+        if length in (0, 0xFFFFFFFF):  # never finished
+            return None
+        start += 8 + length + length % 2
+        if start > end + 1:
+            return False
+    return True
