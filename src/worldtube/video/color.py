@@ -9,10 +9,12 @@ import functools
 
 import av
 import numpy as np
-from av.video.reformatter import ColorTrc, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 """Without these FFmpeg's colour conversion darkens every pixel by about one."""
+SMALLER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+"""Likewise, for pictures that become smaller."""
 UNSPECIFIED = 2
 BT2020 = 9
 WHITE = 203.0

@@ -15,7 +15,7 @@ from PIL import Image
 
 from worldtube.errors import RequestError
 from worldtube.video.clip import Clip
-from worldtube.video.reader import _from_pillow, read
+from worldtube.video.reader import read, read_picture
 
 FORMS = "a path, a PIL image, a NumPy array, a torch tensor, a list of pictures or a Clip"
 CHANNELS = (1, 3, 4)
@@ -64,8 +64,7 @@ def as_clip(value: ClipLike, *, fps: float | None = None) -> Clip:
     if isinstance(value, bytes):
         return read(value)
     if isinstance(value, Image.Image):
-        timed, rate, _, caption = _from_pillow(value)
-        return Clip(frames=np.stack([frame for _, frame in timed]), fps=rate, caption=caption)
+        return read_picture(value)
     if isinstance(value, list | tuple):
         frames = _stack(value)
     else:

@@ -7,7 +7,6 @@ nothing of shots or datasets.
 
 import hashlib
 import itertools
-from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,20 +16,30 @@ from typing import Any
 import av
 import numpy as np
 from av.codec.context import Flags2
-from av.stream import Disposition
-from av.video.reformatter import Interpolation
+from av.video.reformatter import VideoReformatter
 
 from worldtube.errors import DataError
+from worldtube.video import images
 from worldtube.video.clip import Size
-from worldtube.video.reader import EXACT, is_whole, open_container
+from worldtube.video.color import EXACT, SMALLER, to_rgb
+from worldtube.video.container import (
+    open_container,
+    orientation,
+    picture_stream,
+    pixel_aspect,
+    scan_packets,
+    set_upright,
+)
+from worldtube.video.structure import has_hole, is_complete
 
-SMALLER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 LOOKED_AT = 32
 """Pictures that are decoded to see how a film is to be read."""
 MOST_PIXELS = 4096 * 2304
 """Of a picture of a film. Decoding 8K takes a gigabyte and more for the pictures that others refer to."""
 LETTERS = ("ansi", "bintext", "idf", "xbin")
 """What FFmpeg takes any text file for, going by its name, to draw it as a terminal did."""
+PICTURES = "pillow-"
+"""How the codec of a film begins that Pillow reads, an animated picture."""
 HELD = 1.0
 """Seconds that the last picture of a film may stay, when its packet says so."""
 
@@ -61,6 +70,8 @@ class Film:
     sound: bool
     cut_off: bool
     """Whether the file ends before it says that it would."""
+    mirrored: bool = False
+    """Whether it is to be mirrored, top to bottom, before it is turned."""
 
     @property
     def size(self) -> Size:
@@ -75,62 +86,43 @@ def look(path: str | Path) -> Film:
             size = file.tell()
             if not size:
                 raise DataError("the file is empty")
-            whole = is_whole(file)
+            picture = images.open_picture(file)
+            if picture is not None and images.count_pages(picture) > 1:
+                return _animation_facts(str(path), sha256, picture)
+            cut_off = is_complete(file) is False
             with open_container(file) as container:
-                return _facts(str(path), sha256, container, whole)
+                return _facts(str(path), sha256, container, cut_off)
     except MemoryError:
         raise  # FFmpeg's too: not the file's fault
-    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+    except (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
         raise DataError(f"not readable as a film: {_reason(error)}") from error
 
 
-def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
-    stream = _picture_stream(container)
-    width, height = stream.codec_context.width, stream.codec_context.height
-    if stream.codec_context.name in LETTERS:
-        raise DataError("not readable as a film: it is text")
+def _check_size(width: int, height: int) -> None:
     if width < 2 or height < 2:
         raise DataError(f"pictures of {width}x{height} (accepted: 2x2 and more)")
     if width * height > MOST_PIXELS:
         raise DataError(f"pictures of {width}x{height} (accepted: {MOST_PIXELS:,} pixels)")
-    times: list[float] = []
-    unknown, last, cut_off = 0, 0.0, not whole
-    begun, ends = 0.0, defaultdict[int, float](float)  # of each stream
-    for packet in container.demux():
-        if packet.pts is not None and packet.time_base:
-            at = float(packet.pts * packet.time_base)
-            begun = min(begun, at)
-            end = at + float((packet.duration or 0) * packet.time_base)
-            ends[packet.stream_index] = max(ends[packet.stream_index], end)
-        if packet.stream_index != stream.index:
-            continue
-        if packet.is_corrupt:
-            cut_off = True
-            break
-        if packet.is_discard or (packet.size == 0):
-            continue
-        last = float((packet.duration or 0) * (packet.time_base or 0)) or last
-        if packet.pts is None:
-            unknown += 1
-        else:
-            times.append(float(packet.pts * packet.time_base))
-    times.sort()
-    count = len(times) + unknown
+
+
+def _facts(path: str, sha256: str, container: Any, cut_off: bool) -> Film:
+    stream = picture_stream(container)
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if stream.codec_context.name in LETTERS:
+        raise DataError("not readable as a film: it is text")
+    _check_size(width, height)
+    packets = scan_packets(container, stream)
+    times, count, last = packets.times, packets.count, packets.last
     if not count:
         raise DataError("the file holds no frames")
-    if not unknown:
-        cut_off |= _short(
-            ends[stream.index] - begun, float((stream.duration or 0) * stream.time_base)
-        )
-        cut_off |= _short(max(ends.values()) - begun, (container.duration or 0) / av.time_base)
     stated = float(stream.average_rate or stream.guessed_rate or 0)
     steps = np.diff(times)
     span = times[-1] - times[0] if times else 0.0
-    fps = (len(times) - 1) / span if span > 0 and not unknown else stated or 25.0
+    fps = (len(times) - 1) / span if span > 0 and not packets.untimed else stated or 25.0
     even = bool(not len(steps) or np.abs(steps - steps.mean()).max() <= 0.002 + 0.05 * steps.mean())
     if even and stated and abs(stated - fps) < 0.01 * fps:
         fps = stated
-    turns, aspect, ordered = _shape(path)
+    turns, mirrored, aspect, ordered = _shape(path)
     shown = (max(2, round(width * aspect)), height)
     across, down = shown if turns % 2 == 0 else shown[::-1]
     return Film(
@@ -140,42 +132,56 @@ def _facts(path: str, sha256: str, container: Any, whole: bool) -> Film:
         width=across,
         height=down,
         turns=turns,
+        mirrored=mirrored,
         num_frames=count,
         begin=times[0] if times else 0.0,
-        seconds=span + (last if 0 < last < HELD else 1 / fps) if not unknown else count / fps,
+        seconds=span + (last if 0 < last < HELD else 1 / fps)
+        if not packets.untimed
+        else count / fps,
         fps=fps,
         even=even,
-        seekable=ordered and not unknown and len(set(times)) == count,
+        seekable=ordered and not packets.untimed and len(set(times)) == count,
         sound=bool(container.streams.audio),
-        cut_off=cut_off,
+        cut_off=cut_off or packets.corrupt or packets.short,
     )
 
 
-def _short(seconds: float, stated: float) -> bool:
-    """Whether so much less is there than the file says: its own numbers may be a little off."""
-    return seconds < stated - max(1.0, 0.02 * stated)
+def _animation_facts(path: str, sha256: str, picture: Any) -> Film:
+    """The facts of an animated picture, which Pillow reads."""
+    _check_size(*picture.size)
+    durations = [duration for duration, _ in images.pages(picture)]
+    seconds = sum(durations)
+    return Film(
+        path=path,
+        sha256=sha256,
+        codec=f"{PICTURES}{(picture.format or '').lower()}",
+        width=picture.width,
+        height=picture.height,
+        turns=0,
+        num_frames=len(durations),
+        begin=0.0,
+        seconds=seconds,
+        fps=len(durations) / seconds,
+        even=max(durations) - min(durations) <= 0.002 + 0.05 * max(durations),
+        seekable=False,
+        sound=False,
+        cut_off=False,
+    )
 
 
-def _picture_stream(container: Any) -> Any:
-    moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not moving:
-        raise DataError(f"no video ({'only sound' if container.streams.audio else 'no streams'})")
-    return moving[0]
-
-
-def _shape(path: str) -> tuple[int, float, bool]:
-    """Quarter turns, the width of a pixel by its height, and whether frames come out in the order of their times:
-    of the first pictures, which say more than the header."""
+def _shape(path: str) -> tuple[int, bool, float, bool]:
+    """Quarter turns and whether mirrored, the width of a pixel by its height, and whether frames come out in the order
+    of their times: of the first pictures, which say more than the header."""
     # Opened anew: a bare stream of pictures cannot go back to its beginning.
     with open(path, "rb") as file, open_container(file) as container:
-        stream = _picture_stream(container)
+        stream = picture_stream(container)
         stream.thread_type = "NONE"
         first = list(itertools.islice(container.decode(stream), LOOKED_AT))
         times = [frame.pts for frame in first if frame.pts is not None]
-        turns = round(first[0].rotation / 90) % 4 if first else 0
-        aspect = float(stream.sample_aspect_ratio or 1)
+        turns, mirrored = orientation(first[0]) if first else (0, False)
+        aspect = pixel_aspect(stream)
     ordered = all(a < b for a, b in itertools.pairwise(times))
-    return turns, aspect if 0.2 < aspect < 5 else 1.0, ordered
+    return turns, mirrored, aspect, ordered
 
 
 def pictures(film: Film, *, within: int | None = None) -> Iterator[tuple[float, np.ndarray]]:
@@ -183,8 +189,9 @@ def pictures(film: Film, *, within: int | None = None) -> Iterator[tuple[float, 
 
     within: scale down to so many pixels on the long side.
     """
+    reformatter = VideoReformatter()
     for time, frame in _frames(film, 0):
-        yield time, _upright(film, frame, within)
+        yield time, _upright(film, frame, within, reformatter)
 
 
 def nearest(
@@ -198,12 +205,15 @@ def nearest(
     wanted = list(times)
     place = 0
     previous: tuple[float, av.VideoFrame] | None = None
+    reformatter = VideoReformatter()
     for time, frame in _frames(film, wanted[0]):
         if previous is not None:
             middle = (previous[0] + time) / 2
             picture = None
             while place < len(wanted) and wanted[place] <= middle:
-                picture = _upright(film, previous[1], within) if picture is None else picture
+                picture = (
+                    _upright(film, previous[1], within, reformatter) if picture is None else picture
+                )
                 yield picture
                 place += 1
         if place == len(wanted):
@@ -214,7 +224,7 @@ def nearest(
     held = min(HELD, film.seconds - previous[0])
     if wanted[-1] > previous[0] + max(1.5 / film.fps, held):
         raise DataError(f"the film ends before {wanted[-1]:.2f} s")
-    picture = _upright(film, previous[1], within)
+    picture = _upright(film, previous[1], within, reformatter)
     for _ in wanted[place:]:
         yield picture
 
@@ -234,8 +244,11 @@ def _frames(film: Film, start: float) -> Generator[tuple[float, av.VideoFrame]]:
 
 def _decoded(film: Film, start: float) -> Generator[tuple[float, av.VideoFrame]]:
     try:
+        if film.codec.startswith(PICTURES):
+            yield from _decoded_pages(film)
+            return
         with open(film.path, "rb") as file, open_container(file) as container:
-            stream = _picture_stream(container)
+            stream = picture_stream(container)
             # One thread: the same memory and the same pictures everywhere. Damage is an error, not a guess; but
             # "explode" would refuse files that players and phones make every day.
             stream.thread_type = "NONE"
@@ -244,7 +257,7 @@ def _decoded(film: Film, start: float) -> Generator[tuple[float, av.VideoFrame]]
                 place = int((film.begin + start) / stream.time_base)
                 container.seek(place, stream=stream, backward=True)
             previous = -1.0
-            for index, frame in enumerate(container.decode(stream)):
+            for index, frame in enumerate(_checked(container, stream)):
                 if frame.is_corrupt:
                     if (
                         previous < 0
@@ -260,11 +273,33 @@ def _decoded(film: Film, start: float) -> Generator[tuple[float, av.VideoFrame]]
                     yield time, frame
     except MemoryError:
         raise  # FFmpeg's too: not the file's fault
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError) as error:
         raise DataError(f"damaged: {_reason(error)}") from error
 
 
-def _upright(film: Film, frame: av.VideoFrame, within: int | None) -> np.ndarray:
+def _checked(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
+    """Decoded frames; zeros within a compressed picture, which decoders may not notice, are damage."""
+    codec = stream.codec_context.name
+    for packet in container.demux(stream):
+        if packet.size and has_hole(bytes(packet), codec):
+            raise DataError("damaged: a picture is not whole")
+        yield from packet.decode()
+
+
+def _decoded_pages(film: Film) -> Iterator[tuple[float, av.VideoFrame]]:
+    with open(film.path, "rb") as file:
+        picture = images.open_picture(file)
+        if picture is None:
+            raise DataError("no picture any more")
+        time = 0.0
+        for duration, pixels in images.pages(picture):
+            yield time, av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            time += duration
+
+
+def _upright(
+    film: Film, frame: av.VideoFrame, within: int | None, reformatter: VideoReformatter
+) -> np.ndarray:
     width, height = film.width, film.height
     if film.turns % 2:
         width, height = height, width
@@ -272,9 +307,8 @@ def _upright(film: Film, frame: av.VideoFrame, within: int | None) -> np.ndarray
         scale = within / max(width, height)
         width, height = max(2, round(width * scale)), max(2, round(height * scale))
     how = SMALLER if width < frame.width else EXACT
-    small = frame.reformat(width, height, format="rgb24", interpolation=how, threads=1)
-    pixels = small.to_ndarray()
-    return np.ascontiguousarray(np.rot90(pixels, film.turns)) if film.turns else pixels
+    pixels = to_rgb(frame, width, height, interpolation=how, reformatter=reformatter)
+    return set_upright(pixels, film.turns, film.mirrored)
 
 
 def _reason(error: Exception) -> str:

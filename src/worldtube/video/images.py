@@ -16,7 +16,8 @@ from worldtube.video.color import on_white
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "ICO") + (
     ("AVIF",) if features.check("avif") else ()
 )
-ANIMATED = ("PNG", "WEBP", "AVIF")
+ANIMATED = ("PNG", "WEBP", "AVIF", "GIF")
+"""Formats whose pages are shown one after the other."""
 UNTIMED = 0.1
 """Seconds that a page of an animation stays when it does not tell, as browsers have it."""
 EXIF_TAGS = {

@@ -1,39 +1,65 @@
 """Media files in.
 
-Owns decoding, rotation and the step from real timestamps to a constant rate; does not know how files are
-written. Frame times in a file may be uneven; a `Clip` has one rate. Evenly spaced frames are kept as they
-are. Uneven ones, and every file when `fps` is given, are resampled: the frame at time k / fps is the source
-frame nearest to it. Pixels come as stored: the display rotation is applied, a pixel aspect ratio and high
-dynamic range are not.
+Owns decoding and the step from real timestamps to a constant rate; does not know how files are written. Frame times in
+a file may be uneven; a `Clip` has one rate. Evenly spaced frames are kept as they are. Uneven ones, and every file
+when `fps` is given, are resampled: every picture is shown for as long as the file says, the last one too. Pictures are
+turned upright and have square pixels; high dynamic range is tone-mapped (`color`). Cover art is no picture of a video.
 """
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import av
 import numpy as np
-from av.container import InputContainer
-from av.video.reformatter import Interpolation
-from PIL import Image, ImageOps, ImageSequence
+from av.video.reformatter import VideoReformatter
+from PIL import Image, ImageSequence
 
 from worldtube.errors import DataError, NotFound, RequestError
+from worldtube.video import images
 from worldtube.video.audio import read_sound
 from worldtube.video.clip import Clip
+from worldtube.video.color import EXACT, SMALLER, to_rgb
+from worldtube.video.container import (
+    REORDER,
+    open_container,
+    orientation,
+    picture_stream,
+    pixel_aspect,
+    scan_packets,
+    set_upright,
+)
+from worldtube.video.structure import is_complete
+from worldtube.video.timing import Timed, constant_rate, resample
 
-Timed = tuple[float, np.ndarray]
-PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-# Playlists and edit lists name further files or addresses: a media file may not make us open those.
-EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-"""Without these FFmpeg's colour conversion darkens every pixel by about one."""
 SMALL = 1 << 17
 """Pictures below so many pixels are decoded and encoded on one thread: it is faster and takes no turn from others."""
-EXIF_TAGS = {
-    "title": 0x9C9B,
-    "comment": 0x9C9C,
-}  # XPTitle and XPComment: the ones that hold any letter
-NO_FURTHER_FILES = {"protocol_whitelist": "none"}
+REPEATED_BYTES = 1 << 30
+"""Of frames that repeat pictures which are shown for long, where the rate is chosen here."""
+MOST_BYTES = 1 << 33
+"""Of frames of a file whose pictures are repeated, where the caller names the rate."""
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
+ERRORS = (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError, IndexError)
+"""What libraries raise for files that they cannot read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """The frames of a file and their clock."""
+
+    timed: Iterator[Timed]
+    """In order, decoded as they are asked for."""
+    times: list[float]
+    """When each is first shown, in seconds, as far as the file was looked at."""
+    end: float
+    """When the last one ends, on the same clock."""
+    fps: float
+    """Frames per second where they are even, else on average."""
+    even: bool
+    frame_bytes: int
+    caption: str
 
 
 def read(
@@ -41,7 +67,8 @@ def read(
 ) -> Clip:
     """The clip in a media file or in the bytes of one: any container, pictures and animated pictures too.
 
-    fps: resample to this rate; without it evenly timed files keep their own rate and uneven ones get their average.
+    fps: resample to this rate. Without it evenly timed files keep their own rate; for uneven ones the lowest rate is
+    chosen at which every picture is there for as long as it was shown.
     max_frames: stop after so many frames (of the result).
     Of several audio streams the first is the clip's sound.
     Raises NotFound for a missing file, DataError (with the path and the reason) for one that holds no whole video.
@@ -53,17 +80,16 @@ def read(
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     with _open(source, name) as file:
         try:
-            picture = _picture(file)
-            timed, rate, even, caption = (
-                _from_pillow(picture)
+            picture = images.open_picture(file)
+            limit = max_frames if fps is None else None
+            media = (
+                _from_pages(picture, limit)
                 if picture is not None
-                else _from_container(file, name, max_frames if fps is None else None)
+                else _from_container(file, name, limit)
             )
-            if fps is not None or not even:
-                rate = fps or rate
-                timed = _resample(timed, rate)
+            rate, pictures = _on_clock(media, fps, max_frames, name)
             frames = []
-            for _, frame in timed:
+            for frame in pictures:
                 if frames and frame.shape != frames[0].shape:
                     raise DataError(f"{name} changes its frame size within the video")
                 frames.append(frame)
@@ -73,28 +99,61 @@ def read(
             if frames and picture is None:
                 with open_container(file) as container:
                     sound = read_sound(container, seconds=len(frames) / float(rate))
-        except (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise DataError(f"{name} cannot be read as video: {reason}") from error
+        except ERRORS as error:
+            raise DataError(f"{name} cannot be read as video: {_reason(error)}") from error
     if not frames:
         raise DataError(f"{name} holds no video frames")
-    return Clip(frames=np.stack(frames), fps=float(rate), caption=caption, sound=sound)
+    return Clip(frames=np.stack(frames), fps=float(rate), caption=media.caption, sound=sound)
+
+
+def _on_clock(
+    media: _Source, fps: float | None, max_frames: int | None, name: str
+) -> tuple[float, Iterator[np.ndarray]]:
+    """The rate of the clip, and its frames."""
+    if fps is None and media.even:
+        return media.fps, (frame for _, frame in media.timed)
+    if fps is None:
+        most = max(4 * len(media.times), REPEATED_BYTES // media.frame_bytes)
+        rate = constant_rate(media.times, media.end, max_frames=most)
+    else:
+        rate = fps
+        seconds = media.end - media.times[0] if media.times else 0.0
+        count = int(seconds * rate)
+        most = max(16 * len(media.times), MOST_BYTES // media.frame_bytes)
+        if max_frames is None and count > most:
+            raise DataError(
+                f"{name} shows {len(media.times)} pictures for {seconds:.0f} s, which at {rate:g} fps is "
+                f"{count:,} frames (accepted: up to {most:,} of this size)"
+            )
+    return rate, resample(media.timed, rate, media.end)
+
+
+def read_picture(picture: Image.Image) -> Clip:
+    """Convert an opened picture to a clip; an animated one to all its frames, each for as long as it is shown."""
+    media = _from_pages(picture, None)
+    rate, frames = _on_clock(media, None, None, "the picture")
+    return Clip(frames=np.stack(list(frames)), fps=rate, caption=media.caption)
 
 
 def read_blocks(source: str | Path | bytes, *, num_frames: int) -> Iterator[np.ndarray]:
     """The frames of a media file as stored, uint8 (T, H, W, 3) with T = num_frames but for the last.
 
-    Of a video, memory holds one block. Errors are those of `read`.
+    Pictures are upright; pixels that are not square stay so. Of a video, memory holds one block. Errors are those of
+    `read`.
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     with _open(source, name) as file:
         try:
-            picture = _picture(file)
-            if picture is None and not is_whole(file):
+            picture = images.open_picture(file)
+            if picture is None and is_complete(file) is False:
                 raise DataError(f"{name} is cut off")
-            timed = _decoded(file, 1.0) if picture is None else _from_pillow(picture)[0]
+            frames = (
+                (frame for _, frame in _decoded(file, name, 1.0, square=False))
+                if picture is None
+                else (frame for _, frame in images.pages(picture))
+            )
             block: list[np.ndarray] = []
-            for _, frame in timed:
+            for frame in frames:
                 if block and frame.shape != block[0].shape:
                     raise DataError(f"{name} changes its frame size within the video")
                 block.append(frame)
@@ -103,9 +162,8 @@ def read_blocks(source: str | Path | bytes, *, num_frames: int) -> Iterator[np.n
                     block = []
             if block:
                 yield np.stack(block)
-        except (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise DataError(f"{name} cannot be read as video: {reason}") from error
+        except ERRORS as error:
+            raise DataError(f"{name} cannot be read as video: {_reason(error)}") from error
 
 
 def decode(data: bytes) -> Clip:
@@ -118,9 +176,9 @@ def read_tags(source: str | Path | bytes) -> dict[str, str]:
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     with _open(source, name) as file:
         try:
-            picture = _picture(file)
+            picture = images.open_picture(file)
             if picture is not None:
-                return _picture_tags(picture)
+                return images.read_picture_tags(picture)
             with open_container(file) as container:
                 tags = {key.lower(): value for key, value in container.metadata.items()}
             if _head(file, 4) == b"GIF8":
@@ -128,6 +186,72 @@ def read_tags(source: str | Path | bytes) -> dict[str, str]:
             return tags
         except (av.FFmpegError, OSError, SyntaxError, ValueError) as error:
             raise DataError(f"{name} cannot be read as media: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaFacts:
+    """What a file holds, without decoding more than must be."""
+
+    width: int
+    """As shown, before it is turned upright: with square pixels."""
+    height: int
+    num_frames: int
+    seconds: float
+    """From the first frame to the last; 0 for picture files."""
+    is_image: bool
+    """Whether it is one picture, in a format for pictures."""
+
+
+def probe(source: str | Path, *, max_frames: int, max_seconds: float) -> MediaFacts:
+    """Look at a media file without decoding its frames; counting stops beyond the limits.
+
+    Raises:
+        NotFound, DataError: as `read`
+    """
+    name = str(source)
+    with _open(source, name) as file:
+        try:
+            picture = images.open_picture(file)
+            if picture is not None:
+                count = images.count_pages(picture)
+                return MediaFacts(
+                    width=picture.width,
+                    height=picture.height,
+                    num_frames=count,
+                    seconds=0.0,
+                    is_image=count == 1,
+                )
+            _refuse_heic(file, name)
+            with open_container(file) as container:
+                return _probe_container(container, name, max_frames, max_seconds)
+        except ERRORS as error:
+            raise DataError(f"{name} is neither a picture nor a video: {_reason(error)}") from error
+
+
+def _probe_container(
+    container: av.container.InputContainer, name: str, max_frames: int, max_seconds: float
+) -> MediaFacts:
+    stream = picture_stream(container, name)
+    width = max(1, round(stream.width * pixel_aspect(stream)))
+    begin, end, count = 0.0, (container.duration or 0) / av.time_base, 0
+    if end <= max_seconds:
+        end = 0.0
+        for packet in container.demux(stream):
+            if packet.pts is None or packet.time_base is None or packet.is_discard:
+                continue
+            time = float(packet.pts * packet.time_base)
+            begin, end = (time, time) if count == 0 else (min(begin, time), max(end, time))
+            count += 1
+            if count > max_frames or end - begin > max_seconds:
+                break
+    still = container.format.name == "gif" or container.format.name.endswith(("_pipe", "image2"))
+    return MediaFacts(
+        width=width,
+        height=stream.height,
+        num_frames=count,
+        seconds=end - begin,
+        is_image=still and count == 1,
+    )
 
 
 def _open(source: str | Path | bytes, name: str) -> BinaryIO:
@@ -141,6 +265,10 @@ def _open(source: str | Path | bytes, name: str) -> BinaryIO:
         raise DataError(f"{name} cannot be opened: {error.strerror}") from error
 
 
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def _head(file: BinaryIO, length: int) -> bytes:
     file.seek(0)
     head = file.read(length)
@@ -148,150 +276,98 @@ def _head(file: BinaryIO, length: int) -> bytes:
     return head
 
 
-def _picture(file: BinaryIO) -> Image.Image | None:
-    """The file as a picture, or None when it is none of the picture formats."""
-    try:
-        return Image.open(file, formats=PILLOW_FORMATS)
-    except Image.UnidentifiedImageError:
-        return None
-    finally:
-        file.seek(0)
+def _refuse_heic(file: BinaryIO, name: str) -> None:
+    head = _head(file, 12)
+    if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
+        # FFmpeg would give one of the tiles that such a picture is made of.
+        raise DataError(f"{name} is a HEIC picture (accepted: JPEG, PNG, WebP, AVIF, TIFF, BMP)")
 
 
-def _from_pillow(picture: Image.Image) -> tuple[Iterator[Timed], float, bool, str]:
-    durations = []  # of each frame, in seconds
-    frames = []
-    for page in ImageSequence.Iterator(picture):
-        upright = ImageOps.exif_transpose(page)
-        if upright.has_transparency_data:
-            white = Image.new("RGBA", upright.size, "white")
-            upright = Image.alpha_composite(white, upright.convert("RGBA"))
-        frames.append(np.array(upright.convert("RGB")))
-        durations.append((page.info.get("duration") or 0) / 1000 or 1.0)
-    starts = np.concatenate([[0.0], np.cumsum(durations)])
-    rate = len(frames) / float(starts[-1])
+def _from_pages(picture: Image.Image, limit: int | None) -> _Source:
+    frames: list[np.ndarray] = []
+    durations: list[float] = []
+    for duration, frame in images.pages(picture):
+        durations.append(duration)
+        frames.append(frame)
+        if limit is not None and len(frames) >= limit + REORDER:
+            break  # enough to know the rate
+    starts = np.concatenate([[0.0], np.cumsum(durations)]).tolist()
+    rate = len(frames) / starts[-1] if len(frames) > 1 else 1.0
     even = max(durations) - min(durations) <= 0.002 + 0.05 * max(durations)
     if len(frames) > 1 and abs(rate - round(rate)) < 0.02 * rate:
         rate = float(round(rate))  # times are whole milliseconds, so 12 fps reads as 12.05
-    caption = _picture_tags(picture).get("title", "")
-    return iter(zip(starts.tolist(), frames, strict=False)), rate, even, caption
+    return _Source(
+        timed=iter(zip(starts, frames, strict=False)),
+        times=starts[:-1],
+        end=starts[-1] if len(frames) > 1 else 1.0,
+        fps=rate,
+        even=even,
+        frame_bytes=frames[0].nbytes,
+        caption=images.read_picture_tags(picture).get("title", ""),
+    )
 
 
-def _picture_tags(picture: Image.Image) -> dict[str, str]:
-    picture.load()  # PNG text may follow the pixels
-    texts = getattr(picture, "text", {})
-    tags = {key.lower(): str(value) for key, value in texts.items()}
-    for key, tag in EXIF_TAGS.items():
-        value = picture.getexif().get(tag)
-        if isinstance(value, bytes) and key not in tags:
-            tags[key] = value.decode("utf-16-le", "replace").rstrip("\0")
-    return tags
-
-
-def open_container(file: BinaryIO) -> InputContainer:
-    """An open container that cannot make us open a further file or address."""
-    file.seek(0)
-    return av.open(file, mode="r", options=dict(NO_FURTHER_FILES), metadata_errors="replace")
-
-
-def _from_container(
-    file: BinaryIO, name: str, max_frames: int | None
-) -> tuple[Iterator[Timed], float, bool, str]:
-    """Frames with their times in seconds (decoded as they are asked for), average rate, even or not, caption."""
+def _from_container(file: BinaryIO, name: str, limit: int | None) -> _Source:
+    """The frames of a file and their clock, which one look at the packets tells without decoding."""
+    _refuse_heic(file, name)
+    complete = is_complete(file)
     with open_container(file) as container:
-        if not container.streams.video:
-            what = "only sound" if container.streams.audio else "no streams"
-            raise DataError(f"{name} holds no video ({what})")
-        stream = container.streams.video[0]
+        stream = picture_stream(container, name)
         caption = {k.lower(): v for k, v in container.metadata.items()}.get("title", "")
-        stated = stream.average_rate or stream.guessed_rate
-        # One look at the packets, without decoding, gives the true times.
-        times: list[float] = []
-        last = 0.0
-        for packet in container.demux(stream):
-            if packet.is_corrupt:
-                raise DataError(f"{name} is cut off or damaged after {len(times)} frames")
-            if packet.pts is None or packet.is_discard:
-                continue
-            times.append(float(packet.pts * packet.time_base))
-            last = float((packet.duration or 0) * packet.time_base)
-            if max_frames is not None and len(times) >= max_frames + 64:
-                break  # enough to know the rate, with room for reordered frames
-        length = container.duration if len(container.streams.get()) == 1 else None
+        stated = float(stream.average_rate or stream.guessed_rate or 0)
+        frame_bytes = max(1, 3 * stream.width * stream.height)
         tick = float(stream.time_base or 0)
-    times.sort()
-    if max_frames is None or len(times) < max_frames:
-        end = times[-1] + 2.5 * last if times else 0.0
-        short = length is not None and last > 0 and times and end < length / av.time_base + times[0]
-        if short or not is_whole(file):
-            raise DataError(f"{name} is cut off after {len(times)} frames")
+        packets = scan_packets(container, stream, max_frames=limit, strict=True)
+    if packets.corrupt:
+        raise DataError(f"{name} is cut off or damaged after {len(packets.times)} frames")
+    # Where the container itself tells that it is whole, its times need not add up.
+    cut_off = complete is False or (complete is None and packets.short)
+    if cut_off and (limit is None or len(packets.times) < limit):
+        raise DataError(f"{name} is cut off after {len(packets.times)} frames")
+    times = list(packets.times)
     steps = np.diff(times)
     if len(steps) and times[-1] > times[0]:
-        rate = len(steps) / (times[-1] - times[0])
-        even = bool(np.abs(steps - steps.mean()).max() <= 1.01 * tick + 0.05 * steps.mean())
+        step = float(steps.mean())
+        rate = 1 / step
+        even = bool(np.abs(steps - step).max() <= 1.01 * tick + 0.05 * step)
+        even &= packets.last <= 1.5 * step
         whole = round(rate)
         if even and tick >= 0.01 and abs(whole - rate) * times[-1] <= tick * rate:
             rate = float(whole)  # a gif counts in hundredths, so 12 fps would read as 12.02
-        elif even and stated and abs(float(stated) - rate) < 0.01 * rate:
-            rate = float(stated)
+        elif even and stated and abs(stated - rate) < 0.01 * rate:
+            rate = stated
+        end = times[-1] + (packets.last or float(np.median(steps)))
     else:
-        rate, even = float(stated or 0) or (1 / last if last else 1.0), True
-    return _decoded(file, rate), rate, even, caption
+        known = 1 / packets.last if packets.last else 0.0
+        rate, even = (known or stated or 1.0) if len(times) == 1 else (stated or known or 1.0), True
+        end = (times[-1] if times else 0.0) + 1 / rate
+    return _Source(
+        timed=_decoded(file, name, rate, square=True),
+        times=times,
+        end=end,
+        fps=rate,
+        even=even,
+        frame_bytes=frame_bytes,
+        caption=caption,
+    )
 
 
-def _decoded(file: BinaryIO, rate: float) -> Iterator[Timed]:
+def _decoded(file: BinaryIO, name: str, rate: float, *, square: bool) -> Iterator[Timed]:
+    """Frames with their times on the file's clock. square: whether pixels are made square."""
     with open_container(file) as container:
-        stream = container.streams.video[0]
+        stream = picture_stream(container, name)
         stream.thread_type = "NONE" if stream.width * stream.height < SMALL else "AUTO"
-        first: float | None = None
+        reformatter, aspect = VideoReformatter(), 1.0
         for index, frame in enumerate(container.decode(stream)):
             time = frame.time if frame.time is not None else index / rate
-            first = time if first is None else first
-            pixels = frame.reformat(format="rgb24", interpolation=EXACT, threads=1).to_ndarray()
-            turns = round(frame.rotation / 90) % 4
-            yield time - first, np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
-
-
-def _resample(timed: Iterator[Timed], rate: float) -> Iterator[Timed]:
-    """Frames at 0, 1 / rate, 2 / rate ...: each the nearest in time, the last held for one average source step."""
-    previous: Timed | None = None
-    num_source = num_out = 0
-    for time, frame in timed:
-        if previous is not None:
-            middle = (previous[0] + time) / 2
-            while num_out / rate < middle - 1e-6:
-                yield num_out / rate, previous[1]
-                num_out += 1
-        previous = (time, frame)
-        num_source += 1
-    if previous is None:
-        return
-    step = previous[0] / (num_source - 1) if num_source > 1 else 0.0
-    while num_out == 0 or num_out / rate < previous[0] + step - 0.5 / rate + 1e-6:
-        yield num_out / rate, previous[1]
-        num_out += 1
-
-
-def is_whole(file: BinaryIO) -> bool:
-    """False for an mp4, mov or gif that ends before its own structure does, which FFmpeg does not report."""
-    head = _head(file, 12)
-    end = file.seek(0, io.SEEK_END)
-    if head.startswith(b"GIF8"):
-        file.seek(max(0, end - 64))
-        return file.read().rstrip(b"\0").endswith(b";")
-    if head[4:8] != b"ftyp":
-        return True
-    start = 0  # mp4 and mov: parts, each led by its length
-    while start + 8 <= end:
-        file.seek(start)
-        part = file.read(16)
-        length = int.from_bytes(part[:4], "big")
-        if length == 1:
-            length = int.from_bytes(part[8:16], "big")
-        if length == 0:  # to the end of the file
-            return True
-        start += max(length, 8)
-    return start <= end
+            if index == 0 and square:
+                aspect = pixel_aspect(stream)
+            width, how = None, EXACT
+            if aspect != 1:
+                width = max(1, round(frame.width * aspect))
+                how = EXACT if aspect > 1 else SMALLER
+            pixels = to_rgb(frame, width, frame.height, interpolation=how, reformatter=reformatter)
+            yield time, set_upright(pixels, *orientation(frame))
 
 
 def _gif_tags(file: BinaryIO) -> dict[str, str]:

@@ -43,7 +43,7 @@ def is_complete(file: BinaryIO) -> bool | None:
 def has_hole(data: bytes, codec: str) -> bool:
     """Say whether a compressed picture (the data of one packet) holds zeros that no encoder writes.
 
-    Disks and interrupted downloads leave blocks of zeros, which some decoders turn into smeared pictures without an error.
+    Disks and interrupted downloads leave blocks of zeros. Some decoders make smeared pictures of them without an error.
     """
     if b"\0\0\0" not in data:
         return False
@@ -109,9 +109,9 @@ def _boxes(file: BinaryIO, end: int) -> bool | None:
         length, kind = int.from_bytes(part[:4], "big"), part[4:8]
         if kind == b"ftyp" and start and seen >= {b"moov", b"mdat"}:
             break  # another file behind this one
-        if kind not in PICTURE_BOXES and kind not in OTHER_BOXES and kind != b"ftyp":
-            if seen >= {b"moov", b"mdat"} or start + length > end:
-                break  # bytes that belong to something else
+        foreign = kind not in PICTURE_BOXES and kind not in OTHER_BOXES and kind != b"ftyp"
+        if foreign and (seen >= {b"moov", b"mdat"} or start + length > end):
+            break  # bytes that belong to something else
         seen.add(kind)
         if length == 1:
             length = int.from_bytes(part[8:16], "big")

@@ -28,7 +28,8 @@ from worldtube.errors import RequestError, unknown
 from worldtube.files import atomic_write, publish
 from worldtube.video.audio import SoundTrack
 from worldtube.video.clip import Clip
-from worldtube.video.reader import EXIF_TAGS, SMALL
+from worldtube.video.images import EXIF_TAGS
+from worldtube.video.reader import SMALL
 from worldtube.video.sound import Sound
 
 RGB = ("rgb24", "gbrp")
