@@ -134,7 +134,9 @@ def test_uneven_times_become_a_constant_rate():
     data = uneven([0.0, 0.1, 0.2, 0.6, 0.7, 1.2])
     assert stamps(video.read(data, fps=10)) == [0, 1, 2, 2, 2, 2, 3, 4, 4, 4, 4, 4, 5]
     own = video.read(data)
-    assert own.fps == 10  # the lowest rate at which every picture is there for as long as it was shown
+    assert (
+        own.fps == 10
+    )  # the lowest rate at which every picture is there for as long as it was shown
     assert stamps(own) == stamps(video.read(data, fps=10))
 
 

@@ -64,7 +64,7 @@ def to_rgb(
 
     if frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67):
         return tone_map(convert("rgb48le"), frame.color_trc, wide=frame.color_primaries == BT2020)
-    if has_alpha(frame.format.name):
+    if has_alpha(frame.format.name) and not _is_opaque(frame):
         return on_white(convert("rgba"))
     return convert("rgb24")
 
@@ -74,11 +74,19 @@ def has_alpha(name: str) -> bool:
     return name.startswith(("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya8", "ya16", "pal8"))
 
 
+def _is_opaque(frame: av.VideoFrame) -> bool:
+    """Say whether a frame of four bytes a pixel is opaque, without converting it; of other formats False."""
+    if frame.format.name not in ("rgba", "bgra", "argb", "abgr"):
+        return False
+    plane = frame.planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height]
+    first = 0 if frame.format.name in ("argb", "abgr") else 3
+    return bool(rows[:, first : 4 * frame.width : 4].min() == 255)
+
+
 def on_white(rgba: np.ndarray) -> np.ndarray:
     """Lay uint8 RGBA (H, W, 4) on white: uint8 (H, W, 3)."""
     alpha = rgba[..., 3:]
-    if alpha.min() == 255:
-        return np.ascontiguousarray(rgba[..., :3])
     wide = rgba[..., :3].astype(np.uint16) * alpha + 255 * (255 - alpha.astype(np.uint16))
     return ((wide + 127) // 255).astype(np.uint8)
 

@@ -4,7 +4,7 @@ Knows nothing of pixels' values or of clips.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -17,8 +17,10 @@ from worldtube.errors import DataError
 
 # Playlists and edit lists name further files or addresses: a media file may not make us open those.
 NO_FURTHER_FILES = {"protocol_whitelist": "none"}
-WITH_DURATIONS = ("mov", "matroska")
-"""Demuxers whose streams tell how long they are, from which the end of the last picture follows."""
+WITH_DURATION = ("matroska", "flv")
+"""Demuxers whose files tell how long they are, from which the end of the last picture follows."""
+RETRIES = 1 << 14
+"""Each goes over 64 kB that are no packets."""
 REORDER = 64
 """Packets that are read beyond a limit, with room for reordered frames."""
 
@@ -36,10 +38,24 @@ def picture_stream(container: InputContainer, name: str = "") -> Any:
         DataError: the file (`name`, where that is known) has none
     """
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
+        # FFmpeg may know that a stream is video, and nothing else of it.
+        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
             return stream
     what = "only sound" if container.streams.audio else "no streams"
     raise DataError(f"{name} holds no video ({what})".strip())
+
+
+def demux(container: InputContainer, *streams: Any) -> Iterator[av.Packet]:
+    """Yield the packets of these streams, of all when there is none; the last ones flush the decoders.
+
+    In a transport stream FFmpeg gives up when much that is no packet follows; it is asked again, up to the end.
+    """
+    for _ in range(RETRIES):
+        try:
+            yield from container.demux(*streams)
+            return
+        except av.BlockingIOError:
+            continue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +79,19 @@ class Packets:
 
 
 def scan_packets(
-    container: InputContainer, stream: Any, *, max_frames: int | None = None, strict: bool = False
+    container: InputContainer,
+    stream: Any,
+    *,
+    ends: Mapping[int, float] | None = None,
+    max_frames: int | None = None,
+    strict: bool = False,
 ) -> Packets:
     """Read the packets of a file.
 
     Args:
         container: just opened
         stream: the one whose frames are wanted
+        ends: when each track ends, where `structure.track_ends` told
         max_frames: stop when so many (and REORDER more) were found
         strict: whether a single stream that ends two frames early is short; else a second may be missing
     """
@@ -77,13 +99,13 @@ def scan_packets(
     durations: dict[float, float] = {}
     untimed, corrupt, reordered, latest = 0, False, False, 0.0
     begin, tick = 0.0, float(stream.time_base or 0)
-    ends = defaultdict[int, float](float)
-    for packet in container.demux() if max_frames is None else container.demux(stream):
+    found = defaultdict[int, float](float)  # the end of each stream
+    for packet in demux(container, *([] if max_frames is None else [stream])):
         duration = float((packet.duration or 0) * (packet.time_base or 0))
         time = float(packet.pts * packet.time_base) if packet.pts is not None else None
         if time is not None:
             begin = min(begin, time)
-            ends[packet.stream_index] = max(ends[packet.stream_index], time + duration)
+            found[packet.stream_index] = max(found[packet.stream_index], time + duration)
         if packet.stream_index != stream.index:
             continue
         if packet.is_corrupt:
@@ -105,8 +127,8 @@ def scan_packets(
         return Packets(times=times, untimed=untimed, last=latest, corrupt=corrupt, short=False)
     # Where frames are reordered, a packet's duration is that of its place in the file, not of its picture.
     last = latest if reordered else durations[times[-1]] or latest
-    stated = _stated_end(container, stream, times[0])
-    if stated > times[-1] + last:
+    stated = (ends or {}).get(stream.id) or _stated_end(container, stream, times[0])
+    if stated > times[-1] + 1e-3:
         last = stated - times[-1]
     if last <= 1.5 * tick < 0.01:  # one tick of a fine clock is a number for want of another
         last = 0.0
@@ -114,9 +136,9 @@ def scan_packets(
     if not untimed and max_frames is None:
         length = (container.duration or 0) / av.time_base
         short = _is_short(
-            ends[stream.index] - begin, float((stream.duration or 0) * stream.time_base)
+            found[stream.index] - begin, float((stream.duration or 0) * stream.time_base)
         )
-        short |= _is_short(max(ends.values()) - begin, length)
+        short |= _is_short(max(found.values()) - begin, length)
         if strict and len(container.streams.get()) == 1 and latest > 0:
             short |= times[-1] - begin + 2.5 * latest < length
     return Packets(times=times, untimed=untimed, last=last, corrupt=corrupt, short=short)
@@ -124,20 +146,16 @@ def scan_packets(
 
 def _stated_end(container: InputContainer, stream: Any, begin: float) -> float:
     """When the picture ends, in seconds on the file's clock, as the container says; 0 where it does not."""
-    if not container.format.name.startswith(WITH_DURATIONS):
+    if not container.format.name.startswith(WITH_DURATION):
         return 0.0
-    length = float((stream.duration or 0) * stream.time_base)
-    if length:
-        return length + float((stream.start_time or 0) * stream.time_base)
+    length = (container.duration or 0) / av.time_base
     text = {key.lower(): value for key, value in stream.metadata.items()}.get("duration", "")
     try:
         hours, minutes, seconds = (float(part) for part in text.split(":"))
-        return 3600 * hours + 60 * minutes + seconds
+        length = 3600 * hours + 60 * minutes + seconds
     except ValueError:
-        pass
-    if len(container.streams.get()) > 1:
-        return 0.0
-    length = (container.duration or 0) / av.time_base
+        if len(container.streams.get()) > 1:
+            return 0.0
     # Some programs count from the first picture, others from 0.
     return length if length > begin else length + begin
 

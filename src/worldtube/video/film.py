@@ -23,6 +23,7 @@ from worldtube.video import images
 from worldtube.video.clip import Size
 from worldtube.video.color import EXACT, SMALLER, to_rgb
 from worldtube.video.container import (
+    demux,
     open_container,
     orientation,
     picture_stream,
@@ -30,7 +31,7 @@ from worldtube.video.container import (
     scan_packets,
     set_upright,
 )
-from worldtube.video.structure import has_hole, is_complete
+from worldtube.video.structure import has_hole, is_complete, track_ends
 
 LOOKED_AT = 32
 """Pictures that are decoded to see how a film is to be read."""
@@ -89,9 +90,9 @@ def look(path: str | Path) -> Film:
             picture = images.open_picture(file)
             if picture is not None and images.count_pages(picture) > 1:
                 return _animation_facts(str(path), sha256, picture)
-            cut_off = is_complete(file) is False
+            cut_off, ends = is_complete(file) is False, track_ends(file)
             with open_container(file) as container:
-                return _facts(str(path), sha256, container, cut_off)
+                return _facts(str(path), sha256, container, cut_off, ends)
     except MemoryError:
         raise  # FFmpeg's too: not the file's fault
     except (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
@@ -105,13 +106,13 @@ def _check_size(width: int, height: int) -> None:
         raise DataError(f"pictures of {width}x{height} (accepted: {MOST_PIXELS:,} pixels)")
 
 
-def _facts(path: str, sha256: str, container: Any, cut_off: bool) -> Film:
+def _facts(path: str, sha256: str, container: Any, cut_off: bool, ends: dict[int, float]) -> Film:
     stream = picture_stream(container)
     width, height = stream.codec_context.width, stream.codec_context.height
     if stream.codec_context.name in LETTERS:
         raise DataError("not readable as a film: it is text")
     _check_size(width, height)
-    packets = scan_packets(container, stream)
+    packets = scan_packets(container, stream, ends=ends)
     times, count, last = packets.times, packets.count, packets.last
     if not count:
         raise DataError("the file holds no frames")
@@ -280,7 +281,7 @@ def _decoded(film: Film, start: float) -> Generator[tuple[float, av.VideoFrame]]
 def _checked(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
     """Decoded frames; zeros within a compressed picture, which decoders may not notice, are damage."""
     codec = stream.codec_context.name
-    for packet in container.demux(stream):
+    for packet in demux(container, stream):
         if packet.size and has_hole(bytes(packet), codec):
             raise DataError("damaged: a picture is not whole")
         yield from packet.decode()

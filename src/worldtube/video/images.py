@@ -68,8 +68,10 @@ def to_rgb(picture: Image.Image) -> np.ndarray:
         values = np.asarray(upright)
         if upright.mode == "I" and picture.format == "TIFF" and not _is_signed(picture):
             values = values.astype(np.int64) & 0xFFFFFFFF
+        if white_is_zero and full is not None:
+            values = full - values
         grey = _scale(values, full)
-        if white_is_zero:
+        if white_is_zero and full is None:
             grey = 255 - grey
         key = picture.info.get("transparency")
         if isinstance(key, int):  # the grey that is transparent

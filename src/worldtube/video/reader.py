@@ -23,7 +23,9 @@ from worldtube.video.audio import read_sound
 from worldtube.video.clip import Clip
 from worldtube.video.color import EXACT, SMALLER, to_rgb
 from worldtube.video.container import (
+    NO_FURTHER_FILES,
     REORDER,
+    demux,
     open_container,
     orientation,
     picture_stream,
@@ -31,9 +33,21 @@ from worldtube.video.container import (
     scan_packets,
     set_upright,
 )
-from worldtube.video.structure import is_complete
+from worldtube.video.structure import is_complete, track_ends
 from worldtube.video.timing import Timed, constant_rate, resample
 
+__all__ = [
+    "NO_FURTHER_FILES",
+    "decode",
+    "open_container",
+    "probe",
+    "read",
+    "read_blocks",
+    "read_picture",
+    "read_tags",
+]
+
+PILLOW_FORMATS = images.FORMATS
 SMALL = 1 << 17
 """Pictures below so many pixels are decoded and encoded on one thread: it is faster and takes no turn from others."""
 REPEATED_BYTES = 1 << 30
@@ -236,7 +250,7 @@ def _probe_container(
     begin, end, count = 0.0, (container.duration or 0) / av.time_base, 0
     if end <= max_seconds:
         end = 0.0
-        for packet in container.demux(stream):
+        for packet in demux(container, stream):
             if packet.pts is None or packet.time_base is None or packet.is_discard:
                 continue
             time = float(packet.pts * packet.time_base)
@@ -310,14 +324,14 @@ def _from_pages(picture: Image.Image, limit: int | None) -> _Source:
 def _from_container(file: BinaryIO, name: str, limit: int | None) -> _Source:
     """The frames of a file and their clock, which one look at the packets tells without decoding."""
     _refuse_heic(file, name)
-    complete = is_complete(file)
+    complete, ends = is_complete(file), track_ends(file)
     with open_container(file) as container:
         stream = picture_stream(container, name)
         caption = {k.lower(): v for k, v in container.metadata.items()}.get("title", "")
         stated = float(stream.average_rate or stream.guessed_rate or 0)
         frame_bytes = max(1, 3 * stream.width * stream.height)
         tick = float(stream.time_base or 0)
-        packets = scan_packets(container, stream, max_frames=limit, strict=True)
+        packets = scan_packets(container, stream, ends=ends, max_frames=limit, strict=True)
     if packets.corrupt:
         raise DataError(f"{name} is cut off or damaged after {len(packets.times)} frames")
     # Where the container itself tells that it is whole, its times need not add up.
@@ -358,7 +372,8 @@ def _decoded(file: BinaryIO, name: str, rate: float, *, square: bool) -> Iterato
         stream = picture_stream(container, name)
         stream.thread_type = "NONE" if stream.width * stream.height < SMALL else "AUTO"
         reformatter, aspect = VideoReformatter(), 1.0
-        for index, frame in enumerate(container.decode(stream)):
+        frames = (frame for packet in demux(container, stream) for frame in packet.decode())
+        for index, frame in enumerate(frames):
             time = frame.time if frame.time is not None else index / rate
             if index == 0 and square:
                 aspect = pixel_aspect(stream)

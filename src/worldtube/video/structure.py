@@ -6,6 +6,8 @@ container is walked here. Bytes after its end (trailers of cameras, a newline) d
 
 import io
 import re
+import struct
+from collections.abc import Iterator
 from typing import BinaryIO
 
 PICTURE_BOXES = (b"moov", b"mdat", b"moof")
@@ -67,6 +69,54 @@ def _units(data: bytes) -> list[bytes] | None:
             return None
         units.append(data[start:place])
     return units
+
+
+def track_ends(file: BinaryIO) -> dict[int, float]:
+    """Return when each track of an mp4 or mov ends, by its id, in seconds on the file's clock.
+
+    FFmpeg tells another end where frames are reordered and last differently long.
+    """
+    file.seek(4)
+    kind, end = file.read(4), file.seek(0, io.SEEK_END)
+    if kind != b"ftyp":
+        return {}
+    scale, ends = 0, dict[int, float]()
+    for _, start, stop in _children(file, 0, end, (b"moov",)):
+        for box, first, _ in _children(file, start, stop, (b"mvhd",)):
+            scale = _fields(file, first, box)[0]
+        for _, first, last in _children(file, start, stop, (b"trak",)):
+            for box, place, _ in _children(file, first, last, (b"tkhd",)):
+                track, _, length = _fields(file, place, box)
+                if scale and 0 < length < 0xFFFFFFFF:
+                    ends[track] = length / scale
+    return ends
+
+
+def _children(
+    file: BinaryIO, start: int, end: int, wanted: tuple[bytes, ...]
+) -> Iterator[tuple[bytes, int, int]]:
+    """Boxes of these kinds between two places: (kind, first byte of the content, end)."""
+    while start + 8 <= end:
+        file.seek(start)
+        part = file.read(16)
+        length, kind, head = int.from_bytes(part[:4], "big"), part[4:8], 8
+        if length == 1:
+            length, head = int.from_bytes(part[8:16], "big"), 16
+        if length < head:
+            return
+        if kind in wanted:
+            yield kind, start + head, min(start + length, end)
+        start += length
+
+
+def _fields(file: BinaryIO, start: int, kind: bytes) -> tuple[int, ...]:
+    """Of mvhd: (time scale, duration); of tkhd: (track id, reserved, duration)."""
+    file.seek(start)
+    wide = file.read(4)[:1] == b"\1"  # version 1 has longer times
+    file.seek(start + 4 + (16 if wide else 8))
+    form = {b"mvhd": ">I", b"tkhd": ">II"}[kind] + ("Q" if wide else "I")
+    data = file.read(struct.calcsize(form))
+    return struct.unpack(form, data) if len(data) == struct.calcsize(form) else (0, 0, 0)
 
 
 def _gif(file: BinaryIO) -> bool:
@@ -149,16 +199,20 @@ def _vint_width(first: bytes) -> int:
 
 
 def _flv(file: BinaryIO, end: int) -> bool | None:
-    file.seek(5)
-    start = int.from_bytes(file.read(4), "big") + 4
-    count = 0
+    file.seek(0)
+    head = file.read(4096)
+    place = head.find(b"filesize\0")
+    if place > 0 and len(head) >= place + 17:
+        size = struct.unpack(">d", head[place + 9 : place + 17])[0]
+        if size > 0:
+            return end >= size
+    start = int.from_bytes(head[5:9], "big") + 4
     while start < end:
         file.seek(start)
-        head = file.read(4)
-        if head[:1] not in (b"\x08", b"\x09", b"\x12"):
-            return True if count else None  # bytes behind the last tag
-        start += 11 + int.from_bytes(head[1:4], "big") + 4
-        count += 1
+        tag = file.read(4)
+        if tag[:1] not in (b"\x08", b"\x09", b"\x12"):
+            return None
+        start += 11 + int.from_bytes(tag[1:4], "big") + 4
     # A file may also end between two tags, which is seen by its times.
     return False if start > end else None
 
