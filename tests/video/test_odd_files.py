@@ -132,11 +132,12 @@ TRAILERS = {
 }
 
 
+PICTURES = ["GIF", "PNG", "WEBP", "AVIF", "JPEG", "TIFF", "BMP"]
+VIDEOS = ["mp4", "faststart", "mov", "matroska", "webm", "flv", "avi", "mpegts"]
+
+
 @pytest.mark.parametrize("trailer", TRAILERS)
-@pytest.mark.parametrize(
-    "format",
-    "mp4 faststart mov matroska webm flv avi mpegts GIF PNG WEBP AVIF JPEG TIFF BMP".split(),
-)
+@pytest.mark.parametrize("format", [*VIDEOS, *PICTURES])
 def test_bytes_after_the_end(format, trailer):
     if format.isupper():
         first, *others = [Image.fromarray(frame) for frame in greys(4)]

@@ -96,7 +96,8 @@ def _look(source: Path, limits: Limits) -> bool:
     import av
     from PIL import Image
 
-    from worldtube.video.reader import NO_FURTHER_FILES, PILLOW_FORMATS
+    from worldtube.video.container import NO_FURTHER_FILES
+    from worldtube.video.images import FORMATS
 
     def check(width: int, height: int, frames: int, seconds: float, *, still: bool = False) -> None:
         most = max(limits.picture_pixels, limits.pixels) if still else limits.pixels
@@ -113,7 +114,7 @@ def _look(source: Path, limits: Limits) -> bool:
 
     Image.MAX_IMAGE_PIXELS = None  # our own limit is checked first
     try:
-        with Image.open(source, formats=PILLOW_FORMATS) as picture:
+        with Image.open(source, formats=FORMATS) as picture:
             frames = getattr(picture, "n_frames", 1)
             check(*picture.size, frames, 0.0, still=frames == 1)
             return frames == 1

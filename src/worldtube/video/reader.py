@@ -23,7 +23,6 @@ from worldtube.video.audio import read_sound
 from worldtube.video.clip import Clip
 from worldtube.video.color import EXACT, SMALLER, to_rgb
 from worldtube.video.container import (
-    NO_FURTHER_FILES,
     REORDER,
     demux,
     open_container,
@@ -36,18 +35,6 @@ from worldtube.video.container import (
 from worldtube.video.structure import is_complete, track_ends
 from worldtube.video.timing import Timed, constant_rate, resample
 
-__all__ = [
-    "NO_FURTHER_FILES",
-    "decode",
-    "open_container",
-    "probe",
-    "read",
-    "read_blocks",
-    "read_picture",
-    "read_tags",
-]
-
-PILLOW_FORMATS = images.FORMATS
 SMALL = 1 << 17
 """Pictures below so many pixels are decoded and encoded on one thread: it is faster and takes no turn from others."""
 REPEATED_BYTES = 1 << 30
