@@ -69,7 +69,7 @@ def test_shots_become_clips_of_one_shape(whole, good):
     starts = [row["start"] for row in rows]
     assert starts == pytest.approx([0, 2.5, 5.5, 5.5 + 25 / 12], abs=0.05)
     digest = hashlib.sha256((good / "cuts.mp4").read_bytes()).hexdigest()
-    assert names[0] == f"film:1:{digest[:16]}:0-2083"
+    assert names[0] == f"film:2:{digest[:16]}:0-2083"
     for name, row in zip(names, rows, strict=True):
         assert row["source_hash"] == digest
         assert row["stop"] - row["start"] == pytest.approx(25 / 12)
@@ -286,6 +286,41 @@ def test_a_last_picture_that_stays_is_part_of_the_last_clip(tmp_path):
         [path], out=tmp_path / "set", cutting=Cutting(size=Size(32, 32), num_frames=34), on="here"
     )
     assert (told.clips, told.problems) == (1, {})
+
+
+MEDIA = Path(__file__).parents[1] / "video" / "data"
+
+
+@pytest.mark.parametrize(
+    ("name", "clips", "problem"),
+    [
+        ("trailer.mp4", 1, None),  # bytes behind its end
+        ("late.webm", 1, None),  # its first picture comes at 5 s
+        ("sar2.mp4", 1, None),
+        ("zeros.mp4", 1, "damaged: a picture is not whole after 2"),
+        ("anim.webp", 0, "no shot lasts the 2.08 s of a clip (the longest 0.40 s)"),
+        ("sound.m4a", 0, "holds no video (only sound)"),
+        ("camera_mpo.jpg", 0, "one picture is no film"),
+    ],
+)
+def test_odd_files_are_ingested(tmp_path, name, clips, problem):
+    found = ingest([MEDIA / name], out=tmp_path / "set", cutting=SMALL, on="here", stages=[])
+    assert found.clips == clips
+    assert list(found.problems.values()) == ([1] if problem else [])
+    assert all(problem in text for text in found.problems)
+
+
+@pytest.mark.parametrize("length", [1, 2])
+@pytest.mark.parametrize("flash", [255, 0])
+def test_a_flash_is_no_cut(tmp_path, flash, length):
+    frames = made.shot(0, 80)
+    frames[30 : 30 + length] = flash
+    film = look(made.write(tmp_path / "film.mp4", frames))
+    assert len(find(film, SHOTS["adaptive"]()).spans) == 1
+    frames[30:] = made.shot(1, 50)
+    film = look(made.write(tmp_path / "cut.mp4", frames))
+    (_, cut), _ = find(film, SHOTS["adaptive"]()).spans
+    assert cut == pytest.approx(30 / 24, abs=0.05)
 
 
 def test_bare_streams_are_films(tmp_path):

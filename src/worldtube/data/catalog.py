@@ -4,7 +4,7 @@ Owns what a dataset is; does not know how its tables are kept (`table`) nor how 
 a folder with the table `clips.lance` (facts, captions, the clip's file) and `stages/NAME@VERSION.lance` for what each
 stage computed: an id and a value, so that a stage commits as it goes, and one of another version begins a table of its
 own. A row or value that was written stays as it is. A clip's id, `world:version:seed:size` and, but for an episode's
-first camera, `:shot`, or `film:1:HASH:START-STOP` for a piece of somebody's file, is the same in every dataset, so
+first camera, `:shot`, or `film:2:HASH:START-STOP` for a piece of somebody's file, is the same in every dataset, so
 several can be opened side by side. A clip that failed has a row with `problem` and no video, so that it is not tried
 again.
 """

@@ -19,7 +19,7 @@ from worldtube.errors import DataError, RequestError, WorldtubeError, unknown
 from worldtube.video import Clip, Size
 from worldtube.video.film import Film, look, nearest
 
-VERSION = 1
+VERSION = 2
 """Of how files become clips; part of their ids."""
 
 

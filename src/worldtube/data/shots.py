@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
+from PIL import Image
 
 from worldtube.errors import DataError, MissingExtra
 from worldtube.video.film import HELD, Film, pictures
@@ -14,6 +15,8 @@ DISTRUST = 0.25
 """Seconds before a damage that are not used."""
 GAP = 0.5
 """Seconds without a picture (and ten times as long as usual) that are a hole, not a picture that stays."""
+FLASH = 3
+"""Pictures, at most, of a flash: after it the film goes on as before."""
 WIDTH = 256
 """Cuts are looked for in pictures of so many pixels on the long side."""
 
@@ -36,7 +39,7 @@ class Detector(Protocol):
 class Adaptive:
     """PySceneDetect's adaptive detector: a jump in colour and brightness that stands out from its neighbours."""
 
-    version: ClassVar[str] = "adaptive-1"
+    version: ClassVar[str] = "adaptive-2"
 
     def __init__(self) -> None:
         try:
@@ -61,7 +64,7 @@ class Adaptive:
 class TransNet:
     """TransNetV2, a network that also sees fades; its package holds the weights. About a hundred times dearer."""
 
-    version: ClassVar[str] = "transnet-1"
+    version: ClassVar[str] = "transnet-2"
     LEVEL = 0.5
 
     def __init__(self) -> None:
@@ -76,8 +79,6 @@ class TransNet:
         self._seen: list[np.ndarray] = []
 
     def see(self, picture: np.ndarray) -> None:
-        from PIL import Image
-
         small = Image.fromarray(picture).resize((48, 27), Image.Resampling.BILINEAR)
         self._seen.append(np.asarray(small))
 
@@ -125,11 +126,13 @@ class Shots:
 def find(film: Film, detector: Detector) -> Shots:
     """The shots of a film, up to where it is damaged. Raises DataError when not even its first picture is whole."""
     times: list[float] = []
+    small: list[np.ndarray] = []
     problem = "the file is cut off" if film.cut_off else ""
     try:
         for time, picture in pictures(film, within=WIDTH):
             detector.see(picture)
             times.append(time)
+            small.append(_thumbnail(picture))
     except DataError as error:
         if not times:
             raise
@@ -144,11 +147,33 @@ def find(film: Film, detector: Detector) -> Shots:
     whole = not problem
     longest = max(HELD, 1 / film.fps)
     last = min(film.seconds, times[-1] + longest) if whole else times[-1]
-    cuts = [times[cut] for cut in detector.cuts() if cut < len(times)]
+    cuts = [times[cut] for cut in detector.cuts() if cut < len(times) and not _is_flash(small, cut)]
     ends = _before_gaps(times)
     edges = [*sorted({times[0], *cuts, *ends}), max(last, times[-1])]
     spans = tuple((a, ends.get(b, b)) for a, b in itertools.pairwise(edges) if b > a)
     return Shots(spans=spans, problem=problem)
+
+
+def _thumbnail(picture: np.ndarray) -> np.ndarray:
+    """Mean colours of 8x8 fields: uint8 (8, 8, 3)."""
+    return np.asarray(Image.fromarray(picture).resize((8, 8), Image.Resampling.BOX))
+
+
+def _is_flash(small: list[np.ndarray], cut: int) -> bool:
+    """Say whether what begins at a place ends within FLASH pictures, with the film as it was before."""
+    if cut < 1:
+        return False
+
+    def distance(a: int, b: int) -> float:
+        return float(np.abs(small[a].astype(np.int16) - small[b]).mean())
+
+    # A detector may name the first picture of a flash, or the first after it.
+    for first in range(max(1, cut - FLASH), cut + 1):
+        away = distance(first - 1, first)
+        for after in range(max(cut, first + 1), min(first + FLASH + 1, len(small))):
+            if away > 4 and distance(first - 1, after) < 0.25 * away:
+                return True
+    return False
 
 
 def _before_gaps(times: list[float]) -> dict[float, float]:

@@ -1,6 +1,6 @@
 """From decoded frames of any format to 8-bit RGB as it is meant to be seen.
 
-Frames that do not tell their matrix are read as players do: BT.709 from 720 lines on, else BT.601. High dynamic range
+Frames that do not tell their matrix are read as players do: large ones as BT.709, others as BT.601. High dynamic range
 (PQ, HLG) is tone-mapped: diffuse white of 203 cd/m² becomes nearly white, brighter light is rolled off. What is
 transparent is white.
 """
@@ -16,6 +16,8 @@ EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_
 SMALLER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 """Likewise, for pictures that become smaller."""
 UNSPECIFIED = 2
+LARGE = 1280, 576
+"""Untagged frames of so many columns, or of more lines, are BT.709."""
 BT2020 = 9
 WHITE = 203.0
 """Diffuse white of high dynamic range in cd/m² (ITU-R BT.2408)."""
@@ -48,7 +50,7 @@ def to_rgb(
     """Convert a decoded frame to uint8 RGB (H, W, 3), scaled to `width` x `height` where they are given."""
     reformatter = reformatter or VideoReformatter()
     matrix = None
-    if frame.colorspace == UNSPECIFIED and (frame.width >= 1280 or frame.height > 576):
+    if frame.colorspace == UNSPECIFIED and (frame.width >= LARGE[0] or frame.height > LARGE[1]):
         matrix = Colorspace.ITU709
 
     def convert(name: str) -> np.ndarray:
