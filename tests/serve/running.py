@@ -47,10 +47,15 @@ class Running:
         return found
 
     def await_ready(self, seconds: float = 60) -> None:
+        """Wait until jobs are taken."""
+        self.await_answer("healthz", seconds)
+
+    def await_answer(self, path: str = "livez", seconds: float = 60) -> None:
+        """Wait until the API answers with a success."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
-                urllib.request.urlopen(f"{self.url}/healthz", timeout=5).close()
+                urllib.request.urlopen(f"{self.url}/{path}", timeout=5).close()
                 return
             except OSError:
                 time.sleep(0.1)

@@ -246,7 +246,13 @@ def test_webhooks(keyed, ann):  # 17
     for bad in ({"url": "ftp://a"}, {"event_types": ["batch.failed"]}, {"event_types": []}):
         with pytest.raises(openai.BadRequestError):
             ann.webhooks.update(made.id, **bad)
-    assert ann.webhooks.delete(made.id).deleted is True
+    others = {
+        ann.webhooks.create(name=f"{i}", url=url, event_types=["video.failed"]).id for i in range(4)
+    }
+    deleted = [one.id for one in ann.webhooks.list(limit=2) if ann.webhooks.delete(one.id).deleted]
+    assert set(deleted) == others | {made.id} and ann.webhooks.list().data == []
+    with pytest.raises(openai.NotFoundError):
+        ann.webhooks.list(after="we_none")
     with pytest.raises(openai.NotFoundError):
         ann.webhooks.retrieve(made.id)
     listener.shutdown()

@@ -72,13 +72,7 @@ def test_ready_means_that_a_worker_is_ready(tmp_path):
     running = Running(folder, *FAST, "--model", "gaussian", "--api-only", wait=False)
     worker = None
     try:
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            try:
-                assert httpx2.get(f"{running.url}/livez").status_code == 200
-                break
-            except httpx2.TransportError:
-                time.sleep(0.1)
+        running.await_answer()
         health = httpx2.get(f"{running.url}/healthz")
         assert health.status_code == 503
         assert health.json() == {"status": "starting", "models": [], "keys": False}

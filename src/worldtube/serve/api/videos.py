@@ -15,7 +15,7 @@ from worldtube.errors import NotFound, RequestError
 from worldtube.serve import moderation, plan
 from worldtube.serve.api.content import FileAnswer
 from worldtube.serve.api.errors import ApiError, blame, missing
-from worldtube.serve.api.server import Asked, Here, Needed, Server, asks, body_schema
+from worldtube.serve.api.server import Asked, Here, Needed, Server, asks, body_schema, known_id
 from worldtube.serve.form import data_url
 from worldtube.serve.jobs import Row, new_id, now
 from worldtube.serve.jobs.tables import characters
@@ -82,7 +82,10 @@ def list_videos(
     order: Literal["asc", "desc"] = "desc",
 ) -> Any:
     rows, more = here.jobs.page(
-        caller.id, after=after and _known(after, "video"), limit=limit, newest_first=order == "desc"
+        caller.id,
+        after=after and known_id(after, "video"),
+        limit=limit,
+        newest_first=order == "desc",
     )
     data = [here.tell(row) for row in rows]
     ends = (data[0].id, data[-1].id) if data else (None, None)
@@ -150,7 +153,7 @@ def _character(row: Row) -> CharacterTold:
 
 @router.get("/characters/{id}", response_model=CharacterTold)
 def get_character(here: Here, caller: Needed, id: str) -> Any:
-    mine = (characters.c.id == _known(id, "character", "char"), characters.c.owner == caller.id)
+    mine = (characters.c.id == known_id(id, "character", "char"), characters.c.owner == caller.id)
     with here.database.reading() as connection:
         row = connection.execute(select(characters).where(*mine)).mappings().first()
     if row is None:
@@ -167,7 +170,7 @@ def retrieve(here: Here, caller: Needed, id: str, out: Response) -> Any:
 @router.delete("/{id}", response_model=Deleted)
 def delete(here: Here, caller: Needed, id: str) -> Any:
     """Also of one that waits or is being made: the worker leaves it at the next step."""
-    if not here.jobs.delete(caller.id, _known(id, "video")):
+    if not here.jobs.delete(caller.id, known_id(id, "video")):
         raise missing("video", id)
     here.store.delete(f"videos/{id}")
     return Deleted(id=id, object="video.deleted")
@@ -176,7 +179,7 @@ def delete(here: Here, caller: Needed, id: str) -> Any:
 @router.post("/{id}/cancel", response_model=Video)
 def cancel(here: Here, caller: Needed, id: str) -> Any:
     """Ours: end a job and keep its row, failed with the code `cancelled`."""
-    row = here.jobs.cancel(caller.id, _known(id, "video"))
+    row = here.jobs.cancel(caller.id, known_id(id, "video"))
     if row is None:
         raise missing("video", id)
     return Video.of(row)
@@ -305,16 +308,8 @@ def _submit(
     return Video.of(stored)
 
 
-def _known(id: str, kind: str, prefix: str | None = None) -> str:
-    """An id of a shape that we make: nothing else reaches the database or the store. Raises ApiError."""
-    head, _, tail = id.partition("_")
-    if head != (prefix or kind) or len(tail) != 36 or set(tail) - set("0123456789abcdef"):
-        raise missing(kind, id)
-    return id
-
-
 def _row(here: Server, caller: Caller, id: str) -> Row:
-    row = here.jobs.get(caller.id, _known(id, "video"))
+    row = here.jobs.get(caller.id, known_id(id, "video"))
     if row is None:
         raise missing("video", id)
     if row["expires_at"] is not None and row["expires_at"] <= time.time():

@@ -6,12 +6,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 
 from worldtube.serve.api.errors import ApiError, blame, missing
-from worldtube.serve.api.server import Asked, Here, Needed, asks, body_schema
+from worldtube.serve.api.server import Asked, Here, Needed, asks, body_schema, known_id
 from worldtube.serve.jobs import Row
 from worldtube.serve.schema import EVENTS, Deleted, Endpoint, EndpointChange, Rotate, Try
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 KIND = "webhook_endpoint"
+
+
+def _id(id: str) -> str:
+    return known_id(id, KIND, "we")
 
 
 def _told(row: Row | None, id: str, *, secret: bool = False) -> dict[str, Any]:
@@ -49,20 +53,16 @@ def list_endpoints(
     after: str | None = None,
     limit: Annotated[int, Query(ge=0, le=100)] = 20,
 ) -> Any:
-    rows = here.hooks.all(caller.id)
-    ids = [row["id"] for row in rows]
-    if after is not None and after not in ids:
-        raise ApiError(400, "invalid_value", f"no webhook endpoint {after[:80]!r}", "after")
-    first = ids.index(after) + 1 if after is not None else 0
-    data = [_told(row, row["id"]) for row in rows[first : first + limit]]
+    rows = here.hooks.all(caller.id, after=after and _id(after))
+    data = [_told(row, row["id"]) for row in rows[:limit]]
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {}
-    more = {"first_id": None, "last_id": None, "has_more": first + limit < len(rows)}
+    more = {"first_id": None, "last_id": None, "has_more": limit < len(rows)}
     return {"object": "list", "data": data, **more, **ends}
 
 
 @router.get("/webhook_endpoints/{id}")
 def retrieve(here: Here, caller: Needed, id: str) -> Any:
-    return _told(here.hooks.get(caller.id, _plain(id)), id)
+    return _told(here.hooks.get(caller.id, _id(id)), id)
 
 
 @router.post("/webhook_endpoints/{id}", openapi_extra=body_schema(EndpointChange))
@@ -76,12 +76,12 @@ def update(
     if "event_types" in changes:
         changes["event_types"] = list(changes["event_types"])
     with blame("url"):
-        return _told(here.hooks.change(caller.id, _plain(id), changes), id)
+        return _told(here.hooks.change(caller.id, _id(id), changes), id)
 
 
 @router.delete("/webhook_endpoints/{id}", response_model=Deleted)
 def delete(here: Here, caller: Needed, id: str) -> Any:
-    if not here.hooks.delete(caller.id, _plain(id)):
+    if not here.hooks.delete(caller.id, _id(id)):
         raise missing(KIND, id)
     return Deleted(id=id, object=f"{KIND}.deleted")
 
@@ -91,7 +91,7 @@ def rotate_secret(
     here: Here, caller: Needed, id: str, asked: Annotated[Asked[Rotate], Depends(asks(Rotate))]
 ) -> Any:
     keep = asked.body.keep_old_secret_active_for_24_hours
-    return _told(here.hooks.rotate(caller.id, _plain(id), keep_old=keep), id, secret=True)
+    return _told(here.hooks.rotate(caller.id, _id(id), keep_old=keep), id, secret=True)
 
 
 @router.post("/webhook_endpoints/{id}/test", openapi_extra=body_schema(Try))
@@ -102,7 +102,7 @@ def test(
     kind = asked.body.event_type
     here.admit(caller)
     try:
-        status = here.hooks.test(caller.id, _plain(id), kind)
+        status = here.hooks.test(caller.id, _id(id), kind)
     except (OSError, http.client.HTTPException) as error:
         raise ApiError(
             400, "webhook_unreachable", f"the endpoint was not reached: {error}"
@@ -116,9 +116,3 @@ def test(
 @router.get("/webhook_event_types")
 def event_types(caller: Needed) -> Any:
     return {"object": "list", "data": list(EVENTS)}
-
-
-def _plain(id: str) -> str:
-    if not (id.isascii() and id.isprintable()):
-        raise missing(KIND, id)
-    return id

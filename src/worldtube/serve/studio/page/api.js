@@ -30,8 +30,8 @@ export const key = {
   },
 };
 
-/** An answer that is good. Throws Refusal, or TypeError where the server is away. */
-async function call(path, options = {}) {
+/** An answer that is good, or has the status `also`. Throws Refusal, or TypeError where the server is away. */
+async function call(path, { also, ...options } = {}) {
   const headers = new Headers(options.headers);
   if (key.get()) headers.set("authorization", `Bearer ${key.get()}`);
   let answer;
@@ -42,15 +42,15 @@ async function call(path, options = {}) {
     throw error;
   }
   tell(true);
-  if (answer.ok) return answer;
+  if (answer.ok || answer.status === also) return answer;
   const told = await answer.json().catch(() => ({}));
   throw new Refusal(answer.status, told.error);
 }
 
 const json = async (path, options) => (await call(path, options)).json();
 
-/** Whether there are models, and whether a key is needed. */
-export const health = () => json("/healthz");
+/** Whether a worker is ready, and whether a key is needed; 503 says the same while none is. */
+export const health = () => json("/healthz", { also: 503 });
 
 /** Models as workers announced them: those with facts; names that only mean one of them are left out. */
 export const models = async () => (await json("/v1/models")).data.filter((one) => one.size);

@@ -63,6 +63,10 @@ export function know(served) {
   const kept = $("model").value;
   $("model").replaceChildren(...models.map((one) => h("option", { value: one.id }, one.id)));
   $("model").value = models.some((one) => one.id === kept) ? kept : model()?.id;
+  // What the model makes best, until another duration is typed.
+  if ($("seconds").value === $("seconds").defaultValue && model()?.seconds) {
+    $("seconds").value = $("seconds").defaultValue = String(Math.round(4 * model().seconds) / 4);
+  }
   drawSizes();
 }
 
