@@ -80,7 +80,7 @@ class Tabletop:
 
     @property
     def truth(self) -> dict[str, Any]:
-        p, witness = self.plan, self._engine.witness
+        p, witness = self._engine.plan, self._engine.witness
         return facts_of(p, witness) | {
             "trajectories": np.round(np.array(witness.path), 3).transpose(1, 0, 2).tolist(),
             "screen": [list(row) for row in zip(*self._screen, strict=True)],
@@ -96,7 +96,7 @@ class Tabletop:
 
     def caption(self, length: str = "medium") -> str:
         seed = (0x63617074, VERSION, self.plan.seed, len(length))
-        facts = facts_of(self.plan, self._engine.witness)
+        facts = facts_of(self._engine.plan, self._engine.witness)
         return tell(facts, length, np.random.default_rng(seed))
 
     # pictures
