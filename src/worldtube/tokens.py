@@ -14,7 +14,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-TRACKS: tuple[str, ...] = ("rgb", "sound", "depth", "motion", "temperature", "action")
+TRACKS: tuple[str, ...] = (
+    *("rgb", "sound", "depth", "motion", "temperature", "action"),
+    *("objects", "scene"),
+)
 """Names of the tracks on a clip's one clock. Saved models name theirs, so one may be added without losing old files."""
 
 CUT = 4.0
@@ -66,6 +69,8 @@ class Layout:
     """Row b is tokens bounds[b] : bounds[b + 1]."""
     causal: tuple[bool, ...]
     """Per row: are later frames of its row hidden from a token?"""
+    slots: Tensor | None = None
+    """int64 (N,) which member of a set each token is, 0 for tokens of other tracks; None where there are no sets."""
     spans: tuple[int, ...] = ()
     """Piece b is tokens spans[b] : spans[b + 1]; each reads words of its own. Rows, where none are said."""
 
@@ -89,6 +94,7 @@ class Layout:
             positions=self.positions.to(device),
             frames=self.frames.to(device),
             kinds=self.kinds.to(device),
+            slots=None if self.slots is None else self.slots.to(device),
         )
 
 
@@ -137,6 +143,7 @@ def select(layout: Layout, keep: Tensor) -> Layout:
         positions=layout.positions[keep],
         frames=layout.frames[keep],
         kinds=layout.kinds[keep],
+        slots=None if layout.slots is None else layout.slots[keep],
         bounds=tuple(int(upto[bound]) for bound in layout.bounds),
         spans=tuple(sorted({int(upto[bound]) for bound in layout.spans})),
     )
@@ -155,9 +162,64 @@ def join(layouts: Sequence[Layout]) -> Layout:
         positions=torch.cat([one.positions for one in layouts]),
         frames=torch.cat(frames),
         kinds=torch.cat([one.kinds for one in layouts]),
+        slots=_concat_slots(layouts),
         bounds=(0, sum(one.bounds[-1] for one in layouts)),
         causal=(any(one.causal[0] for one in layouts),),
         spans=_bounds([one.spans for one in layouts]),
+    )
+
+
+def overlay(layouts: Sequence[Layout]) -> Layout:
+    """Tracks of one clip on one clock become one row: they attend to each other and read the same words.
+
+    Tokens of one latent frame share its index, whatever their track, unlike those that `join` puts one after the
+    other. Each layout is one piece of one row.
+    """
+    for layout in layouts:
+        if len(layout.lengths) != 1 or layout.spans != layout.bounds:
+            raise ValueError(
+                f"a track must be one piece of one row, got {len(layout.spans) - 1} pieces"
+            )
+    return Layout(
+        positions=torch.cat([one.positions for one in layouts]),
+        frames=torch.cat([one.frames for one in layouts]),
+        kinds=torch.cat([one.kinds for one in layouts]),
+        slots=_concat_slots(layouts),
+        bounds=(0, sum(one.bounds[-1] for one in layouts)),
+        causal=(any(one.causal[0] for one in layouts),),
+    )
+
+
+def set_layout(
+    track: str, slots: int, *, seconds: Sequence[float] = (0.0,), causal: bool = False
+) -> Layout:
+    """Positions of a set's tokens, members within frames: they have a time and no place.
+
+    Args:
+        track: one of TRACKS
+        slots: members of the set
+        seconds: time of each latent frame; 1 for what does not change
+    """
+    frames = torch.arange(len(seconds)).repeat_interleave(slots)
+    time = torch.tensor(seconds, dtype=torch.float32).repeat_interleave(slots)
+    return Layout(
+        positions=torch.stack([time, torch.zeros_like(time), torch.zeros_like(time)], dim=-1),
+        frames=frames,
+        kinds=2 * TRACKS.index(track) + (frames == 0).long(),
+        slots=torch.arange(slots).repeat(len(seconds)),
+        bounds=(0, len(frames)),
+        causal=(causal,),
+    )
+
+
+def _concat_slots(layouts: Sequence[Layout]) -> Tensor | None:
+    if all(layout.slots is None for layout in layouts):
+        return None
+    return torch.cat(
+        [
+            torch.zeros_like(layout.frames) if layout.slots is None else layout.slots
+            for layout in layouts
+        ]
     )
 
 
@@ -176,6 +238,7 @@ def pack(layouts: Sequence[Layout]) -> Layout:
         positions=torch.cat([one.positions for one in layouts]),
         frames=torch.cat([one.frames for one in layouts]),
         kinds=torch.cat([one.kinds for one in layouts]),
+        slots=_concat_slots(layouts),
         bounds=_bounds([one.bounds for one in layouts]),
         causal=tuple(flag for one in layouts for flag in one.causal),
         spans=_bounds([one.spans for one in layouts]),

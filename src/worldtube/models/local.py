@@ -102,7 +102,7 @@ class LocalModel:
 
     @property
     def device(self) -> torch.device:
-        return self.transformer.token_in.weight.device
+        return self.transformer.text_in.weight.device
 
     def grid(self, size: Size, num_frames: int, fps: float, *, start: float = 0.0) -> Grid:
         frames, side = self.stride
@@ -159,7 +159,7 @@ class LocalModel:
     def footprint(self, *, causal: bool = False) -> Footprint:
         """From the widest moments: inside SwiGLU with six modulations a token, on the codec's fine grid or where its
         pixels are rounded. What is remembered are keys and values, and the keys turned to where they are."""
-        config, each = self.transformer.config, self.transformer.token_in.weight.element_size()
+        config, each = self.transformer.config, self.transformer.text_in.weight.element_size()
         codec, fine, floats = self.codec.config, FRAMES * FINE * FINE, 4 * 3
         kept = self.codec.decoder.enter.weight.element_size()
         return Footprint(

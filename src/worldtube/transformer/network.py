@@ -8,7 +8,7 @@ H heads, d = D / H, U distinct noise levels.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +23,29 @@ Attend = Callable[[Tensor, Tensor, Tensor, Sequence[Run]], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrackConfig:
+    """A track beside the picture."""
+
+    name: str
+    """One of `tokens.TRACKS`."""
+    width: int
+    """Numbers in its tokens."""
+    slots: int = 0
+    """Members of the set, each with an embedding of its own; 0 for a track that is no set."""
+    prediction: Literal["velocity", "data"] = "velocity"
+    """What its projection predicts. Data suits tokens of many numbers some of which vary little: their noise then
+    does not have to pass through the network."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
     """Sizes of the network."""
 
     token_width: int = 96
-    """Numbers in a token: codec channels times patch area; training sets it from the codec."""
+    """Numbers in a picture token: codec channels times patch area; training sets it from the codec. 0 for a network
+    without pictures."""
+    tracks: tuple[TrackConfig, ...] = ()
+    """Further tracks, each with projections of its own."""
     text_width: int = 1280
     """Numbers in a text token state."""
     width: int = 256
@@ -45,6 +63,17 @@ class TransformerConfig:
     it from the data where it is not 0."""
     truth_block: int = 3
     """After which block the truth is predicted."""
+
+    def __post_init__(self) -> None:
+        tracks = tuple(TrackConfig(**t) if isinstance(t, dict) else t for t in self.tracks)
+        object.__setattr__(self, "tracks", tracks)  # of a saved configuration they are dictionaries
+        if unknown := [track.name for track in tracks if track.name not in TRACKS[1:]]:
+            raise ValueError(f"tracks must be of {', '.join(TRACKS[1:])}, got {unknown[0]}")
+
+    @property
+    def widest(self) -> int:
+        """Numbers in the widest token: narrower ones are padded with zeros where tracks share a row."""
+        return max([self.token_width, *(track.width for track in self.tracks)])
 
 
 def rope_angles(positions: Tensor, head_width: int) -> Tensor:
@@ -70,6 +99,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 EPSILON = 1e-6
+MIN_SIGMA = 0.06
+"""Noise levels below count as this where a velocity is computed from predicted data: the loss stays bounded."""
 
 
 def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -247,7 +278,11 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.token_in = nn.Linear(config.token_width, width)
+        self.token_in = nn.Linear(config.token_width, width) if config.token_width else None
+        self.track_in = nn.ModuleDict({t.name: nn.Linear(t.width, width) for t in config.tracks})
+        self.slots = nn.ModuleDict(
+            {t.name: nn.Embedding(t.slots, width) for t in config.tracks if t.slots}
+        )
         self.kind = nn.Embedding(2 * len(TRACKS), width)
         self.text_in = nn.Linear(config.text_width, width)
         self.text_blocks = nn.ModuleList(TextBlock(config) for _ in range(config.text_depth))
@@ -255,7 +290,8 @@ class Transformer(nn.Module):
         self.modulation = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.final_modulation = nn.Linear(width, 2 * width)
-        self.token_out = nn.Linear(width, config.token_width)
+        self.token_out = nn.Linear(width, config.token_width) if config.token_width else None
+        self.track_out = nn.ModuleDict({t.name: nn.Linear(width, t.width) for t in config.tracks})
         self.truth_out = nn.Linear(width, config.truth_width) if config.truth_width else None
         self.mine: Callable[[Tensor], Tensor] = (
             all_of  # a hook: which tokens of a pack are computed in this process
@@ -272,9 +308,13 @@ class Transformer(nn.Module):
         nn.init.normal_(self.kind.weight, std=0.02)
         for block in self.blocks:
             nn.init.zeros_(cast(Block, block).words.out.weight)
-        for closed in (self.modulation, self.final_modulation, self.token_out):
-            nn.init.zeros_(closed.weight)
-            nn.init.zeros_(closed.bias)
+        for embedding in self.slots.values():
+            nn.init.normal_(cast(nn.Embedding, embedding).weight, std=0.2)
+        outs = [self.token_out, *self.track_out.values()]
+        for closed in (self.modulation, self.final_modulation, *outs):
+            if closed is not None:
+                nn.init.zeros_(cast(nn.Linear, closed).weight)
+                nn.init.zeros_(cast(nn.Linear, closed).bias)
 
     def compiled(self) -> Self:
         """This network with its blocks compiled; returns itself.
@@ -339,7 +379,7 @@ class Transformer(nn.Module):
         `past` are earlier tokens of the rows, all of which lie before those of x; `kept` collects what
         `remember` returns, block by block. Where processes share the tokens, the results are `mine` of N.
         """
-        dtype = self.token_in.weight.dtype
+        dtype = self.text_in.weight.dtype
         x, sigma, kinds = self.mine(x), self.mine(sigma), self.mine(layout.kinds)
         levels, level = torch.unique(sigma, return_inverse=True)  # (U,), (N,)
         if len(levels) == 1:
@@ -350,7 +390,9 @@ class Transformer(nn.Module):
         rope = self._rope(self.mine(layout.positions), dtype)
         runs = plan_self(layout, past.lengths if past else None)
         word_runs = plan(layout.spans, reading.bounds, x.device)
-        h = self.token_in(x.to(dtype)) + self.kind(kinds)  # (N, D)
+        slots = None if layout.slots is None else self.mine(layout.slots)
+        members = self._members(kinds)
+        h = self._project_in(x.to(dtype), members, slots) + self.kind(kinds)  # (N, D)
         truth = None
         for i, (block, kv) in enumerate(zip(self.blocks, reading.kv, strict=True), start=1):
             before = past.kv[i - 1] if past else None
@@ -358,8 +400,72 @@ class Transformer(nn.Module):
             if self.truth_out is not None and i == self.config.truth_block and self.training:
                 truth = self.truth_out(rms_norm(h))  # (N, truth_width)
         shift, scale = (spread(part, level) for part in final.chunk(2, dim=-1))
-        out = self.token_out(modulated(h, scale, shift))  # (N, P)
-        return out.float(), truth
+        out = self._project_out(modulated(h, scale, shift), members, x, sigma)  # (N, P)
+        return out, truth
+
+    def _members(self, kinds: Tensor) -> dict[str, Tensor] | None:
+        """Rows of each further track that is there, by name, int64; None where all tokens are of the picture."""
+        if not self.config.tracks:
+            return None
+        found = {
+            t.name: (kinds // 2 == TRACKS.index(t.name)).nonzero()[:, 0] for t in self.config.tracks
+        }
+        found = {name: rows for name, rows in found.items() if len(rows)}
+        return found or None
+
+    def _project_in(
+        self, x: Tensor, members: dict[str, Tensor] | None, slots: Tensor | None
+    ) -> Tensor:
+        """Tokens (N, P) to (N, D), each by the projection of its track."""
+        if members is None:
+            assert self.token_in is not None, "a network without pictures got picture tokens"
+            return self.token_in(x[:, : self.config.token_width])
+        h = x.new_zeros(len(x), self.config.width)
+        for name, rows in members.items():
+            part = self.track_in[name](x[rows, : self.track_in[name].in_features])
+            if name in self.slots and slots is not None:
+                part = part + self.slots[name](slots[rows])
+            h = h.index_copy(0, rows, part)
+        rows = self._picture_rows(members, len(x), x.device)
+        if len(rows):
+            assert self.token_in is not None, "a network without pictures got picture tokens"
+            h = h.index_copy(0, rows, self.token_in(x[rows, : self.config.token_width]))
+        return h
+
+    def _project_out(
+        self, h: Tensor, members: dict[str, Tensor] | None, x: Tensor, sigma: Tensor
+    ) -> Tensor:
+        """(N, D) to velocities float32 (N, P), zeros where a track's tokens are narrower."""
+        if members is None:
+            assert self.token_out is not None, "a network without pictures got picture tokens"
+            return _widen(self.token_out(h).float(), x.shape[1])
+        out = torch.zeros(len(h), x.shape[1], device=h.device)
+        for track in self.config.tracks:
+            if track.name not in members:
+                continue
+            rows = members[track.name]
+            part = self.track_out[track.name](h[rows]).float()
+            if track.prediction == "data":
+                noisy = x[rows, : track.width].float()
+                part = (noisy - part) / sigma[rows, None].clamp(min=MIN_SIGMA).float()
+            out = out.index_copy(0, rows, _widen(part, x.shape[1]))
+        rows = self._picture_rows(members, len(h), h.device)
+        if len(rows):
+            assert self.token_out is not None, "a network without pictures got picture tokens"
+            part = self.token_out(h[rows]).float()
+            out = out.index_copy(0, rows, _widen(part, x.shape[1]))
+        return out
+
+    @staticmethod
+    def _picture_rows(members: dict[str, Tensor], count: int, device: torch.device) -> Tensor:
+        others = torch.zeros(count, dtype=torch.bool, device=device)
+        others[torch.cat(list(members.values()))] = True
+        return (~others).nonzero()[:, 0]
+
+
+def _widen(x: Tensor, width: int) -> Tensor:
+    """(N, P) to (N, width), zeros behind."""
+    return x if x.shape[1] == width else F.pad(x, (0, width - x.shape[1]))
 
 
 def all_of(z: Tensor) -> Tensor:

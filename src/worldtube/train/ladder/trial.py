@@ -6,7 +6,7 @@ Knows nothing of which runs there are or of laws.
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ class Scene:
 
     def sizes(self, width: int) -> TransformerConfig:
         sizes = network(self.config, width)
-        return TransformerConfig(**asdict(sizes) | {"token_width": self.token_width})
+        return replace(sizes, token_width=self.token_width)
 
 
 def carry_out(trial: Trial, *, scene: Scene) -> dict[str, Any]:
