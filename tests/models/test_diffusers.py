@@ -1,6 +1,8 @@
 """The adapter against the pipelines it stands in for: same weights, noise, words and steps, same clip."""
 
 import json
+import os
+import pickle
 import sys
 
 import numpy as np
@@ -305,3 +307,66 @@ def test_what_the_text_encoder_cuts_off_is_known(name, tmp_path):
     assert model.unread("a red ball") == "" and prompt.endswith(unread)
     (whole, read) = (model.embed([text]).states for text in (prompt, prompt.removesuffix(unread)))
     assert unread and torch.equal(whole, read)
+
+
+class Malicious:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize("kind", ["noise", "empty", "text", "malicious", "malicious zip"])
+@pytest.mark.parametrize("part", ["text_encoder", "transformer"])
+def test_pickled_weights_that_are_damaged_or_hold_code(tmp_path, kind, part):
+    tiny.wan(tmp_path / "wan")
+    (file,) = (tmp_path / "wan" / part).glob("*.safetensors")
+    file.unlink()
+    broken = file.parent / ("pytorch_model.bin" if part == "text_encoder" else f"{file.stem}.bin")
+    content = {
+        "noise": np.random.default_rng(0).bytes(4000),
+        "empty": b"",
+        "text": b"version https://git-lfs.github.com/spec/v1\n",
+        "malicious": pickle.dumps(Malicious(tmp_path / "made")),
+    }
+    if kind == "malicious zip":
+        torch.save({"weight": Malicious(tmp_path / "made")}, broken)
+    else:
+        broken.write_bytes(content[kind])
+    with pytest.raises(DataError, match="wan cannot be opened as a WanPipeline") as told:
+        models.load(tmp_path / "wan")
+    assert "\n" not in str(told.value) and not (tmp_path / "made").exists()
+    if kind == "malicious zip":
+        assert "no code of it was run" in str(told.value)
+
+
+@pytest.mark.parametrize("parts", [("transformer",), ("transformer", "text_encoder", "vae")])
+def test_weights_that_are_there_as_a_variant_alone(tmp_path, parts):
+    """As hubs offer them for smaller downloads."""
+    folder = tmp_path / "wan"
+    tiny.wan(folder)
+    model = models.load(folder, dtype=torch.float32)
+    for part in parts:
+        (file,) = (folder / part).glob("*.safetensors")
+        file.rename(file.with_suffix(".fp16.safetensors"))
+    variant = models.load(folder, dtype=torch.float32)
+    before, after = (m.family.transformer.state_dict() for m in (model, variant))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    file = next((folder / "transformer").glob("*.safetensors"))
+    file.rename(file.with_name(file.name.replace("fp16", "fp8")))
+    if len(parts) > 1:
+        with pytest.raises(DataError, match="only variants of its weights, fp16, fp8"):
+            models.load(folder)
+
+
+def test_a_folder_of_a_hubs_cache_names_the_model_inside(tmp_path):
+    inside = tmp_path / "models--a--b" / "snapshots" / "0123abcd"
+    tiny.wan(inside)
+    with pytest.raises(
+        DataError, match=r"without model_index.json \(accepted: .*/snapshots/0123abcd\)"
+    ):
+        models.load(tmp_path / "models--a--b")
+    assert models.load(inside).name == "0123abcd"

@@ -5,6 +5,7 @@ Knows no family; `families` does. diffusers and transformers are imported when a
 """
 
 import json
+import pickle
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from safetensors import SafetensorError
 from torch import Tensor
 
 from worldtube.device import find_device, find_dtype
@@ -220,8 +220,8 @@ def load(
     """The model in a folder that a diffusers pipeline was saved in. Reads nothing from a network.
 
     `dtype` is the transformer's and the text encoder's; the codec stays in float32; `auto` as `worldtube.device`
-    chooses. Raises DataError for what
-    cannot be opened or is of no known family, MissingExtra.
+    chooses. Weights that are there only as a variant (`*.fp16.safetensors`) are taken. Pickled weights are read without
+    running code. Raises DataError for what cannot be opened or is of no known family, MissingExtra.
     """
     path, device = Path(path), find_device(device)
     dtype = find_dtype(dtype, device)
@@ -242,10 +242,14 @@ def load(
                 str(path),
                 dtype={"default": dtype, "vae": torch.float32},
                 local_files_only=True,
+                variant=_variant(path),
             )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise DataError(f"{path} cannot be opened as a {name} ({reason})") from error
+    except (MemoryError, torch.OutOfMemoryError, MissingExtra):
+        raise
+    except ImportError as error:  # a tokenizer that needs another package
+        raise MissingExtra(f"the model in {path}", "diffusers") from error
+    except Exception as error:  # any: three libraries parse files of unknown origin
+        raise DataError(f"{path} cannot be opened as a {name} ({_reason(error)})") from error
     pipe.to(device)
     for part in (
         pipe.vae,
@@ -267,6 +271,41 @@ def load(
     return DiffusersModel(card, family)
 
 
+def _variant(path: Path) -> str | None:
+    """Return the variant of the weights, such as fp16, where a part of the pipeline has no others.
+
+    Raises DataError where there are several to choose from.
+    """
+    variants = set()
+    for folder in {file.parent for file in path.glob("*/*.safetensors")}:
+        names = [file.name.split(".") for file in folder.glob("*.safetensors")]
+        found = {name[1].partition("-")[0] for name in names if len(name) > 2}
+        if all(len(name) > 2 for name in names):
+            variants.add(frozenset(found))
+    common = frozenset.intersection(*variants) if variants else frozenset()
+    if variants and len(common) != 1:
+        told = ", ".join(sorted(frozenset.union(*variants)))
+        raise DataError(
+            f"{path} has only variants of its weights, {told} (accepted: the same one for every part, or weights "
+            "without a variant)"
+        )
+    return next(iter(common), None)
+
+
+def _reason(error: Exception) -> str:
+    """What another library complains of, in a line."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    if any(isinstance(cause, pickle.UnpicklingError) for cause in causes):
+        return (
+            "a pickled weight file is damaged or holds more than weights, and no code of it was run; "
+            "weights as safetensors are accepted"
+        )
+    text = str(error).strip()
+    return text.splitlines()[0] if text else repr(error)
+
+
 @contextmanager
 def _quiet(*rooms: Any) -> Generator[None]:
     """Bars of other libraries are off inside."""
@@ -284,8 +323,8 @@ def _index(path: Path) -> Mapping[str, Any]:
     try:
         return json.loads((path / INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(
-            f"{path} is a folder without {INDEX} (a folder of a diffusers pipeline is accepted)"
-        ) from error
+        inside = sorted(file.parent for file in path.glob(f"snapshots/*/{INDEX}"))
+        accepted = " or ".join(map(str, inside)) or "a folder of a diffusers pipeline"
+        raise DataError(f"{path} is a folder without {INDEX} (accepted: {accepted})") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path / INDEX} is not JSON: {error}") from error
