@@ -9,7 +9,8 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -69,7 +70,8 @@ class Run:
         self._write({"step": step, "seconds": seconds, **numbers})
 
     def close(self) -> None:
-        self._file.close()
+        with self._explained():  # a line that did not fit is tried once more
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -78,9 +80,15 @@ class Run:
         self.close()
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        try:
+        with self._explained():
             self._file.write(_line(row))
             self._file.flush()
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        """Turn what the operating system says into a RequestError that names the file."""
+        try:
+            yield
         except OSError as error:
             raise RequestError(f"{self.path} cannot be written: {error.strerror}") from error
 

@@ -5,6 +5,7 @@ is printed. Knows nothing of how anything is done.
 """
 
 import atexit
+import errno
 import gc
 import logging
 import os
@@ -44,6 +45,10 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "info": ("the model, worlds, tasks, samplers, recipes, measures", info),
 }
 """name -> (line of help, function of the remaining arguments)."""
+
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What a disk that takes no more says."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,6 +98,12 @@ def _main(arguments: list[str]) -> int:
     except WorldtubeError as error:
         print(f"worldtube: {error}", file=sys.stderr)
         return 2 if type(error).__name__ in ("DataError", "NotFound", "MissingExtra") else 1
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        where = f"{error.filename} cannot be written: " if error.filename else ""
+        print(f"worldtube: {where}{error.strerror}; what was finished is kept", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("worldtube: interrupted; what was finished is kept", file=sys.stderr)
         return 130

@@ -155,13 +155,14 @@ class Checkpoints:
         self.pending = None
         try:
             self.written.result()
-        except Exception as error:
+        except (Exception, CheckpointException) as error:  # the latter is no Exception
             before = (
-                f"that of step {int(self.latest.name)} stands" if self.latest else "there is none"
+                f"the run goes on from step {int(self.latest.name)} when it is started again"
+                if self.latest
+                else "there is no earlier one"
             )
-            reason = str(error).strip().splitlines()[-1]
             raise WorldtubeError(
-                f"the checkpoint {self.writing.stem} could not be written ({reason}); {before}"
+                f"the checkpoint of step {int(self.writing.stem)} cannot be written: {_reason(error)}; {before}"
             ) from error
 
 
@@ -171,8 +172,19 @@ def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     return ", ".join(f"{n} is {saved.get(n)} there and {wanted.get(n)} here" for n in names)
 
 
+def _reason(error: BaseException) -> str:
+    """Return what the operating system said, where that is behind an error, else the error's last line."""
+    failures = error.failures.values() if isinstance(error, CheckpointException) else ()
+    for cause in (error, *(failure for failure, _ in failures)):
+        while cause is not None:
+            if isinstance(cause, OSError) and cause.strerror:
+                return cause.strerror
+            cause = cause.__cause__ or cause.__context__
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
 def _broken(path: Path, error: BaseException) -> DataError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+    reason = _reason(error)
     others = sorted(p.name for p in path.parent.iterdir() if p.name.isdigit() and p != path)
     another = f"{' or '.join(others)} in {path.parent / LATEST}" if others else "no other one"
     return DataError(
