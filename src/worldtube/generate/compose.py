@@ -16,7 +16,7 @@ import numpy as np
 from worldtube.errors import RequestError
 from worldtube.generate.assemble import Composition, Gap, Kept, Overlay, join_sounds
 from worldtube.generate.layout import outline, working_size
-from worldtube.generate.request import Given, Request
+from worldtube.generate.request import MAX_FPS, Given, Request
 from worldtube.video import (
     Clip,
     Size,
@@ -54,7 +54,14 @@ def result_shape(model: "VideoModel", request: Request) -> ResultShape:
     return ResultShape(size=made.size, fps=made.fps, num_frames=made.num_frames)
 
 
-def adapt(model: "VideoModel", request: Request) -> Request:
+def natural_fps(model: "VideoModel", clips: Sequence[Clip]) -> float:
+    """Return the frame rate of a result that is not asked for one: the first moving clip's, within what a request may
+    have, else the model's."""
+    fps = next((clip.fps for clip in clips if clip.num_frames > 1), model.fps)
+    return min(fps, MAX_FPS) if fps >= 1 else model.fps
+
+
+def adapt(model: "VideoModel", request: Request, *, work_size: Size | None = None) -> Request:
     """Return the request that the model carries out, with the composition of its result.
 
     Given clips keep their size and frame rate in the result. The model works on copies of what is near to new frames,
@@ -64,6 +71,7 @@ def adapt(model: "VideoModel", request: Request) -> Request:
     Args:
         model: what will carry it out
         request: sizes, rates and frame numbers are those of the result
+        work_size: the size that the model works at; by `layout.working_size` when None
 
     Raises:
         RequestError: given clips that do not fit
@@ -73,7 +81,7 @@ def adapt(model: "VideoModel", request: Request) -> Request:
     clips = [given.clip for given in request.given]
     moving = next((clip for clip in clips if clip.num_frames > 1), None)
     remade = len(clips) == 1 and request.given[0].strength > 0 and request.given[0].mask is None
-    fps = request.fps or (moving.fps if moving is not None and not remade else model.fps)
+    fps = request.fps or (model.fps if remade else natural_fps(model, clips))
     work_fps = model.fps if moving is not None else fps
     source_frames = request.num_frames
     givens = [_retime(given, fps) for given in request.given]
@@ -90,7 +98,7 @@ def adapt(model: "VideoModel", request: Request) -> Request:
             warnings.append(
                 f"the picture of {clips[0].size} is scaled down to {size} (size sets another)"
             )
-    work_size = working_size(model, size)
+    work_size = work_size or working_size(model, size)
     if remade and request.size is None:
         size = work_size
     if remade:

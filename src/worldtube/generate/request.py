@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 60.0
 MAX_STEPS = 1000
+MAX_FPS = 120.0
 MAX_PROMPT = 32000
 
 
@@ -142,8 +143,8 @@ class Request:
             raise RequestError(
                 f"seconds {self.seconds} is not accepted; above 0 and at most {MAX_SECONDS:g} is"
             )
-        if self.fps is not None and not 1 <= self.fps <= 120:
-            raise RequestError(f"fps {self.fps} is not accepted; 1 to 120 is")
+        if self.fps is not None and not 1 <= self.fps <= MAX_FPS:
+            raise RequestError(f"fps {self.fps} is not accepted; 1 to {MAX_FPS:g} is")
         if not 1 <= self.steps <= MAX_STEPS:
             raise RequestError(f"steps {self.steps} is not accepted; 1 to {MAX_STEPS} is")
         if self.sampler not in SAMPLERS:
@@ -167,9 +168,9 @@ class Request:
             raise RequestError(
                 f"lag {self.lag} is not accepted; 0 to the number of steps, {self.steps}, is"
             )
-        if self.num_frames is not None and not 1 <= self.num_frames <= 120 * MAX_SECONDS:
+        if self.num_frames is not None and not 1 <= self.num_frames <= MAX_FPS * MAX_SECONDS:
             raise RequestError(
-                f"num_frames {self.num_frames} is not accepted; 1 to {120 * MAX_SECONDS:g} is"
+                f"num_frames {self.num_frames} is not accepted; 1 to {MAX_FPS * MAX_SECONDS:g} is"
             )
         for shot in self.shots:
             if not shot.prompt.strip() or not 0 < shot.seconds <= MAX_SECONDS:

@@ -18,7 +18,7 @@ import torch
 from worldtube import models, provenance
 from worldtube.errors import PromptWarning, RequestError, unknown
 from worldtube.generate import budget, engine
-from worldtube.generate.compose import adapt, result_shape
+from worldtube.generate.compose import adapt, natural_fps, result_shape
 from worldtube.generate.engine import Generated, Progress
 from worldtube.generate.layout import outline
 from worldtube.generate.options import (
@@ -375,16 +375,16 @@ class Session:
         names = [*_positional(task), *[""] * len(args)]
         args = [convert(name, value) for name, value in zip(names, args, strict=False)]
         options = {name: convert(name, value) for name, value in options.items()}
-        clips = [value for value in (*args, *options.values()) if isinstance(value, Clip)]
-        moving = [clip.fps for clip in clips if clip.num_frames > 1 and type(clip) is not _Timeless]
-        own = moving[0] if moving else self.model.fps
-        fps = options.get("fps") or own
+        values = [value for value in (*args, *options.values()) if isinstance(value, Clip)]
+        clips = [clip for clip in values if type(clip) is not _Timeless]
+        fps = options.get("fps") or natural_fps(self.model, clips)
 
         def time(value: Any) -> Any:
             if not isinstance(value, Clip):
                 return value
             if type(value) is _Timeless:
-                value = Clip(frames=value.frames, fps=own)
+                moving = (clip.fps for clip in clips if clip.num_frames > 1)
+                value = Clip(frames=value.frames, fps=next(moving, fps))
             # A picture has no rate of its own.
             return retime(value, fps) if value.num_frames > 1 else replace(value, fps=fps)
 

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from worldtube.errors import DataError, RequestError, WorldtubeError
 
 Kind = Literal["picture", "clip", "character"]
+MAX_FPS = 60.0
+"""Frames a second of a clip that keeps its rate."""
 DECODED_BYTES = 768 << 20
 """Frames of a clip together, as pixels in memory."""
 
@@ -43,7 +45,8 @@ class Seen:
 def examine(source: Path, out: Path, kind: Kind, *, fps: float, limits: Limits) -> Seen:
     """Check an upload and write it anew. Raises RequestError.
 
-    A picture becomes a PNG of at most `limits.pixels`, a clip a lossless MP4 at `fps`.
+    A picture becomes a PNG of at most `limits.pixels`. A clip becomes a lossless MP4 with its sound, at its own frame
+    rate, or at `fps` where that is beyond MAX_FPS or makes too many frames.
     For a character what moves in it is cut out beside it.
     """
     return Seen(**_apart(source, limits, {"out": str(out), "kind": kind, "fps": fps}))
@@ -190,7 +193,9 @@ def _run(told: dict[str, Any]) -> dict[str, Any]:
             video.read(source, max_frames=1).size.height,
         )
         most = DECODED_BYTES // (3 * width * height)
-        clip = video.read(source, fps=fps, max_frames=most + 1)
+        clip = video.read(source, max_frames=most + 1)
+        if kind == "character" or not 1 <= clip.fps <= MAX_FPS or clip.num_frames > most:
+            clip = video.read(source, fps=fps, max_frames=most + 1)
         if clip.num_frames > most:
             raise RequestError(
                 f"the file has more than {most} frames of {width}x{height} at {fps:g} a second"
@@ -198,7 +203,7 @@ def _run(told: dict[str, Any]) -> dict[str, Any]:
         even = clip.frames[:, : height - height % 2, : width - width % 2]
         if 0 in even.shape:
             raise RequestError(f"the file has {width}x{height} pixels (accepted: 2x2 and more)")
-        clip = video.Clip(frames=even, fps=clip.fps)
+        clip = video.Clip(frames=even, fps=clip.fps, sound=clip.sound)
         video.write(clip, out.with_suffix(".mp4"), lossless=True)
         if kind == "character":
             subject = video.Clip(frames=_subject(clip.frames), fps=1.0)

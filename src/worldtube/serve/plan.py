@@ -129,7 +129,7 @@ def create(body: Create, facts: Facts) -> Row:
 def edit(body: Edit | Remix, facts: Facts, source: Source) -> Row:
     """A video made anew with other words."""
     task = "remix" if isinstance(body, Remix) else "edit"
-    rendered, warnings = _of_source(facts, source)
+    rendered, warnings = _of_source(facts, source, new_only=False)
     row = _row(
         *(body, facts, task, source.size, rendered, source.fps, source.num_frames, source.seconds),
         {"strength": body.strength},
@@ -143,8 +143,10 @@ def edit(body: Edit | Remix, facts: Facts, source: Source) -> Row:
 def extend(body: Extend, facts: Facts, source: Source, following: Source | None) -> Row:
     """A video and what comes after it, before it or between it and another."""
     task = "extend" if body.direction in ("forward", "backward") else body.direction
-    rendered, warnings = _of_source(facts, source)
-    frames = source.num_frames + (following.num_frames if following else 0)
+    rendered, warnings = _of_source(facts, source, new_only=True)
+    frames = source.num_frames
+    if following is not None:  # shown at the rate of the first
+        frames += max(1, round(following.num_frames * source.fps / following.fps))
     num_frames = total(frames, source.fps, body.seconds)
     seconds = source.seconds + (following.seconds if following else 0.0) + body.seconds
     spec: dict[str, Any] = {"seconds": body.seconds}
@@ -156,10 +158,23 @@ def extend(body: Extend, facts: Facts, source: Source, following: Source | None)
     return row | {"remixed_from": source.id}
 
 
-def _of_source(facts: Facts, source: Source) -> tuple[Size, list[str]]:
+def _of_source(facts: Facts, source: Source, *, new_only: bool) -> tuple[Size, list[str]]:
+    """The size that the model works at, and what is to be said of it. new_only: given frames stay as they are."""
     if source.rendered is not None and source.model == facts.name:
-        return source.rendered, _rendered(facts, source.size)[1]
-    return _rendered(facts, source.size)
+        rendered = source.rendered
+    else:
+        rendered = facts.rendered(source.size)
+    slower = abs(source.fps - facts.fps) > 1e-3
+    if rendered == source.size and not slower:
+        return rendered, []
+    made, shown = f"{rendered}", f"{source.size}"
+    if slower:
+        made, shown = f"{made} and {facts.fps:g} fps", f"{shown} and {source.fps:g} fps"
+    if new_only:
+        message = f"{facts.name} makes new frames at {made}; they are brought to {shown}"
+    else:
+        message = f"{facts.name} makes this at {made}; it is enlarged to {shown}"
+    return rendered, [message]
 
 
 def _rendered(facts: Facts, size: Size) -> tuple[Size, list[str]]:

@@ -23,6 +23,7 @@ import torch
 from worldtube import provenance, video
 from worldtube.errors import DataError, RequestError
 from worldtube.generate import engine, tasks
+from worldtube.generate.compose import adapt, result_shape
 from worldtube.generate.layout import Plan, outline
 from worldtube.generate.request import Request
 from worldtube.generate.session import Session, load
@@ -167,28 +168,30 @@ class Worker:
         shots = spec.get("shots", [])
         words = [row["prompt"], spec["options"].get("negative_prompt", ""), *(s[0] for s in shots)]
         moderation.check_prompts(words, self.config.moderation)
-        size = Size.parse(row["rendered_size"])
-        options = {"size": size, "fps": row["fps"], "seed": row["seed"], **spec["options"]}
+        rendered = Size.parse(row["rendered_size"])
+        options = {"size": rendered, "fps": row["fps"], "seed": row["seed"], **spec["options"]}
         prompt, task = row["prompt"], row["task"]
-        inputs = partial(self._input, job, size=size)
         ask = partial(session.request, task)
         if task == "storyboard":
             request = ask(*(s[0] for s in shots), seconds=[s[1] for s in shots], **options)
             return replace(request, prompt=prompt)
         if task == "generate":
             return replace(ask(prompt, **options), num_frames=row["num_frames"])
+        given = self._input(job, "picture.png" if task == "animate" else "clip.mp4")
+        if not isinstance(given, EncodedClip):
+            options["size"] = Size.parse(row["size"])  # what is given stays as it is
         if task == "animate":
-            return replace(
-                ask(inputs("picture.png"), prompt, **options), num_frames=row["num_frames"]
-            )
-        if task in ("edit", "remix"):
-            return ask(inputs("clip.mp4"), prompt, strength=spec["strength"], **options)
-        if task == "connect":
-            clips = inputs("clip.mp4"), inputs("next.mp4")
-            return ask(*clips, prompt, seconds=spec["seconds"], **options)
-        if task == "extend":
-            options["backward"] = spec["backward"]
-        return ask(inputs("clip.mp4"), prompt, seconds=spec["seconds"], **options)
+            request = replace(ask(given, prompt, **options), num_frames=row["num_frames"])
+        elif task in ("edit", "remix"):
+            request = ask(given, prompt, strength=spec["strength"], **options)
+        elif task == "connect":
+            clips = given, self._input(job, "next.mp4")
+            request = ask(*clips, prompt, seconds=spec["seconds"], **options)
+        else:
+            if task == "extend":
+                options["backward"] = spec["backward"]
+            request = ask(given, prompt, seconds=spec["seconds"], **options)
+        return adapt(session.model, request, work_size=rendered)
 
     def _prepare(self, job: Job, request: Request) -> tuple[Job, Request]:
         """Rewrite the prompts and add the warnings about them to the job's. Raises Refused."""
@@ -199,15 +202,17 @@ class Worker:
         warnings = [*job.row["warnings"], *messages]
         return replace(job, row={**job.row, "warnings": warnings}), request
 
-    def _input(self, job: Job, name: str, *, size: Size) -> Clip:
-        """A file that the API put beside the job, at the size that the clip is made at. One of ours comes with
-        its tokens, so that it is gone on from without decoding and encoding it."""
-        at = f"videos/{job.id}/in/"
-        clip = fit(video.read(self.store.path(at + name)), size)
-        if name != "clip.mp4" or "clip.npy" not in self.store.names(at):
+    def _input(self, job: Job, name: str) -> Clip:
+        """A file that the API put beside the job. One of ours comes with its tokens, at the size that it was made at,
+        so that it is gone on from without decoding and encoding it."""
+        at, row = f"videos/{job.id}/in/", job.row
+        clip = video.read(self.store.path(at + name))
+        native = abs(row["fps"] - self.sessions[row["model"]].model.fps) < 1e-3
+        if name != "clip.mp4" or not native or "clip.npy" not in self.store.names(at):
             return clip
+        clip = fit(clip, Size.parse(row["rendered_size"]))
         tokens = torch.from_numpy(np.load(self.store.path(at + "clip.npy"), allow_pickle=False))
-        return EncodedClip(frames=clip.frames, fps=clip.fps, tokens=tokens)
+        return EncodedClip(frames=clip.frames, fps=clip.fps, sound=clip.sound, tokens=tokens)
 
     def _parents(self, job: Job) -> list[Path]:
         """What a job's clip is made from: uploads as they came, videos of ours as they left."""
@@ -227,10 +232,11 @@ class Worker:
         def look(index: int, one: Plan, guess: torch.Tensor) -> None:
             previews[index](one, guess)
 
-        shape = outline(session.model, requests[0])
+        shape = result_shape(session.model, requests[0])
         if len(ready) == 1 and shape.num_frames > LONG_SECONDS * shape.fps:
             job, request = ready[0]
-            details = engine.describe(session.model, request, shape, shape.num_frames)
+            shapes = outline(session.model, request)
+            details = engine.describe(session.model, request, shapes, shape.num_frames)
             frames = engine.stream(session.model, request, progress=leases.tell, look=look)
             self._hand_in(
                 job, request, leases, folder, blocks=frames, fps=shape.fps, details=details
@@ -270,10 +276,11 @@ class Worker:
         path = folder / f"{job.id}.mp4"
         details = details | {"size": str(size), "video": job.id, "task": row["task"]}
         told: dict[str, Any] = {"details": details, "parents": self._parents(job)}
+        sound = None if request.composition is None else request.composition.sound
         if row["num_frames"] > LONG_SECONDS * fps:
-            provenance.write_blocks(frames(), path, fps=fps, caption="", **told)
+            provenance.write_blocks(frames(), path, fps=fps, caption="", sound=sound, **told)
         else:
-            clip = Clip(frames=np.concatenate(list(frames())), fps=fps)
+            clip = Clip(frames=np.concatenate(list(frames())), fps=fps, sound=sound)
             provenance.write(clip, path, **told)
         leases.check(job)
         # Reading it whole shows that it plays; a few frames of it are kept.
