@@ -206,7 +206,6 @@ def test_same_seed_same_bytes(weights, tmp_path, capsys):
         (["train", "laptp"], "did you mean 'laptop'"),
         (["record", "tabeltop", "--out", "{out}/d", "--count", "1"], "did you mean 'tabletop'"),
         (["record", "tabletop", "--out", "{out}/d", "--count", "0"], "count 0"),
-        (["record", "tabletop", "--out", "{out}/none/d", "--count", "1"], "does not exist"),
         (["evaluate", "adherense", "--model", "{weights}"], "did you mean 'adherence'"),
         (["evaluate", "motion", "--model", "{weights}", "--seeds", "9-8"], "9-8"),
         (["generat"], "did you mean 'generate'"),

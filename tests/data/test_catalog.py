@@ -303,8 +303,10 @@ def test_errors(catalog, tmp_path):
         with pytest.raises(NotFound, match="no catalog"):
             Catalog(tmp_path / "none", mode=mode)
     assert not (tmp_path / "none").exists()
-    with pytest.raises(RequestError, match="no folder"):
-        Catalog(tmp_path / "none" / "deeper", mode="a")
+    (tmp_path / "file").touch()
+    with pytest.raises(RequestError, match="cannot be made a dataset: Not a directory"):
+        Catalog(tmp_path / "file" / "deeper", mode="a")
+    assert len(Catalog(tmp_path / "several" / "folders" / "deep", mode="a")) == 0
     with pytest.raises(NotFound, match="test:1:7:16x16"):
         catalog.clip("test:1:7:16x16")
     catalog.append([problem_row("test", 1, 9, Size(16, 16), "the ball fell asleep")])

@@ -21,7 +21,7 @@ import pytest
 pytest.importorskip("lance")
 pytest.importorskip("scenedetect")
 
-from worldtube import video, workers
+from worldtube import cli, video, workers
 from worldtube.data import films
 from worldtube.data.catalog import Catalog
 from worldtube.data.cutting import Cut, Found, Part
@@ -105,6 +105,25 @@ def test_a_film_as_long_as_a_clip_is_one(tmp_path, fps, num_frames):
     catalog = Catalog(tmp_path / "set")
     last = catalog.clip(catalog.ids()[-1])
     assert np.abs(np.diff(last.frames[-2:].astype(int), axis=0)).max() > 50, "the last one moves on"
+
+
+def test_what_is_shorter_than_a_clip_is_told(tmp_path, capsys):
+    """Of films that gave clips; the others are problems."""
+    for name, num_frames in {"long": 63, "even": 50, "short": 10}.items():
+        frames = np.random.default_rng(num_frames).integers(
+            0, 255, (num_frames, 32, 32, 3), np.uint8
+        )
+        video.write(Clip(frames=frames, fps=12.0), tmp_path / f"{name}.mp4")
+    told = ["--size", "32x32", "--shots", "whole", "--stages", "identity", "--on", "here"]
+    films = [str(tmp_path / f"{name}.mp4") for name in ("long", "even", "short")]
+    assert cli.main(["ingest", *films, "--out", str(tmp_path / "deep" / "set"), *told]) == 0
+    out = capsys.readouterr().out
+    # 63 frames are two clips of 25 and 13 frames more.
+    assert (
+        "1.1 s at the ends of shots in 1 film were shorter than a clip of 2.08 s and are left out"
+        in out
+    )
+    assert "no shot lasts the 2.08 s of a clip" in out
 
 
 def test_every_stage_tells_every_clip(whole):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from worldtube.cli.arguments import folder_exists, parse, positional
+from worldtube.cli.arguments import parse, positional
 from worldtube.cli.bar import Bar
 from worldtube.cli.export import export
 
@@ -26,7 +26,7 @@ def record(rest: list[str]) -> int:
 
         Args:
             world: one of the worlds (`worldtube info` lists them)
-            out: folder of the catalog; made when it does not exist
+            out: folder of the catalog; made, with those above it, when it does not exist
             count: clips, seeds first_seed to first_seed + count - 1
             first_seed: 0 to 7,999,999 are for training, 8,000,000 to 8,999,999 for validation
             size: width x height in pixels; `worldtube cache` takes multiples of 8, and leaves out the rest
@@ -45,7 +45,6 @@ def record(rest: list[str]) -> int:
 
     if count < 1:
         raise RequestError(f"count {count} is not accepted; 1 or more is")
-    folder_exists(out)
     with Bar(f"recording {world}") as bar:
         record_world(
             world,
@@ -374,12 +373,11 @@ def ingest(rest: list[str]) -> int:
     from worldtube.errors import RequestError
     from worldtube.video import Size
 
-    folder_exists(out)
     if not sources:
         raise RequestError("name a film or a folder of films")
     cutting = Cutting(size=Size.parse(size), num_frames=frames, fps=fps, crf=crf, shots=shots)
-    with Bar("films") as films, Bar("clips") as clips:
-        bars = {"films": films, "clips": clips}
+    with Bar("films") as film_bar, Bar("clips") as clip_bar:
+        bars = {"films": film_bar, "clips": clip_bar}
         made = ingest(
             sources,
             out=out,
@@ -399,6 +397,12 @@ def ingest(rest: list[str]) -> int:
         f"{out}: {made.clips} clips ({made.seconds / 60:.1f} min) of {made.files} files, {made.new} of them new; "
         f"{made.repeats} look like an earlier one"
     )
+    if made.unused_films:
+        films = "1 film" if made.unused_films == 1 else f"{made.unused_films} films"
+        print(
+            f"{made.unused_seconds:.1f} s at the ends of shots in {films} were shorter than a clip of "
+            f"{cutting.seconds:.2f} s and are left out"
+        )
     if made.copies:
         told = [f"{copy} of {first}" for copy, first in made.copied.items()]
         print(f"{made.copies} files are copies of others ({_listed(told)})")

@@ -92,9 +92,13 @@ class Catalog:
                 "record or ingest its clips into a new folder"
             )
         if mode == "a":
-            if not self.path.absolute().parent.is_dir():
-                raise RequestError(f"no folder {self.path.parent} to make {self.path.name} in")
-            self.path.mkdir(exist_ok=True)
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise RequestError(
+                    f"{self.path} cannot be made a dataset: {error.strerror} (accepted: a folder, or a path to make "
+                    "one at)"
+                ) from error
             self._clips = Table.create(file, schema(COLUMNS, {"worldtube.format": FORMAT}))
         else:
             try:

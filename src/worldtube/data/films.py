@@ -63,6 +63,10 @@ class Summary:
     """Of those, made now."""
     seconds: float
     """Length of the clips."""
+    unused_seconds: float
+    """Length of the pieces at the ends of shots that are shorter than a clip, in films that gave clips."""
+    unused_films: int
+    """Films that have such pieces."""
     repeats: int
     """Clips of the whole catalog that look like an earlier one."""
     problems: Mapping[str, int]
@@ -411,6 +415,7 @@ def _summary(
         some = named.setdefault(problem, [])
         if file not in some and len(some) < SHOWN:
             some.append(file)
+    unused = [rest for film in films if (rest := _unused(film, cutting)) > 0]
     first = {one.sha256: one.source for one in films}
     copies = {one.source: first[one.sha256] for one in found if one.source != first[one.sha256]}
     spoken = {one.sha256: one for one in found if one.captions and one.source == first[one.sha256]}
@@ -421,11 +426,25 @@ def _summary(
         clips=len(good),
         new=sum(name not in there for name in good),
         seconds=len(good) * cutting.seconds,
+        unused_seconds=round(sum(unused), 3),
+        unused_films=len(unused),
         repeats=repeats,
         problems=dict(Counter(problem for problem, _ in problems)),
         named=named,
         late=_late(catalog, spoken, [name for name in good if name in there]),
     )
+
+
+def _unused(found: Found, cutting: Cutting) -> float:
+    """Return the seconds of a film's shots that are in none of its clips; 0 where it gives no clip at all."""
+    if found.film is None:
+        return 0.0
+    clips = list(shots.stretches(found.shots, cutting.seconds, found.film))
+    if not clips:
+        return 0.0
+    in_shots = sum(end - begin for begin, end in found.shots.spans)
+    rest = in_shots - sum(end - begin for begin, end in clips)
+    return rest if rest >= 1 / found.film.fps else 0.0
 
 
 def _late(

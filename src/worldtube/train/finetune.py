@@ -86,7 +86,8 @@ def finetune(
     """
     start = model or embedded_path()
     device, dtype = ("auto", "auto") if config is None else (config.device, config.dtype)
-    network = models.local.load(start, device=device, dtype=dtype)
+    with bar("loading the model"):
+        network = models.local.load(start, device=device, dtype=dtype)
     config = config or finetune_config(network)
     if not data:
         raise RequestError("no dataset was named (accepted: --data DATASET ...)")
@@ -97,8 +98,8 @@ def finetune(
     ids = frozen(out, list(data), config.view, ALONE).ids
     config = replace(config, sample_prompts=own_prompts(data, ids) or config.sample_prompts)
     if not (out / BEFORE).exists():
-        with bar("samples before"):
-            sample_sheet(network, out / BEFORE, config)
+        with bar("samples before") as progress:
+            sample_sheet(network, out / BEFORE, config, progress=progress)
     with bar("fine-tuning") as progress:
         made = train(
             config,
@@ -110,8 +111,8 @@ def finetune(
             progress=progress,
             **more,
         )
-    with bar("samples after"):
-        sample_sheet(made, out / AFTER, config)
+    with bar("samples after") as progress:
+        sample_sheet(made, out / AFTER, config, progress=progress)
     return out / "model.safetensors"
 
 

@@ -460,8 +460,17 @@ def caption_bank(
     return torch.cat([model.bank[:: max(1, 2 * len(model.bank) // count)].to(new), new])
 
 
-def sample_sheet(model: LocalModel, path: Path, config: TrainConfig) -> None:
-    """A contact sheet of fixed prompts and seeds, to see what the numbers do not say."""
+def sample_sheet(
+    model: LocalModel,
+    path: Path,
+    config: TrainConfig,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """A contact sheet of fixed prompts and seeds, to see what the numbers do not say.
+
+    progress: called with evaluations of the network, done and in all.
+    """
     size = Size(model.card.width, model.card.height)
     how = {"steps": config.sample_steps}
     if config.student is not None:
@@ -471,4 +480,5 @@ def sample_sheet(model: LocalModel, path: Path, config: TrainConfig) -> None:
         TASKS["generate"](prompt, size=size, seed=seed, **how)
         for seed, prompt in enumerate(config.sample_prompts)
     ]
-    save_image(sheet(engine.generate(model, requests), scale=2), path)
+    clips = engine.generate(model, requests, progress=progress)
+    save_image(sheet(clips, scale=2), path)
