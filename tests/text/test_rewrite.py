@@ -7,7 +7,6 @@ from worldtube.errors import RequestError
 from worldtube.text.rewrite import REWRITERS, Grammar, Unread, read, rewrite, tell
 from worldtube.text.rewrite.endpoint import changed
 from worldtube.text.rewrite.lexicon import COLOURS, GROUNDS, SHAPES, SIZES, SKIES
-from worldtube.text.rewrite.substitution import substituted
 from worldtube.worlds.language import caption, invent, vocabulary
 from worldtube.worlds.language.words import (
     CAMERA_WORDS,
@@ -21,20 +20,18 @@ from worldtube.worlds.language.words import (
 SAID = {
     "two tiny crimson spheres roll leftwards, fast": "Two small red balls roll quickly to the left.",
     "3 black balls, no motion": "Three black balls are still.",
-    "release four huge black balls": "Four large black balls fall.",
-    "Object: ball. Colour: red. Count: 2. Motion: right.": "Two red balls roll to the right.",
-    "a white orb bumps into a yellow drum and knocks it over": "A white ball knocks over a yellow cylinder.",
-    "a green ball is hit by a red box that slides left": "A red box slides to the left and hits a green ball.",
-    "One blue drum is placed on top of a yellow crate.": "A blue cylinder is still on top of a yellow box.",
+    "four huge black orbs drop down": "Four large black balls fall.",
+    "a white orb bumps into a yellow drum": "A white ball hits a yellow cylinder.",
+    "little green cup moves to the right": "A small green cup moves to the right.",
     "a red and a blue ball roll to the right": "A red ball and a blue ball roll to the right.",
     "an orange cup falls off the table": "An orange cup falls off the edge.",
-    "water is poured from a red cup into a blue glass": "A red cup pours water into a blue glass.",
-    "a shiny red ball rolls right on a wooden table": "A shiny red ball rolls to the right. "
+    "small white mug pours water into blue glass": "A small white cup pours water into a blue glass.",
+    "a red sphere rolls rightwards on a wooden table": "A red ball rolls to the right. "
     "The scene is on a wooden table.",
-    "a red ball rolls into a stack of blue boxes": "a red ball rolls into a stack of blue boxes",
     "three small boxes stacked, the camera orbits to the left": "Three small boxes are stacked "
     "on top of each other. The camera circles to the left.",
     "a red ball does not move, a blue ball rolls right": "A red ball is still and a blue ball rolls to the right.",
+    "a tiny red cube is motionless on one yellow drum": "A small red box is still on top of a yellow cylinder.",
 }
 
 
@@ -57,25 +54,30 @@ def test_a_prompt_is_told_in_plain_words(prompt):
         "a red ball rolls to the right",  # a caption already
         "ein roter Ball rollt nach rechts",
         "",
+        "pouring water into a glass",  # by whom?
+        "stacking three boxes",
+        "a red ball rolls to the right in slow motion",
+        "slow motion of a red ball falling",
+        "a crimson orb lazily rolls to the right",
+        "will a crimson orb ever stop?",
+        "a shiny red sphere rolls to the right",
+        "a crimson orb rolls right behind a blue box",
+        "a tiny red ball hits a blue box and falls",  # in that order
+        "a tiny red ball falls, seen from above",
+        "a tiny red ball and a blue box that falls",
+        "a white orb bumps into a yellow drum and knocks it over",
+        "a tiny red ball rolls to the right on the floor",
+        "a row of three tiny red balls",
+        "a tiny lemon falls",
+        "most of the water spills out of a tiny cup",
+        "rolling to the right, a tiny red ball",
+        "a tiny red ball 🔴 rolls to the right",
+        "a tiny red ball rolls to the right (fast!)",
+        "a tiny red ball rolls to the right. " * 20,
     ],
 )
 def test_what_is_not_understood_stays_as_it_is(prompt):
     assert rewrite(prompt) == prompt
-
-
-def test_known_words_are_put_plainly_where_the_sentence_is_not_understood():
-    assert substituted("A Crimson orb, maybe?") == "A red ball, maybe?"
-    assert rewrite("will a crimson orb ever stop?") == "will a red ball ever stop?"
-    assert substituted("a tiny jet-black cuboid") == "a small black box"
-
-
-def test_unknown_words_are_passed_over_only_if_every_thing_still_does_something():
-    assert rewrite("a red ball lazily rolls to the right") == "A red ball rolls to the right."
-    assert rewrite("a red ball zigzags about") == "a red ball zigzags about"
-
-
-def _facts(scene):
-    return [(t.count, t.colour, t.shape, t.size, t.motion) for t in scene.things]
 
 
 def test_captions_are_read_as_the_facts_say():

@@ -1,18 +1,19 @@
 """A prompt in the wording of the captions that a model learned from.
 
-Owns `REWRITERS`. Knows nothing of models: whether a rewriter helps is measured (docs/model-card.md). The default one is
-faithful by construction: it reads a prompt with a grammar of what the captions can say and tells that in the captions'
-plain words. What it does not understand it leaves as it is.
+Owns `REWRITERS`. Knows nothing of models: whether a rewriter helps is measured (docs/model-card.md). The default one
+reads a prompt with a grammar of what the captions can say and tells that in the captions' plain words. It does so only
+where both texts say the same beyond doubt (`certainty`), and leaves all other prompts as they are.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from worldtube.errors import unknown
+from worldtube.text.rewrite.certainty import certain, same_facts, same_scene
 from worldtube.text.rewrite.reading import read
 from worldtube.text.rewrite.scene import Scene, Unread
-from worldtube.text.rewrite.substitution import substituted
 from worldtube.text.rewrite.telling import tell
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "tell",
 ]
 
+logger = logging.getLogger(__name__)
+
 
 class Rewriter(Protocol):
     """From a prompt to a prompt. A text that it cannot put better comes back as it is."""
@@ -36,32 +39,27 @@ class Rewriter(Protocol):
 
 @dataclass(frozen=True)
 class Grammar:
-    """Reads the prompt and tells it anew; a word that is not understood only leaves it as it is."""
+    """Put a prompt in the captions' words where it is certain that this says the same; leave all others alone."""
 
     def __call__(self, prompt: str) -> str:
-        for whole in (True, False):
-            try:
-                scene = read(prompt, whole=whole)
-                if whole or complete(scene):
-                    return _other_words(prompt, tell(scene))
-            except Unread:
-                continue
-        return substituted(prompt)
+        try:
+            if not certain(prompt):
+                return prompt
+            scene = read(prompt)
+            text = tell(scene)
+            same = same_facts(prompt, text) and same_scene(scene, read(text))
+        except Unread:
+            return prompt
+        except Exception:  # a fault of the grammar must not keep a clip from being made
+            logger.warning("the grammar failed; the prompt is used as it is", exc_info=True)
+            return prompt
+        return _other_words(prompt, text) if same else prompt
 
 
 def _other_words(prompt: str, text: str) -> str:
     """The text, or the prompt where nothing but capitals and full stops would change."""
     same = [one.lower().replace(".", "").split() for one in (prompt, text)]
     return prompt if same[0] == same[1] else text
-
-
-def complete(scene: Scene) -> bool:
-    """Whether of every thing it is said what it does, so that words passed over did not say that."""
-    busy = {index for one in scene.happenings for index in (*one.a, one.b)}
-    busy |= {index for a, _, b in scene.links for index in (a, b)}
-    return bool(scene.things) and all(
-        thing.colour and (thing.motion or index in busy) for index, thing in enumerate(scene.things)
-    )
 
 
 def _endpoint(options: str) -> Rewriter:

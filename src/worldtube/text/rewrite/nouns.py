@@ -15,8 +15,8 @@ ADJECTIVES = ("colour", "size", "material", "count", "unknown", "speed")
 class Nouns:
     """Reads adjectives and nouns; what else comes goes to `other`, and a thing that was named to `thing`."""
 
-    def __init__(self, found: list[Item], whole: bool):
-        self.items, self.at, self.whole = found, 0, whole
+    def __init__(self, found: list[Item]):
+        self.items, self.at = found, 0
         self.scene = Scene()
         self.noun = Thing()
         """Adjectives whose noun is still to come."""
@@ -102,10 +102,9 @@ class Nouns:
                 raise Unread(word)  # "a blue one"
             self.named(Item("shape", (self.scene.things[self.last].shape, False), item.words))
         elif item.kind == "unknown":
-            if self.whole or word in REFUSED:
-                if word in REFUSED or not self.leads_to_noun():
-                    raise Unread(word)
-                noun.others += (word,)
+            if word in REFUSED or not self.leads_to_noun():
+                raise Unread(word)
+            noun.others += (word,)
         elif (
             item.kind == "material"
             and item.value == "glass"

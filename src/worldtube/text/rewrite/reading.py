@@ -11,13 +11,9 @@ from worldtube.text.rewrite.nouns import ADJECTIVES, Nouns
 from worldtube.text.rewrite.scene import Happening, Scene, Thing, Unread
 
 
-def read(text: str, *, whole: bool = True) -> Scene:
-    """What a text says. Raises Unread.
-
-    whole: every word must be understood; otherwise words that are not known are passed over, but never those that
-    turn round what others say ("no", "not", "or").
-    """
-    reading = _Reading(items(text), whole)
+def read(text: str) -> Scene:
+    """What a text says. Raises Unread."""
+    reading = _Reading(items(text))
     reading.all()
     return reading.scene
 
@@ -25,8 +21,8 @@ def read(text: str, *, whole: bool = True) -> Scene:
 class _Reading(Nouns):
     """Reads what things do, what happens to them and how they stand to each other."""
 
-    def __init__(self, found: list[Item], whole: bool):
-        super().__init__(found, whole)
+    def __init__(self, found: list[Item]):
+        super().__init__(found)
         self.subjects: list[int] = []
         self.before: list[Item] = []
         """What is done by things still to be named."""
@@ -110,6 +106,8 @@ class _Reading(Nouns):
         self.joins = False
 
     def happen(self, kind: str, a: tuple[int, ...], b: int | None = None) -> None:
+        if not a and kind != "spilled":
+            raise Unread(kind)  # by whom?
         one = Happening(kind=kind, a=a, b=b)
         old = [x for x in self.scene.happenings if x.kind == kind and x.a == a]
         if kind == "poured" and old:
