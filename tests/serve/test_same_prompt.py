@@ -14,6 +14,7 @@ from worldtube.generate.session import load
 CASES = {
     "two tiny crimson spheres roll leftwards, fast": ["rewritten as: Two small red balls"],
     "a red ball rolls to the right": [],
+    "pouring water into a glass": [],
     "quarterly numbers of the stock market": ["outside of what worldtube-small knows"],
     "a red ball, a blue box and their shadows, " * 60: ["too long"],
 }
