@@ -10,14 +10,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from worldtube.codec import plan
 from worldtube.dynamics import SHAPES, Dynamics, DynamicsConfig
 from worldtube.errors import DataError, NotFound
 from worldtube.files import atomic_path
 from worldtube.renderer import Renderer, RendererConfig, scenes
+from worldtube.transformer import Transformer, TransformerConfig
 
 FORMAT = 1
 
+PLAN_NAMES = {
+    "shapes": plan.SHAPES,
+    "colours": plan.COLOURS,
+    "materials": plan.MATERIALS,
+    "grounds": plan.GROUNDS,
+    "skies": plan.SKIES,
+}
+
 PARTS: dict[str, tuple[type[Any], type[nn.Module], dict[str, tuple[str, ...]]]] = {
+    "planner": (TransformerConfig, Transformer, PLAN_NAMES),
     "dynamics": (DynamicsConfig, Dynamics, {"shapes": SHAPES}),
     "renderer": (
         RendererConfig,

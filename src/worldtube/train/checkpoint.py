@@ -168,6 +168,9 @@ class Checkpoints:
 
 def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """Which fields differ, in words: `depth is 2 there and 3 here`; empty where none does."""
+    saved, wanted = (
+        json.loads(json.dumps(values)) for values in (saved, wanted)
+    )  # tuples are lists
     names = [name for name in {**saved, **wanted} if saved.get(name) != wanted.get(name)]
     return ", ".join(f"{n} is {saved.get(n)} there and {wanted.get(n)} here" for n in names)
 

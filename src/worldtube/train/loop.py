@@ -275,7 +275,7 @@ def _train(
     made = setup(config, codec=codec, start=start, name=out.name, ranks=ranks)
     model, optimizer, transformer = made.model, made.optimizer, made.model.transformer
     sizes = asdict(transformer.config) | {"patch": config.patch, "lora": config.lora}
-    sizes |= {"muon": config.muon and not config.lora, "tracks": list(TRACKS)}
+    sizes |= {"muon": config.muon and not config.lora, "track_names": list(TRACKS)}
     order: dict[str, Any] = {"seed": config.seed, "rows": config.rows}
     if (
         config.lora or config.student
@@ -283,7 +283,11 @@ def _train(
         order["start"] = fingerprint(start)
     facts, step, bad = checkpoints.facts(), 0, 0
     if facts is not None:
-        unnamed = {"muon": sizes["muon"], "tracks": list(FIRST_TRACKS)}  # in older checkpoints
+        unnamed = {
+            "muon": sizes["muon"],
+            "tracks": [],
+            "track_names": list(FIRST_TRACKS),
+        }  # in older checkpoints
         if said := differences(unnamed | facts["model"], sizes):
             raise DataError(
                 f"{out} holds a checkpoint of another network: {said} (accepted: another folder)"

@@ -16,6 +16,7 @@ from torch import Tensor
 from worldtube.codec.plan import OBJECT_WIDTH, SCENE_WIDTH, encode_plan
 from worldtube.errors import DataError
 from worldtube.files import atomic_path
+from worldtube.generate.plan import SLOTS
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +24,6 @@ CHUNK = 200
 """Simulations in a file."""
 LOOKS = 6
 """Looks of each simulation."""
-SLOTS = 4
-"""Objects of a plan."""
 LENGTHS = ("short", "medium", "long")
 
 

@@ -74,7 +74,8 @@ def fit(
     """Train `module` in `folder`, going on from the checkpoint there if there is one.
 
     Args:
-        module: what is trained, float32; holds the averaged weights at the end
+        module: what is trained, in the dtype that it computes in (masters are float32); holds the averaged weights at
+            the end
         folder: gets `run.jsonl` and `checkpoints/`
         loss: (step, generator) -> scalar loss of that step's batch and its parts for the record; all randomness
             comes from the generator

@@ -1,0 +1,105 @@
+"""Text to plan tokens: the first stage of a model that knows a world's state, by the samplers of every other stage."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from worldtube.codec.plan import OBJECT_WIDTH, SCENE_WIDTH, PlanTokens
+from worldtube.diffusion import schedule
+from worldtube.diffusion.guidance import classifier_free
+from worldtube.diffusion.samplers import SAMPLERS
+from worldtube.errors import RequestError
+from worldtube.text.encoder import TextEncoder
+from worldtube.tokens import Words, overlay, pack, set_layout
+from worldtube.transformer import TrackConfig, Transformer, TransformerConfig
+
+SLOTS = 4
+"""Objects of a plan."""
+PLAN_LAYOUT = overlay([set_layout("objects", SLOTS), set_layout("scene", 1)])
+"""Tokens of one plan: its objects, then its scene."""
+
+
+def planner_config(
+    *,
+    width: int = 192,
+    depth: int = 6,
+    head_width: int = 32,
+    hidden: int = 512,
+    text_depth: int = 2,
+) -> TransformerConfig:
+    """Sizes of a transformer over plan tokens."""
+    return TransformerConfig(
+        token_width=0,
+        tracks=(
+            TrackConfig(name="objects", width=OBJECT_WIDTH, slots=SLOTS, prediction="data"),
+            TrackConfig(name="scene", width=SCENE_WIDTH, prediction="data"),
+        ),
+        width=width,
+        depth=depth,
+        head_width=head_width,
+        hidden=hidden,
+        text_depth=text_depth,
+    )
+
+
+@torch.inference_mode()
+def sample_plans(
+    model: Transformer,
+    encoder: TextEncoder,
+    prompts: Sequence[str],
+    *,
+    seeds: Iterable[int],
+    steps: int = 24,
+    sampler: str = "adams",
+    guidance: float = 2.0,
+    guidance_interval: tuple[float, float] = (0.5, 1.0),
+    shift: float = 2.0,
+) -> list[PlanTokens]:
+    """Make a plan for each prompt, all in one packed batch.
+
+    Args:
+        seeds: one per prompt; a plan depends on its own, not on its neighbours
+        guidance: classifier-free guidance scale; 1 disables guidance
+        guidance_interval: lowest and highest noise level at which guidance acts; at low noise it harms motion
+        shift: above 1 spends more steps at high noise, where it is decided what there is
+    """
+    seeds = list(seeds)
+    if len(seeds) != len(prompts):
+        raise RequestError(f"seeds must be {len(prompts)}, one per prompt, got {len(seeds)}")
+    if sampler not in SAMPLERS:
+        raise RequestError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
+    layout = pack([PLAN_LAYOUT] * len(prompts))
+    count, width = len(PLAN_LAYOUT.frames), model.config.widest
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def draw(like: Tensor) -> Tensor:
+        return torch.cat([torch.randn(count, width, generator=g) for g in generators]).to(like)
+
+    states = encoder.encode([*prompts, ""])
+    told = model.read(Words.of(states[:-1]))
+    both = model.read(Words.of([*states[:-1], *[states[-1]] * len(prompts)]))
+    doubled = pack([layout] * 2)
+
+    def conditional(x: Tensor, sigma: Tensor) -> Tensor:
+        return model(x, sigma, layout, told)[0]
+
+    def with_and_without(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = model(x.repeat(2, 1), sigma.repeat(2), doubled, both)[0].chunk(2)
+        return first, second
+
+    velocity = classifier_free(
+        conditional,
+        with_and_without,
+        guidance,
+        interval=guidance_interval,
+        rescale=0.0,
+        bounds=layout.bounds,
+    )
+    noise = draw(torch.empty(0))
+    levels = schedule.uniform(steps, shift=shift)[:, None].expand(-1, len(noise))
+    tokens = SAMPLERS[sampler](velocity, noise, levels, draw).view(len(prompts), count, width)
+    return [
+        PlanTokens(objects=clip[:SLOTS].numpy(), scene=clip[SLOTS, :SCENE_WIDTH].numpy())
+        for clip in tokens.cpu().float()
+    ]
