@@ -567,6 +567,62 @@ def renderer(rest: list[str]) -> int:
     return 0
 
 
+def planner(rest: list[str]) -> int:
+    """`train planner`: the arguments after it."""
+    import tyro
+
+    from worldtube.train.planner import PlannerTrainConfig
+
+    defaults = PlannerTrainConfig()
+
+    def command(
+        *,
+        out: Path,
+        simulations: int = 10_000,
+        start: Path | None = None,
+        threads: int | None = None,
+        config: Annotated[PlannerTrainConfig, tyro.conf.arg(name="")] = defaults,
+    ) -> Any:
+        """Train the planner: text to objects, their first state, surroundings and camera.
+
+        The plans to learn from are simulated first; captions are written anew for every step.
+
+        Args:
+            out: folder of the run: plans, checkpoints, record, planner.safetensors
+            simulations: how many clips are simulated, each in six looks
+            start: begin with the weights in this file
+            threads: torch threads; torch's own choice by default
+        """
+        return out, simulations, start, threads, config
+
+    out, simulations, start, threads, config = parse(command, "train planner", rest)
+    folder_exists(out)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    from worldtube.models.parts import load_part
+    from worldtube.train.planner import WEIGHTS, train_planner
+    from worldtube.train.plans import Plans, make_plans
+    from worldtube.worlds.world import VALIDATION_SEEDS
+
+    first = VALIDATION_SEEDS.start
+    for name, seeds in (("train", range(simulations)), ("validation", range(first, first + 200))):
+        with Bar(f"simulating ({name})") as bar:
+            make_plans(out / "plans" / name, seeds, progress=bar)
+    with Bar("training planner") as bar:
+        train_planner(
+            config,
+            Plans.read(out / "plans" / "train"),
+            out,
+            validation=Plans.read(out / "plans" / "validation"),
+            start=None if start is None else load_part("planner", start),
+            progress=bar,
+        )
+    print(out / WEIGHTS)
+    return 0
+
+
 OWN: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "finetune": ("the model that ships, or another, on clips of your own, in minutes", finetune),
     "ladder": ("many small runs, the scaling law that they follow, and how far it holds", ladder),
@@ -575,6 +631,7 @@ OWN: dict[str, tuple[str, Callable[[list[str]], int]]] = {
         wording,
     ),
     "codec": ("the video compression network (its own loop)", codec),
+    "planner": ("text to a plan: objects, their first state, camera", planner),
     "renderer": ("the picture of a state, from simulated and drawn clips", renderer),
     "dynamics": ("the learned step of rigid bodies, from simulated motion", dynamics),
     "reader": (
