@@ -12,11 +12,13 @@ import torch
 from worldtube import models, video
 from worldtube.cli import COMMANDS, main
 from worldtube.codec import CodecConfig, VideoCodec
+from worldtube.errors import RequestError
 from worldtube.generate.session import load
 from worldtube.generate.tasks import TASKS
+from worldtube.models import header
 from worldtube.models.local import Card, LocalModel
 from worldtube.transformer import Transformer, TransformerConfig
-from worldtube.video import Clip
+from worldtube.video import Clip, Size
 
 TINY = TransformerConfig(token_width=64, width=32, depth=1, head_width=16, hidden=32, text_depth=1)
 
@@ -355,3 +357,67 @@ def test_generate_says_how_it_puts_the_prompt_and_keeps_what_was_asked(weights, 
     assert json.loads(out)["asked"] == ""
     code, _, err = run("generate", "a ball", "--rewriter", "parrot", *few, capsys=capsys)
     assert code == 2 and "parrot" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["generate", "a", "red", "ball"], 'generate "a red ball"'),
+        (
+            ["generate", "--seed", "7", "--fast", "a", "red", "ball", "--no-rewrite"],
+            'generate "a red ball" --seed 7 --fast --no-rewrite',
+        ),
+        (["generate", "a ball", "$falls", "--seed=3"], "generate 'a ball $falls' --seed=3"),
+        (["edit", "my clip.mp4", "a", "blue", "box"], "edit 'my clip.mp4' \"a blue box\""),
+        (
+            ["generate", "--guidance-interval", "0.1", "0.9", "a", "ball"],
+            'generate "a ball" --guidance-interval 0.1 0.9',
+        ),
+        (["plan", "image", "a", "ball", "--size", "64x64"], 'plan image "a ball" --size 64x64'),
+    ],
+)
+def test_a_prompt_without_quotes_is_understood(arguments, meant, capsys):
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told == f"worldtube: a prompt is one argument; did you mean: worldtube {meant}\n"
+
+
+@pytest.mark.parametrize("arguments", [["a", "ball", "--bogus", "1"], ["a", "ball", "--help"]])
+def test_what_is_no_matter_of_quotes_is_left_to_the_parser(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main(["generate", *arguments])
+    assert "did you mean: worldtube" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--size", "70x64"], ["--size", "4096x4096"], ["--size", "wide"], ["--steps", "0"],
+        ["--seconds", "1000"], ["--out", "clip.xyz"], ["--out", "missing/clip.mp4"], ["more", "words"],
+    ],
+)  # fmt: skip
+def test_wrong_values_are_told_before_torch_is_loaded(wrong, tmp_path):
+    code = (
+        "import sys; from worldtube.cli import main; code = main(['generate', 'a ball', *sys.argv[1:]])\n"
+        "assert 'torch' not in sys.modules and 'worldtube.text.encoder' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *wrong], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2 and done.stderr.startswith("worldtube: "), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_header_of_a_weight_file_says_which_sizes_it_takes(weights, tmp_path):
+    model = models.load(weights)
+    assert header.read_config(weights)["stride"] == list(model.codec.stride[:2])
+    side = model.stride[1]
+    header.check_size_for(weights, Size(side, 2 * side))
+    with pytest.raises(RequestError, match=f"multiples of {side}, .* got {side + 1}x{side}"):
+        header.check_size_for(weights, Size(side + 1, side))
+    header.check_size_for(None, Size(64, 64))
+    for content in (b"", b"abc", b"\xff" * 8, (9).to_bytes(8, "little") + b"not JSON!", b"\0" * 8):
+        (tmp_path / "odd").write_bytes(content)
+        header.check_size_for(tmp_path / "odd", Size(1, 1))
+    header.check_size_for(tmp_path / "none", Size(1, 1))
+    header.check_size_for(tmp_path, Size(1, 1))

@@ -1,6 +1,8 @@
 """What commands ask of their arguments: how a signature is parsed, whether a folder is there, which seeds are meant."""
 
-from collections.abc import Callable
+import inspect
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,44 @@ def parse(function: Callable[..., Any], name: str, rest: list[str]) -> Any:
         args=rest,
         config=(tyro.conf.AvoidSubcommands,),
     )
+
+
+def check_quotes(name: str, parameters: Sequence[inspect.Parameter], rest: Sequence[str]) -> None:
+    """Raise RequestError, with the command as it was probably meant, where a prompt has more words than arguments.
+
+    Args:
+        name: of the command, as it was typed.
+        parameters: of its function; those that are not keyword-only are positional.
+        rest: words of the command line after the name.
+    """
+    from worldtube.errors import RequestError
+
+    places = [parameter for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
+    if not places or "tuple" in str(places[-1].annotation):  # as many prompts as are wanted
+        return
+    options = {p.name.replace("_", "-"): p for p in parameters if p.kind is p.KEYWORD_ONLY}
+    words, others, waiting = list[str](), list[str](), 0
+    for word in rest:
+        if waiting:
+            waiting -= 1
+            others.append(word)
+        elif not word.startswith("-"):
+            words.append(word)
+        else:
+            option = word.removeprefix("--").partition("=")[0].replace("_", "-")
+            known = options.get(option, options.get(option.removeprefix("no-")))
+            if known is None:  # --help, or a misspelled one, which tyro explains
+                return
+            if "=" not in word and known.annotation is not bool:
+                waiting = 2 if "FLOAT FLOAT" in str(known.annotation) else 1
+            others.append(word)
+    surplus = len(words) - len(places)
+    if surplus < 1 or places[-1].name not in ("prompt", "negative_prompt"):
+        return
+    first, prompt = words[: len(places) - 1], " ".join(words[len(places) - 1 :])
+    quoted = f'"{prompt}"' if not set(prompt) & set('"$`\\!') else shlex.quote(prompt)
+    meant = " ".join([*map(shlex.quote, first), quoted, *map(shlex.quote, others)])
+    raise RequestError(f"a prompt is one argument; did you mean: worldtube {name} {meant}")
 
 
 def positional(function: Callable[..., Any], name: str) -> Callable[..., Any]:

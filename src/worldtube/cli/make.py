@@ -8,7 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_type_hints
 
-from worldtube.cli.arguments import folder_exists, parse
+from worldtube.cli.arguments import check_quotes, folder_exists, parse
 from worldtube.cli.bar import Bar
 from worldtube.cli.startup import collection_paused
 
@@ -129,6 +129,7 @@ def read_task(
     shared = [f"    {name}: {meaning}" for name, (_, _, meaning) in OPTIONS.items()]
     more = ["    " + line.strip() for line in own_help if line.strip()]
     described.__doc__ = "\n".join([inspect.cleandoc(TASKS[task].__doc__ or ""), *shared, *more])
+    check_quotes(before + task, parameters, rest)
     where, values = parse(described, before + task, rest)
     values = {name: value for name, value in values.items() if value is not None}
     args = [value for name in words for value in values.pop(name)]
@@ -171,8 +172,13 @@ def prepared(
             folder_exists(path)
     from worldtube import video
     from worldtube.generate.tasks import OPTIONS, TASKS
+    from worldtube.models.header import check_size_for
 
-    TASKS[task](*args, **values)  # what is wrong in itself is told before anything is loaded
+    # What is wrong in itself is told before anything is loaded, in milliseconds.
+    request = TASKS[task](*args, **values)
+    video.check_format(out, still=True)
+    if request.size is not None and not request.given:
+        check_size_for(model, request.size)
     from worldtube.generate.compose import result_shape
     from worldtube.generate.session import load
 

@@ -3,15 +3,17 @@
 Every name but `load` is imported when it is first used, so that our own model does without the others' code.
 """
 
+from __future__ import annotations
+
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from worldtube.errors import RequestError
 
 if TYPE_CHECKING:
+    import torch
+
     from worldtube.models.diffusers import DiffusersModel
     from worldtube.models.gaussian import GaussianModel
     from worldtube.models.local import LocalModel, load_codec, save, save_codec
@@ -62,7 +64,7 @@ def load(
     dtype: torch.dtype | str = "auto",
     fast: bool = False,
     adapters: Path | str | None = None,
-) -> "LocalModel | DiffusersModel":
+) -> LocalModel | DiffusersModel:
     """The model in a safetensors file of ours or in a folder of a diffusers pipeline; without a path, the one that
     ships inside the package. Arguments as for `local.load`.
     """

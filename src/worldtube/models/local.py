@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from worldtube.codec.autoencoder import FINE, FRAMES
 from worldtube.device import find_device, find_dtype
 from worldtube.errors import DataError, NotFound, RequestError, unknown
 from worldtube.models.adapters import put
+from worldtube.models.header import EMBEDDED, check_size, embedded_path
 from worldtube.models.model import ABILITIES, Footprint
 from worldtube.models.weights import save_weights
 from worldtube.text.encoder import FAMILIAR, TextEncoder
@@ -33,11 +33,9 @@ from worldtube.transformer import Past, Reading, Transformer, TransformerConfig
 from worldtube.video import Clip, Size
 
 FORMAT = 1
-EMBEDDED = "worldtube-small"
 EMBEDDED_KNOWS = "it knows balls, boxes, cylinders and cups on a table, and water"
 FIRST_TRACKS = ("rgb", "sound", "depth", "motion", "temperature", "action")
 """Tracks of weight files that do not name theirs."""
-MAX_PIXELS = 1024 * 1024
 SCRATCH = 1.5
 """Memory of convolutions to that of their tensors: the library behind them takes some of its own."""
 
@@ -106,11 +104,7 @@ class LocalModel:
 
     def grid(self, size: Size, num_frames: int, fps: float, *, start: float = 0.0) -> Grid:
         frames, side = self.stride
-        if size.width % side or size.height % side or size.width * size.height > MAX_PIXELS:
-            raise RequestError(
-                f"size {size} is not accepted: width and height must be multiples of {side}, "
-                f"at most {MAX_PIXELS} pixels together"
-            )
+        check_size(size, side)
         if (num_frames - 1) % frames:
             raise RequestError(
                 f"{num_frames} frames do not fit: the number must be 1 + a multiple of {frames}"
@@ -213,11 +207,6 @@ class LocalModel:
         return self.transformer.recall(kept, layout.to(self.device))
 
 
-def embedded_path() -> Path:
-    """Where the model that ships inside the package lies."""
-    return Path(str(resources.files("worldtube") / "weights" / f"{EMBEDDED}.safetensors"))
-
-
 def save(
     model: LocalModel,
     path: Path | str,
@@ -237,6 +226,7 @@ def save(
         "transformer": asdict(model.transformer.config),
         "codec": model.codec.config.to_dict(),
         "tracks": list(TRACKS),
+        "stride": list(model.codec.stride[:2]),
     }
     _write(Path(path), parts, config, dtype, model.bank)
 
