@@ -20,9 +20,9 @@ from worldtube.serve.config import ServeConfig
 from worldtube.serve.jobs import Database, Job, Jobs, new_id
 from worldtube.serve.leases import Leases
 from worldtube.serve.plan import Facts, Source
-from worldtube.serve.schema import Create, Edit, Extend, Remix, VideoReference
+from worldtube.serve.schema import Create, Edit, Extend, ImageReference, Remix, VideoReference
 from worldtube.serve.worker import Preview, Worker, facts, open_models
-from worldtube.video import Size
+from worldtube.video import Clip, Size
 
 
 @pytest.fixture
@@ -452,3 +452,38 @@ def test_a_large_picture_is_scaled_down_in_its_shape(tmp_path):
             fps=12,
             limits=media.Limits(pixels=3000, picture_pixels=119_000, **limits),
         )
+
+
+def test_a_picture_gives_the_video_its_size():
+    """Within what a video can have, where none is asked for."""
+    shipped = Facts.of("m", facts(load(), render_pixels=None) | {"default": True})
+    body = Create(prompt="a", input_reference=ImageReference(image_url="data:"))
+    for picture, size in (("640x480", "640x480"), ("641x481", "640x480"), ("1251x1668", "1250x1668"),
+                          ("10x10", "16x16"), ("9000x20", "4096x16"), ("64x64", "64x64")):  # fmt: skip
+        row = plan.create(body, shipped, Size.parse(picture))
+        assert row["size"] == size, picture
+        Create(prompt="a", size=row["size"])  # and could have been asked for
+    named = plan.create(Create(**{**dict(body), "size": "96x64"}), shipped, Size(640, 480))
+    assert named["size"] == "96x64" and named["warnings"] == []
+    large = plan.create(body, shipped, Size(640, 480))
+    assert large["warnings"] == [
+        f"m makes new frames at {large['rendered_size']}; they are brought to 640x480"
+    ]
+
+
+def test_a_clip_with_too_many_frames_for_memory_is_thinned_with_a_word(tmp_path, monkeypatch):
+    monkeypatch.setattr(media, "DECODED_BYTES", 20 * 3 * 32 * 16)
+    monkeypatch.setattr(media, "_limit", lambda *_: None)
+    path = tmp_path / "a.mp4"
+    video.write(Clip(frames=np.zeros((30, 16, 32, 3), np.uint8), fps=30.0), path)
+    asked = {"source": str(path), "out": str(tmp_path / "b.mp4"), "kind": "clip", "pixels": 9999,
+             "picture_pixels": 9999, "frames": 99, "seconds": 9, "cpu_seconds": 9, "memory_mb": 9}  # fmt: skip
+    seen = media.Seen(**media._run({**asked, "fps": 12.0}))
+    assert (seen.fps, seen.num_frames) == (12, 12)
+    assert seen.warning == "the given clip is taken at 12 of its 30 frames a second"
+    source = Source(num_frames=12, fps=12.0, size=Size(32, 16), seconds=1.0, warning=seen.warning)
+    known = Facts.of("m", facts(load(), render_pixels=None) | {"default": True})
+    body = Extend(prompt="a", seconds=1, video=VideoReference(id="v"))
+    assert plan.extend(body, known, source, None)["warnings"][0] == seen.warning
+    with pytest.raises(RequestError, match="more than 20 frames"):
+        media._run({**asked, "fps": 24.0})

@@ -40,6 +40,8 @@ class Seen:
     height: int
     fps: float
     num_frames: int
+    warning: str = ""
+    """What of it is not kept."""
 
 
 def examine(source: Path, out: Path, kind: Kind, *, fps: float, limits: Limits) -> Seen:
@@ -177,7 +179,7 @@ def _run(told: dict[str, Any]) -> dict[str, Any]:
     _limit(limits.cpu_seconds, limits.memory_mb)
     from worldtube import provenance, video
 
-    still = _look(source, limits)
+    still, warning = _look(source, limits), ""
     if kind == "signals":
         return provenance.verify(source).told
     if kind == "picture":
@@ -188,13 +190,12 @@ def _run(told: dict[str, Any]) -> dict[str, Any]:
     else:
         if still:
             raise RequestError("the file is a picture (accepted: a video)")
-        width, height = (
-            video.read(source, max_frames=1).size.width,
-            video.read(source, max_frames=1).size.height,
-        )
+        size = video.read(source, max_frames=1).size
+        width, height = size.width, size.height
         most = DECODED_BYTES // (3 * width * height)
         clip = video.read(source, max_frames=most + 1)
         if kind == "character" or not 1 <= clip.fps <= MAX_FPS or clip.num_frames > most:
+            warning = f"the given clip is taken at {fps:g} of its {clip.fps:g} frames a second"
             clip = video.read(source, fps=fps, max_frames=most + 1)
         if clip.num_frames > most:
             raise RequestError(
@@ -209,7 +210,7 @@ def _run(told: dict[str, Any]) -> dict[str, Any]:
             subject = video.Clip(frames=_subject(clip.frames), fps=1.0)
             video.write(subject, out.with_suffix(".png"))
     size = clip.size
-    told = {"width": size.width, "height": size.height, "fps": clip.fps}
+    told = {"width": size.width, "height": size.height, "fps": clip.fps, "warning": warning}
     return told | {"num_frames": clip.num_frames}
 
 

@@ -11,7 +11,16 @@ from typing import Any
 
 from worldtube.errors import RequestError
 from worldtube.serve.config import ALIAS_PREFIX, ALIASES
-from worldtube.serve.schema import MIN_SIDE, Create, Edit, Extend, Remix, total
+from worldtube.serve.schema import (
+    MAX_PIXELS,
+    MAX_SIDE,
+    MIN_SIDE,
+    Create,
+    Edit,
+    Extend,
+    Remix,
+    total,
+)
 from worldtube.video import Size, nearest_num_frames
 
 
@@ -89,6 +98,8 @@ class Source:
     model: str | None = None
     seed: int | None = None
     rendered: Size | None = None
+    warning: str = ""
+    """What of it is not kept."""
 
 
 Row = dict[str, Any]
@@ -105,9 +116,14 @@ def choose(name: str | None, models: Mapping[str, Facts]) -> Facts:
     return models[name]
 
 
-def create(body: Create, facts: Facts) -> Row:
-    """Words, or words and a picture, or a storyboard."""
-    size = Size.parse(body.size) if body.size else facts.default_size
+def create(body: Create, facts: Facts, picture: Size | None = None) -> Row:
+    """Words, or words and a picture, or a storyboard.
+
+    Args:
+        picture: the size of the picture that is given; the video has it too where the body names none
+    """
+    usual = facts.default_size if picture is None else _playable(picture)
+    size = Size.parse(body.size) if body.size else usual
     fps = body.fps or facts.fps
     spec: dict[str, Any] = {}
     if body.storyboard is not None:
@@ -123,7 +139,18 @@ def create(body: Create, facts: Facts) -> Row:
         if seconds > 60:
             raise RequestError(f"num_frames {num_frames} at {fps:g} fps is not accepted; 60 s are")
     rendered, warnings = _rendered(facts, size)
+    if task == "animate" and warnings:
+        warnings = [f"{facts.name} makes new frames at {rendered}; they are brought to {size}"]
     return _row(body, facts, task, size, rendered, fps, num_frames, seconds, spec, warnings)
+
+
+def _playable(size: Size) -> Size:
+    """The size of a picture as one that a video can have: even sides within the limits, in about its shape."""
+    area = size.width * size.height
+    scale = min(1.0, MAX_SIDE / max(size.width, size.height), (MAX_PIXELS / area) ** 0.5)
+    scale = max(scale, MIN_SIDE / min(size.width, size.height))
+    sides = (max(MIN_SIDE, 2 * int(scale * side / 2)) for side in (size.width, size.height))
+    return Size(*(min(MAX_SIDE, side) for side in sides))
 
 
 def edit(body: Edit | Remix, facts: Facts, source: Source) -> Row:
@@ -147,6 +174,7 @@ def extend(body: Extend, facts: Facts, source: Source, following: Source | None)
     frames = source.num_frames
     if following is not None:  # shown at the rate of the first
         frames += max(1, round(following.num_frames * source.fps / following.fps))
+        warnings += [following.warning] if following.warning else []
     num_frames = total(frames, source.fps, body.seconds)
     seconds = source.seconds + (following.seconds if following else 0.0) + body.seconds
     spec: dict[str, Any] = {"seconds": body.seconds}
@@ -164,9 +192,10 @@ def _of_source(facts: Facts, source: Source, *, new_only: bool) -> tuple[Size, l
         rendered = source.rendered
     else:
         rendered = facts.rendered(source.size)
+    warnings = [source.warning] if source.warning else []
     slower = abs(source.fps - facts.fps) > 1e-3
     if rendered == source.size and not slower:
-        return rendered, []
+        return rendered, warnings
     made, shown = f"{rendered}", f"{source.size}"
     if slower:
         made, shown = f"{made} and {facts.fps:g} fps", f"{shown} and {source.fps:g} fps"
@@ -174,7 +203,7 @@ def _of_source(facts: Facts, source: Source, *, new_only: bool) -> tuple[Size, l
         message = f"{facts.name} makes new frames at {made}; they are brought to {shown}"
     else:
         message = f"{facts.name} makes this at {made}; it is enlarged to {shown}"
-    return rendered, [message]
+    return rendered, [*warnings, message]
 
 
 def _rendered(facts: Facts, size: Size) -> tuple[Size, list[str]]:

@@ -56,7 +56,7 @@ def create(
     out: Response,
 ) -> Any:
     def row(models: dict[str, Facts]) -> tuple[dict[str, Any], Inputs]:
-        body, inputs = asked.body, Inputs()
+        body, inputs, picture = asked.body, Inputs(), None
         facts = _model(body.model, models)
         if body.input_reference is not None:
             with blame("input_reference"):
@@ -65,10 +65,11 @@ def create(
                 if not isinstance(given, Upload):
                     source.write_bytes(data_url(given.image_url, given.file_id))
                 inputs["picture.png"] = asked.path("picture.png")
-                here.examine(source, inputs["picture.png"], "picture", facts.fps)
+                seen = here.examine(source, inputs["picture.png"], "picture", facts.fps)
+                picture = Size(seen.width, seen.height)
                 inputs["picture"] = source
         with blame("num_frames"):
-            return plan.create(body, facts), inputs
+            return plan.create(body, facts, picture), inputs
 
     return _submit(here, caller, asked, row, out)
 
@@ -386,6 +387,7 @@ def _source(
         fps=seen.fps,
         size=Size(seen.width, seen.height),
         seconds=seen.num_frames / seen.fps,
+        warning=seen.warning,
     )
     return facts, source, Inputs({clip.name: clip, name: given.path})
 
