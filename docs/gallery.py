@@ -5,13 +5,16 @@ python docs/gallery.py [WEIGHTS]
 
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from worldtube.generate import engine
 from worldtube.generate.session import Session, load
 from worldtube.generate.tasks import TASKS
-from worldtube.video import Clip, Size, save_image, sheet
+from worldtube.video import Clip, Size, interpolate, resize, save_image, sheet, write
 
 FOLDER = Path(__file__).with_name("gallery")
 SHEETS = {
@@ -88,11 +91,26 @@ def of_tasks(session: Session) -> dict[str, list[Clip]]:
     return out
 
 
+def of_footage(session: Session) -> Clip:
+    """True clips of 640x360 at 30 fps, extended: a row of frames of each, the first three of them given."""
+    from worldtube.worlds.record import record
+
+    rows = []
+    for seed in (FIRST, FIRST + 1):
+        true, captions, _ = record("tabletop", seed, Size(640, 360), num_frames=13)
+        given = interpolate(true.frames, Fraction(0), Fraction(12, 30), 31)
+        clip = session.extend(Clip(frames=given, fps=30.0), captions["medium"], seconds=1)
+        small = resize(clip.frames[[0, 15, 30, 31, 45, 60]], Size(240, 135))
+        rows.append(np.concatenate(list(small), axis=1))
+    return Clip(frames=np.concatenate(rows)[None], fps=1.0)
+
+
 def main(weights: str | None = None) -> None:
     """Write one sheet of 32 samples for each of SHEETS, one of each task, and the strip of the README."""
     session = load(weights)
     model = session.model
     FOLDER.mkdir(exist_ok=True)
+    write(of_footage(session), FOLDER / "given-extend.webp")
     for name, clips in of_tasks(session).items():
         save_image(sheet(clips, frames=9, columns=1), FOLDER / f"task-{name}.webp")
     for name, prompt in SHEETS.items():

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from worldtube.generate.request import Request
     from worldtube.generate.session import Session
 
-LONG = 10.0
-"""Seconds from which on a clip goes to its file while it is made."""
-
 
 def read_task(
     task: str, rest: list[str], *, before: str = ""
@@ -194,7 +191,7 @@ def prepared(
         video.check_format(strip, still=True)
     for warning in warnings:
         print(f"worldtube: {warning}", file=sys.stderr)
-    streamed = one.num_frames > LONG * one.fps and out.suffix[1:] in video.STREAMED
+    streamed = one.long and out.suffix[1:].lower() in video.STREAMED
     return session, request, warnings, streamed
 
 

@@ -32,6 +32,8 @@ from worldtube.video import (
 if TYPE_CHECKING:
     from worldtube.models.model import VideoModel
 
+LONG_SECONDS, LONG_BYTES = 10.0, 2**28
+"""A result beyond either is not kept in memory where it can be written bit by bit."""
 MAX_PICTURE = 1920 * 1080
 """Pixels to which a given picture is scaled down where a clip is made of it."""
 
@@ -43,6 +45,12 @@ class ResultShape:
     size: Size
     fps: float
     num_frames: int
+
+    @property
+    def long(self) -> bool:
+        """Whether frames should go to their file while they are made: after some seconds, or many pixels."""
+        num_bytes = 3 * self.size.width * self.size.height * self.num_frames
+        return self.num_frames > LONG_SECONDS * self.fps or num_bytes > LONG_BYTES
 
 
 def result_shape(model: "VideoModel", request: Request) -> ResultShape:

@@ -292,12 +292,14 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "size": (
         Size | None,
         None,
-        "width x height in pixels; the model's or the given clip's own when not said",
+        "width x height of the result in pixels; when not said the given clip's own, of a picture at most 1920x1080 "
+        "pixels, else the model's; edit and remix: what the model makes of it",
     ),
     "fps": (
         float | None,
         None,
-        "frames per second; the model's or the given clip's own when not said",
+        "frames per second of the result; when not said the given clip's own, else the model's; edit and remix: the "
+        "model's",
     ),
     "seed": (
         int,

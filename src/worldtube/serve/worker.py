@@ -23,7 +23,7 @@ import torch
 from worldtube import provenance, video
 from worldtube.errors import DataError, RequestError
 from worldtube.generate import engine, tasks
-from worldtube.generate.compose import adapt, result_shape
+from worldtube.generate.compose import ResultShape, adapt, result_shape
 from worldtube.generate.layout import Plan, outline
 from worldtube.generate.request import Request
 from worldtube.generate.session import Session, load
@@ -40,8 +40,6 @@ logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.2
 """How long a worker without a job waits before it looks for one."""
-LONG_SECONDS = 10.0
-"""From here on a clip goes to its file as it is made."""
 PREVIEW_SIDE, PREVIEW_FRAMES, PREVIEW_SHARE = 128, 12, 0.1
 """Pixels and frames of a preview, and how much of the time previews may take."""
 KEPT_FRAMES = 50
@@ -233,7 +231,7 @@ class Worker:
             previews[index](one, guess)
 
         shape = result_shape(session.model, requests[0])
-        if len(ready) == 1 and shape.num_frames > LONG_SECONDS * shape.fps:
+        if len(ready) == 1 and shape.long:
             job, request = ready[0]
             shapes = outline(session.model, request)
             details = engine.describe(session.model, request, shapes, shape.num_frames)
@@ -277,7 +275,7 @@ class Worker:
         details = details | {"size": str(size), "video": job.id, "task": row["task"]}
         told: dict[str, Any] = {"details": details, "parents": self._parents(job)}
         sound = None if request.composition is None else request.composition.sound
-        if row["num_frames"] > LONG_SECONDS * fps:
+        if ResultShape(size=size, fps=fps, num_frames=row["num_frames"]).long:
             provenance.write_blocks(frames(), path, fps=fps, caption="", sound=sound, **told)
         else:
             clip = Clip(frames=np.concatenate(list(frames())), fps=fps, sound=sound)

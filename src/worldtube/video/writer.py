@@ -325,5 +325,5 @@ FORMATS: dict[str, Callable[[Clip, bool, int, str], bytes]] = {
 STREAMED: dict[str, Callable[[int], tuple[str, str, dict[str, str]]]] = {"mp4": _h264, "webm": _vp9}
 """Formats that can be written while frames are being made: crf -> codec, pixels, options."""
 
-WITH_SOUND = ("mp4", "webm")
+WITH_SOUND = tuple(STREAMED)
 """Formats that hold sound."""
