@@ -172,6 +172,10 @@ def test_the_guide_to_hardware(tmp_path):
     assert follow("hardware.md", tmp_path) == 2
 
 
+def test_the_guide_to_given_clips(tmp_path):
+    assert follow("given.md", tmp_path) == 5
+
+
 def test_the_guide_to_films(tmp_path):
     """Its commands run in order on films that are made here, and print first what it says they print."""
     pytest.importorskip("lance")
