@@ -17,6 +17,8 @@ from worldtube.errors import DataError
 
 FORMAT = 1
 """Version of the JSON form."""
+_CONTACT = 0.012
+"""Metres that a standing body may be above what it stands on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,3 +315,39 @@ def volume(body: Body) -> float:
         return 2 * math.pi * a**2 * b
     middle = 0.5 * (a + b) - 0.5 * wall
     return math.pi * b**2 * wall + 2 * math.pi * middle * wall * (2 * c - wall)
+
+
+def find_supports(state: State, frame: int = 0) -> tuple[list[int | None], np.ndarray]:
+    """Which body each one stands on (None: the table, or nothing), and which are in the air, bool (K,)."""
+    positions, rotations = state.poses.positions[frame], state.poses.rotations[frame]
+    bottoms = [
+        positions[k, 2] - vertical_reach(body, rotations[k]) for k, body in enumerate(state.bodies)
+    ]
+    supports: list[int | None] = []
+    airborne = np.zeros(len(state.bodies), bool)
+    for k in range(len(state.bodies)):
+        support = None
+        for other, below in enumerate(state.bodies):
+            top = positions[other, 2] + vertical_reach(below, rotations[other])
+            aside = np.linalg.norm(positions[k, :2] - positions[other, :2])
+            if (
+                other != k
+                and abs(bottoms[k] - top) < _CONTACT
+                and aside < 1.5 * below.dimensions[0]
+            ):
+                support = other
+        supports.append(support)
+        airborne[k] = support is None and bottoms[k] > _CONTACT
+    return supports, airborne
+
+
+def vertical_reach(body: Body, rotation: np.ndarray) -> float:
+    """Metres from the centre of a body to its lowest point, axes (3, 3) body to world."""
+    axis = np.abs(rotation[2])  # how far each body axis is vertical
+    a, b, c, _ = body.dimensions
+    if body.shape == "ball":
+        return a
+    if body.shape == "box":
+        return float(axis @ (a, b, c))
+    height, radius = (b, a) if body.shape == "cylinder" else (c, max(a, b))
+    return float(axis[2] * height + math.sqrt(max(0.0, 1 - axis[2] ** 2)) * radius)

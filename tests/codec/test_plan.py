@@ -11,10 +11,9 @@ from worldtube.codec.plan import (
     PlanTokens,
     decode_plan,
     encode_plan,
-    find_supports,
-    vertical_reach,
 )
 from worldtube.errors import DataError
+from worldtube.state import find_supports, vertical_reach
 
 pytest.importorskip("mujoco", reason="the worlds extra is not installed")
 

@@ -1,15 +1,19 @@
 """States without pictures: the same motion as the world's, drawn from the state alike, with other looks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 pytest.importorskip("mujoco", reason="the worlds extra is not installed")
 
+from worldtube.errors import RequestError
 from worldtube.video import Size
 from worldtube.worlds.tabletop import Tabletop
 from worldtube.worlds.tabletop.drawing import draw
-from worldtube.worlds.tabletop.engine import simulate
+from worldtube.worlds.tabletop.engine import Engine, simulate
 from worldtube.worlds.tabletop.looks import mirror, mirror_poses, recolour, restage
+from worldtube.worlds.tabletop.physics import continue_state, plan_from_state
 from worldtube.worlds.tabletop.plan import plan
 
 SEEDS = (1, 3, 8)
@@ -72,3 +76,28 @@ def test_other_looks_keep_what_happens():
     assert [t.position for t in other.things] == [t.position for t in first.things]
     assert [t.shape for t in other.things] == [t.shape for t in first.things]
     assert (other.ground_tint, other.sun) != (first.ground_tint, first.sun)
+
+
+@pytest.mark.parametrize("seed", [*SEEDS, 21])
+def test_a_state_goes_on_as_its_plan_does(seed):
+    """From the first frame alone the engine makes the same clip and names the same events."""
+    state, witness = simulate(plan(seed), num_frames=25)
+    again, facts = continue_state(state[:1], 24)
+    assert again.num_frames == 25
+    np.testing.assert_allclose(again.poses.positions[:7], state.poses.positions[:7], atol=5e-3)
+    assert again.bodies == state.bodies
+    assert [g["motion"] for g in facts["groups"]] == [g["motion"] for g in witness.groups(12)]
+    assert facts["event"] == witness.event
+
+
+def test_masses_come_back_whatever_they_are():
+    state, _ = simulate(plan(3), num_frames=1)
+    heavy = replace(state, bodies=tuple(replace(body, mass=3 * body.mass) for body in state.bodies))
+    masses = [body.mass for body in Engine(plan_from_state(heavy)).bodies()]
+    np.testing.assert_allclose(masses, [body.mass for body in heavy.bodies], rtol=1e-6)
+
+
+def test_another_rate_is_refused():
+    state, _ = simulate(plan(3), num_frames=1, instants=7)
+    with pytest.raises(RequestError, match="the state's fps must be 12, got 84"):
+        continue_state(state, 3)

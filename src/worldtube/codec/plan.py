@@ -13,7 +13,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from worldtube.errors import DataError
-from worldtube.state import Body, CameraPath, Poses, State, Surroundings, volume
+from worldtube.state import (
+    Body,
+    CameraPath,
+    Poses,
+    State,
+    Surroundings,
+    find_supports,
+    vertical_reach,
+    volume,
+)
 
 SHAPES = ("ball", "box", "cylinder", "cup")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
@@ -51,8 +60,6 @@ _CAMERA_MEAN = np.array([0.0, -2.9, 1.6, 0.0, 0.05, 0.43])
 _CAMERA_STD = np.array([0.3, 0.16, 0.2, 0.08, 0.04, 0.09])
 _TABLE = (-3.0, 3.0, -0.75, 0.95)
 
-_CONTACT = 0.012
-"""Metres that a standing body may be above what it stands on."""
 _STILL = 0.01
 """Metres per second below which a body does not move."""
 
@@ -186,42 +193,6 @@ def decode_plan(tokens: PlanTokens, *, num_frames: int, fps: float = 12.0) -> St
         surroundings=surroundings,
         camera=_camera_path(keys, num_frames),
     )
-
-
-def find_supports(state: State, frame: int = 0) -> tuple[list[int | None], np.ndarray]:
-    """Which body each one stands on (None: the table, or nothing), and which are in the air, bool (K,)."""
-    positions, rotations = state.poses.positions[frame], state.poses.rotations[frame]
-    bottoms = [
-        positions[k, 2] - vertical_reach(body, rotations[k]) for k, body in enumerate(state.bodies)
-    ]
-    supports: list[int | None] = []
-    airborne = np.zeros(len(state.bodies), bool)
-    for k in range(len(state.bodies)):
-        support = None
-        for other, below in enumerate(state.bodies):
-            top = positions[other, 2] + vertical_reach(below, rotations[other])
-            aside = np.linalg.norm(positions[k, :2] - positions[other, :2])
-            if (
-                other != k
-                and abs(bottoms[k] - top) < _CONTACT
-                and aside < 1.5 * below.dimensions[0]
-            ):
-                support = other
-        supports.append(support)
-        airborne[k] = support is None and bottoms[k] > _CONTACT
-    return supports, airborne
-
-
-def vertical_reach(body: Body, rotation: np.ndarray) -> float:
-    """Metres from the centre of a body to its lowest point, axes (3, 3) body to world."""
-    axis = np.abs(rotation[2])  # how far each body axis is vertical
-    a, b, c, _ = body.dimensions
-    if body.shape == "ball":
-        return a
-    if body.shape == "box":
-        return float(axis @ (a, b, c))
-    height, radius = (b, a) if body.shape == "cylinder" else (c, max(a, b))
-    return float(axis[2] * height + math.sqrt(max(0.0, 1 - axis[2] ** 2)) * radius)
 
 
 def resolve(
