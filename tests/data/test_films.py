@@ -23,8 +23,9 @@ pytest.importorskip("scenedetect")
 
 from worldtube import cli, video, workers
 from worldtube.data import films
-from worldtube.data.catalog import Catalog
+from worldtube.data.catalog import LENGTHS, Catalog
 from worldtube.data.cutting import Cut, Found, Part
+from worldtube.data.export import export
 from worldtube.data.films import Cutting, ingest
 from worldtube.data.shots import SHOTS, find
 from worldtube.data.sidecar import sidecar
@@ -585,6 +586,18 @@ def test_captions_beside_a_film(tmp_path, caplog, monkeypatch):
         ("\ufeffa caf\xe9".encode(), "a caf\xe9", ""),
         ("a caf\xe9".encode("utf-16"), "a caf\xe9", ""),
         (b"a \x81", "a \ufffd", "is no UTF-8"),
+        (
+            "红球向右滚动、撞倒了杯子。".encode("gb18030"),
+            "红球向右滚动、撞倒了杯子。",
+            "read as GB18030",
+        ),
+        ("a red ball 红球".encode("gb2312"), "a red ball 红球", "read as GB18030"),
+        ("la balle très âgée déjà là".encode("cp1252"), "la balle très âgée déjà là", "as Windows"),
+        (
+            "Öl fließt über große Flächen".encode("cp1252"),
+            "Öl fließt über große Flächen",
+            "as Windows",
+        ),
     ],
 )
 def test_captions_that_are_no_utf8(tmp_path, caplog, raw, text, told):
@@ -593,6 +606,50 @@ def test_captions_that_are_no_utf8(tmp_path, caplog, raw, text, told):
     assert told in caplog.text and bool(told) == ("a.txt" in caplog.text)
     (tmp_path / "b.json").write_bytes(b'{"caption": "a caf\xe9"}')
     assert sidecar(tmp_path / "b.mp4")["long"] == "a caf\xe9" and "b.json is no" in caplog.text
+
+
+TABLES = {
+    "metadata.jsonl": '{"file_name": "in/a.mp4", "text": "a red ball"}\n\n'
+    '{"file_name": "./in/b.mp4", "short": "b", "long": "b b b"}\n{"file_name": "in/c.mp4", "text": ""}\n',
+    "metadata.csv": '\ufefffile_name,caption,short\nin/a.mp4,a red ball,\n"in/b.mp4","b b b",b\nin/c.mp4,,\n',
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_captions_of_a_whole_folder_in_a_table(tmp_path, caplog, name):
+    (tmp_path / "in").mkdir()
+    (tmp_path / name).write_text(TABLES[name])
+    assert sidecar(tmp_path / "in" / "a.mp4") == dict.fromkeys(LENGTHS, "a red ball")
+    found = sidecar(tmp_path / "in" / "b.mp4")
+    assert (found["short"], found["long"]) == ("b", "b b b")
+    assert sidecar(tmp_path / "in" / "c.mp4") == {} == sidecar(tmp_path / "in" / "d.mp4")
+    assert f"1 of 3 rows of {tmp_path / name} hold no caption of a file" in caplog.text
+    (tmp_path / "in" / "a.txt").write_text("a text of its own")
+    assert sidecar(tmp_path / "in" / "a.mp4")["medium"] == "a text of its own"
+    (tmp_path / name).write_text(TABLES[name].replace("red", "blue"))
+    (tmp_path / "in" / "a.txt").unlink()
+    assert sidecar(tmp_path / "in" / "a.mp4")["medium"] == "a blue ball"
+
+
+def test_a_table_that_cannot_be_read_is_told(tmp_path, caplog):
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.mp4", "text": "a"}\n[1]\n')
+    assert sidecar(tmp_path / "a.mp4")["medium"] == "a"
+    assert "cannot be read after 1 rows: a row must be an object, got '[1]'" in caplog.text
+
+
+def test_an_export_for_others_is_ingested_with_its_texts(tmp_path):
+    made.write(tmp_path / "a.mp4", made.shot(0, 60))
+    (tmp_path / "a.txt").write_text("a square wanders")
+    ingest([tmp_path], out=tmp_path / "set", cutting=SMALL, on="here", stages=[])
+    catalog = Catalog(tmp_path / "set")
+    export(catalog, catalog.ids(), to="huggingface", out=tmp_path / "export")
+    found = ingest(
+        [tmp_path / "export"], out=tmp_path / "other", cutting=SMALL, on="here", stages=[]
+    )
+    assert (found.files, found.clips, found.problems) == (1, 1, {})
+    again = Catalog(tmp_path / "other")
+    (row,) = again.take(again.ids(), ["caption_medium"])
+    assert row["caption_medium"] == "a square wanders"
 
 
 def test_a_text_of_two_films_is_told_once(good, tmp_path, caplog):

@@ -27,7 +27,7 @@ from worldtube.data.catalog import REPLACED, TOLD, Catalog
 from worldtube.data.cutting import Cut, Cutting, Found, Part, Watch, problem_row
 from worldtube.data.repeats import mark_repeats
 from worldtube.data.shots import Shots
-from worldtube.data.sidecar import SIDECARS, Tell, sidecar
+from worldtube.data.sidecar import SIDECARS, TABLES, Tell, sidecar
 from worldtube.data.stages import DEFAULT, STAGES, Scores
 from worldtube.errors import DataError, NotFound, unknown
 from worldtube.files import atomic_write
@@ -135,7 +135,11 @@ def listed(sources: Sequence[str | Path]) -> list[tuple[str, Path]]:
     files: dict[Path, str] = {}
     for source in map(Path, sources):
         if source.is_dir():
-            inside = sorted(path for path in source.rglob("*") if not os.path.isdir(path))
+            inside = sorted(
+                path
+                for path in source.rglob("*")
+                if not os.path.isdir(path) and path.name not in TABLES
+            )
             films = {path for path in inside if path.suffix.lower() not in SIDECARS}
             told_of = films | {path.with_suffix("") for path in films}
             for path in inside:

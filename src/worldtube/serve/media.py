@@ -9,9 +9,12 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from worldtube.errors import DataError, RequestError, WorldtubeError
+
+if TYPE_CHECKING:
+    from worldtube.video.reader import MediaFacts
 
 Kind = Literal["picture", "clip", "character"]
 MAX_FPS = 60.0
@@ -96,52 +99,27 @@ def _limit(cpu_seconds: float, memory_mb: int) -> None:
         resource.setrlimit(what, (most, most))
 
 
-def _look(source: Path, limits: Limits) -> bool:
-    """Whether the file is a still picture; raises RequestError for what is too large, from headers alone."""
-    import av
+def _look(source: Path, limits: Limits) -> "MediaFacts":
+    """What an upload holds; raises RequestError for what is too large, before a frame is decoded."""
     from PIL import Image
 
-    from worldtube.video.container import NO_FURTHER_FILES
-    from worldtube.video.images import FORMATS
-
-    def check(width: int, height: int, frames: int, seconds: float, *, still: bool = False) -> None:
-        most = max(limits.picture_pixels, limits.pixels) if still else limits.pixels
-        if width * height > most:
-            kind, number = ("picture", "") if still else ("clip", " in a frame")
-            raise RequestError(
-                f"a {kind} must have at most {most / 1e6:.3g} megapixels{number}, got "
-                f"{width}x{height} ({width * height / 1e6:.3g} megapixels)"
-            )
-        if frames > limits.frames:
-            raise RequestError(f"the file has {frames} frames (accepted: {limits.frames})")
-        if seconds > limits.seconds:
-            raise RequestError(f"the file lasts {seconds:.1f} s (accepted: {limits.seconds:g} s)")
+    from worldtube.video.reader import probe
 
     Image.MAX_IMAGE_PIXELS = None  # our own limit is checked first
-    try:
-        with Image.open(source, formats=FORMATS) as picture:
-            frames = getattr(picture, "n_frames", 1)
-            check(*picture.size, frames, 0.0, still=frames == 1)
-            return frames == 1
-    except (Image.UnidentifiedImageError, SyntaxError, ValueError, OSError, EOFError):
-        pass
-    try:
-        with source.open("rb") as file, av.open(file, options=NO_FURTHER_FILES) as container:
-            if not container.streams.video:
-                raise RequestError("the file holds no video")
-            stream = container.streams.video[0]
-            check(stream.width, stream.height, 0, float((container.duration or 0) / av.time_base))
-            begin, end, count = 0.0, 0.0, 0
-            for packet in container.demux(stream):
-                if packet.pts is not None and packet.time_base is not None:
-                    time = float(packet.pts * packet.time_base)
-                    begin, end = (time, time) if count == 0 else (min(begin, time), max(end, time))
-                    count += 1
-                    check(stream.width, stream.height, count, end - begin)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise RequestError(f"the file is neither a picture nor a video: {reason}") from error
-    return False
+    facts = probe(source, max_frames=limits.frames)
+    still = facts.is_image
+    most = max(limits.picture_pixels, limits.pixels) if still else limits.pixels
+    if facts.width * facts.height > most:
+        kind, number = ("picture", "") if still else ("clip", " in a frame")
+        raise RequestError(
+            f"a {kind} must have at most {most / 1e6:.3g} megapixels{number}, got "
+            f"{facts.width}x{facts.height} ({facts.width * facts.height / 1e6:.3g} megapixels)"
+        )
+    if facts.num_frames > limits.frames:
+        raise RequestError(f"the file has {facts.num_frames} frames (accepted: {limits.frames})")
+    if facts.seconds > limits.seconds:
+        raise RequestError(f"the file lasts {facts.seconds:.1f} s (accepted: {limits.seconds:g} s)")
+    return facts
 
 
 def _scaled_down(clip: Any, pixels: int) -> Any:
@@ -179,16 +157,16 @@ def _run(told: dict[str, Any]) -> dict[str, Any]:
     _limit(limits.cpu_seconds, limits.memory_mb)
     from worldtube import provenance, video
 
-    still, warning = _look(source, limits), ""
+    facts, warning = _look(source, limits), ""
     if kind == "signals":
         return provenance.verify(source).told
     if kind == "picture":
-        if not still:
+        if facts.num_frames != 1:
             raise RequestError("the file is a video (accepted: a picture; a video can be extended)")
         clip = _scaled_down(video.read(source, max_frames=1), limits.pixels)
         video.write(clip, out.with_suffix(".png"))
     else:
-        if still:
+        if facts.is_image:
             raise RequestError("the file is a picture (accepted: a video)")
         size = video.read(source, max_frames=1).size
         width, height = size.width, size.height

@@ -6,6 +6,7 @@ transparent is white.
 """
 
 import functools
+from collections.abc import Iterator
 
 import av
 import numpy as np
@@ -88,9 +89,17 @@ def _is_opaque(frame: av.VideoFrame) -> bool:
 
 def on_white(rgba: np.ndarray) -> np.ndarray:
     """Lay uint8 RGBA (H, W, 4) on white: uint8 (H, W, 3)."""
-    alpha = rgba[..., 3:]
-    wide = rgba[..., :3].astype(np.uint16) * alpha + 255 * (255 - alpha.astype(np.uint16))
-    return ((wide + 127) // 255).astype(np.uint8)
+    rgb = np.empty((*rgba.shape[:2], 3), np.uint8)
+    for rows in row_blocks(len(rgba)):
+        alpha = rgba[rows, :, 3:].astype(np.uint16)
+        rgb[rows] = (rgba[rows, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
+    return rgb
+
+
+def row_blocks(height: int) -> Iterator[slice]:
+    """Yield slices of rows of a picture, so that wider numbers are in memory for a part of it alone."""
+    for start in range(0, height, 64):
+        yield slice(start, min(start + 64, height))
 
 
 def tone_map(code: np.ndarray, transfer: int, *, wide: bool = True) -> np.ndarray:

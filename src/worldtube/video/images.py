@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, features
 
-from worldtube.video.color import on_white
+from worldtube.video.color import on_white, row_blocks
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "ICO") + (
     ("AVIF",) if features.check("avif") else ()
@@ -106,14 +106,19 @@ def _is_signed(picture: Image.Image) -> bool:
 
 def _scale(values: np.ndarray, full: float | None) -> np.ndarray:
     """Scale to uint8. Without a known white it is the next of 1 (floats), 255, 65,535 or the largest value."""
-    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=0.0)
-    finite = values[np.isfinite(values)]
-    most = float(finite.max()) if finite.size else 0.0
     if full is None:
-        whole = bool((finite == np.floor(finite)).all())
+        most, whole = 0.0, True
+        for rows in row_blocks(len(values)):
+            finite = values[rows][np.isfinite(values[rows])].astype(np.float64)
+            most = max(most, float(finite.max(initial=0.0)))
+            whole &= bool((finite == np.floor(finite)).all())
         steps = (255.0, 65535.0) if whole and most > 1 else (1.0, 255.0, 65535.0)
         full = next((step for step in steps if most <= step), most)
-    return np.floor(np.clip(values / full, 0, 1) * 255 + 1e-6).astype(np.uint8)
+    grey = np.empty(values.shape, np.uint8)
+    for rows in row_blocks(len(values)):
+        share = np.nan_to_num(values[rows].astype(np.float64) / full, nan=0, posinf=1, neginf=0)
+        grey[rows] = np.floor(np.clip(share, 0, 1) * 255 + 1e-6)
+    return grey
 
 
 def read_picture_tags(picture: Image.Image) -> dict[str, str]:

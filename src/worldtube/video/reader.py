@@ -7,13 +7,14 @@ turned upright and have square pixels; high dynamic range is tone-mapped (`color
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageSequence
 
@@ -198,13 +199,13 @@ class MediaFacts:
     height: int
     num_frames: int
     seconds: float
-    """From the first frame to the last; 0 for picture files."""
+    """From the first frame to the end of the last; 0 for picture files."""
     is_image: bool
     """Whether it is one picture, in a format for pictures."""
 
 
-def probe(source: str | Path, *, max_frames: int, max_seconds: float) -> MediaFacts:
-    """Look at a media file without decoding its frames; counting stops beyond the limits.
+def probe(source: str | Path, *, max_frames: int) -> MediaFacts:
+    """Look at a media file without decoding its frames; counting stops beyond `max_frames`.
 
     Raises:
         NotFound, DataError: as `read`
@@ -223,35 +224,27 @@ def probe(source: str | Path, *, max_frames: int, max_seconds: float) -> MediaFa
                     is_image=count == 1,
                 )
             _refuse_heic(file, name)
+            ends = track_ends(file)
             with open_container(file) as container:
-                return _probe_container(container, name, max_frames, max_seconds)
+                return _probe_container(container, name, max_frames, ends)
         except ERRORS as error:
             raise DataError(f"{name} is neither a picture nor a video: {_reason(error)}") from error
 
 
 def _probe_container(
-    container: av.container.InputContainer, name: str, max_frames: int, max_seconds: float
+    container: InputContainer, name: str, max_frames: int, ends: Mapping[int, float]
 ) -> MediaFacts:
     stream = picture_stream(container, name)
     width = max(1, round(stream.width * pixel_aspect(stream)))
-    begin, end, count = 0.0, (container.duration or 0) / av.time_base, 0
-    if end <= max_seconds:
-        end = 0.0
-        for packet in demux(container, stream):
-            if packet.pts is None or packet.time_base is None or packet.is_discard:
-                continue
-            time = float(packet.pts * packet.time_base)
-            begin, end = (time, time) if count == 0 else (min(begin, time), max(end, time))
-            count += 1
-            if count > max_frames or end - begin > max_seconds:
-                break
+    packets = scan_packets(container, stream, ends=ends, max_frames=max_frames)
+    times = packets.times
     still = container.format.name == "gif" or container.format.name.endswith(("_pipe", "image2"))
     return MediaFacts(
         width=width,
         height=stream.height,
-        num_frames=count,
-        seconds=end - begin,
-        is_image=still and count == 1,
+        num_frames=packets.count,
+        seconds=times[-1] - times[0] + packets.last if times else 0.0,
+        is_image=still and packets.count == 1,
     )
 
 
