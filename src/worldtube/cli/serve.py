@@ -71,11 +71,12 @@ def _tell_hidden(config: Any) -> None:
 
 
 def _tell_start(config: Any) -> None:
-    devices, models = ", ".join(config.devices), ", ".join(config.model)
-    kind = "worker" if len(config.devices) == 1 else "workers"
-    line = f"starting {kind} {devices} with {models} ..."
+    models, count = ", ".join(config.model), len(config.devices)
+    named = "" if config.devices == ("auto",) else f" {', '.join(config.devices)}"
+    kind = "worker" if count == 1 else "workers"
+    line = f"starting {kind}{named} with {models} ..."
     if len(line) > 69:  # of a terminal's 80 columns
-        line = f"starting {len(config.devices)} {kind} with {len(config.model)} models ..."
+        line = f"starting {count} {kind} with {len(config.model)} models ..."
     _tell(line)
 
 

@@ -41,7 +41,7 @@ class Child:
 
     @property
     def title(self) -> str:
-        return f"worker {self.device}" if self.role == "worker" else "api"
+        return self.role if self.device in ("", "auto") else f"{self.role} {self.device}"
 
     def start(self, config: ServeConfig) -> None:
         told = {"role": self.role, "device": self.device, "config": config.to_json()}
@@ -238,6 +238,8 @@ def serve_worker(config: ServeConfig, device: str) -> None:
 def _child() -> int:
     logging.basicConfig(level=logging.WARNING, format="worldtube: %(message)s")
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # callers' faults are their own
+    # Every preview and thumbnail that is too small for a watermark would be a line.
+    logging.getLogger("worldtube.provenance").setLevel(logging.ERROR)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's Ctrl-C the supervisor tells
     told = json.loads(sys.stdin.buffer.readline())
     config = ServeConfig.from_json(told["config"])
