@@ -1,6 +1,7 @@
 """A session as people write Python: signatures, inputs of other libraries, names of diffusers, several clips."""
 
 import inspect
+import math
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from PIL import Image
 from worldtube import provenance
 from worldtube.cli import main
 from worldtube.codec import CodecConfig, VideoCodec
-from worldtube.errors import PromptWarning, RequestError
+from worldtube.errors import PromptWarning, RequestError, WorldtubeError
 from worldtube.generate.request import Given, Request
 from worldtube.generate.session import Session
 from worldtube.generate.tasks import OPTIONS, TASKS
@@ -155,7 +156,7 @@ def test_forms_of_a_size(session, size):
             {"seed": [1, 2, 3], "num_videos_per_prompt": 2},
             "seed must hold one for each of 2 clips, got 3",
         ),
-        ({"num_videos_per_prompt": 0}, "must be at least 1, got 0"),
+        ({"num_videos_per_prompt": 0}, "num_videos_per_prompt must be at least 1, got 0"),
         ({"progress": 3}, "progress must be True, False or a function, got 3"),
     ],
 )
@@ -168,6 +169,52 @@ def test_wrong_options_are_refused_in_a_sentence(session, options, message):
 def test_what_is_no_prompt_is_refused(session, prompt):
     with pytest.raises(RequestError, match="prompt must"):
         session.generate(prompt)
+
+
+JUNK = [
+    None, "x", "", 3.5, -1, 0, [], {}, object(), math.nan, math.inf, 10**30, True, b"x", (1, 2), ["a", 1], 1 + 2j,
+    np.zeros(3), np.zeros((2, 2)), torch.zeros(2), len, "nothing.mp4", 1e-300,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_value_of_any_parameter_ends_in_a_traceback(session, task):
+    """Every parameter gets every wrong value: it is refused in a sentence, or it is a right one for that parameter."""
+    clip = Clip(frames=np.zeros((5, 4, 4, 3), np.uint8), fps=4)
+    required = {"picture": clip, "clip": clip, "first": clip, "second": clip, "prompt": "four"}
+    parameters = inspect.signature(getattr(session, task)).parameters
+    calls = {"num_videos_per_prompt", "num_images_per_prompt", "progress", "rewrite", "rewriter"}
+    refused = 0
+    for name in [name for name in parameters if name not in calls]:
+        for junk in JUNK:
+            options = {key: value for key, value in required.items() if key in parameters}
+            if task == "paint" and name != "mask":
+                options["rectangle"] = (0, 0, 2, 2)
+            shots = ("four",) if task == "storyboard" else ()
+            if name == "shots":
+                shots = (junk,)
+            else:
+                options[name] = junk
+            try:
+                session.prepare(session.request(task, *shots, **options), None)
+            except WorldtubeError as error:
+                assert str(error)
+                refused += 1
+    assert refused > 8 * len(parameters)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "x", [], object()])
+def test_a_wrong_number_of_clips_is_refused(session, value):
+    with pytest.raises(RequestError, match="num_videos_per_prompt must be"):
+        session.generate("four", num_videos_per_prompt=value)
+    with pytest.raises(RequestError, match="num_images_per_prompt must be"):
+        session.image("four", num_images_per_prompt=value)
+
+
+@pytest.mark.parametrize("options", [{"rewrite": 3}, {"rewriter": 3}, {"progress": "x"}])
+def test_wrong_options_of_a_call_are_refused(session, options):
+    with pytest.raises(RequestError, match=f"{next(iter(options))} must be"):
+        session.edit(Clip.from_frames(np.zeros((2, 2))), "four", **options)
 
 
 def test_the_same_value_under_two_names_is_accepted(session):
@@ -235,6 +282,7 @@ def test_several_prompts_make_a_list_in_order(session):
         ("four", {"num_videos_per_prompt": 1}, [0]),
         (["four", "six"], {"num_videos_per_prompt": 2}, [0, 1, 2, 3]),
         ("four", {"seed": [7, 5]}, [7, 5]),
+        ("four", {"seed": np.array([7, 5])}, [7, 5]),
         (["four", "six"], {"seed": [7, 5]}, [7, 5]),
         ("four", {"generator": [seed_generator(7), seed_generator(5)]}, [7, 5]),
         (["four", "six"], {"generator": seed_generator(7)}, [7, 8]),

@@ -8,15 +8,20 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar, get_type_hints
 
+import numpy as np
 import torch
 
 from worldtube.errors import RequestError, unknown
 from worldtube.generate.engine import Progress
+from worldtube.generate.request import check_fps
 from worldtube.generate.tasks import OPTIONS, TASKS
+from worldtube.generate.values import as_integer
 from worldtube.video import ClipLike, Size, SizeLike
 
 SEEDS = 2**63
 """Seeds are below this."""
+SEVERAL = (list, tuple, range, np.ndarray)
+"""Types of a sequence of seeds or generators."""
 
 
 class SharedOptions(TypedDict, total=False):
@@ -113,11 +118,19 @@ def resolve_options(task: str, options: Mapping[str, Any], native: Size) -> dict
     for alias, name in ALIASES.items():
         if alias in given:
             _merge(given, name, alias, given.pop(alias))
-    height, width = given.pop("height", None), given.pop("width", None)
+    if "fps" in given:
+        given["fps"] = check_fps(given["fps"])
+    height, width = (
+        as_integer(name, given.pop(name)) if name in given else None for name in ("height", "width")
+    )
     if "size" in given:
         given["size"] = Size.of(given["size"])
     if height is not None or width is not None:
-        size = Size.of((width or native.width, height or native.height))
+        sides = (
+            native.width if width is None else width,
+            native.height if height is None else height,
+        )
+        size = Size.of(sides)
         _merge(given, "size", "height and width", size)
     if (generator := given.pop("generator", None)) is not None:
         _merge(given, "seed", "generator", seed_of(generator))
@@ -151,8 +164,10 @@ def expand_seeds(options: Mapping[str, Any], count: int) -> list[int | None]:
         RequestError: lists of another length, or both with different values.
     """
     generator, seed = options.get("generator"), options.get("seed", 0)
+    if isinstance(seed, np.ndarray) and seed.ndim == 1:
+        seed = seed.tolist()
     if generator is not None:
-        several = isinstance(generator, list | tuple)
+        several = isinstance(generator, SEVERAL)
         seeds = [seed_of(one) for one in generator] if several else seed_of(generator)
         if "seed" in options and seed is not None and seed != seeds:
             raise RequestError(

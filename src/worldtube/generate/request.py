@@ -6,13 +6,13 @@ Owns the limits of a request and their messages. Knows nothing of models, tasks 
 from __future__ import annotations
 
 import math
-import operator
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from worldtube.diffusion.samplers import SAMPLERS
 from worldtube.errors import RequestError, unknown
+from worldtube.generate.values import as_flag, as_integer, as_number, as_text
 from worldtube.video import Clip, ClipLike, Size, as_clip, as_mask
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ class Given:
     def __post_init__(self) -> None:
         clip = as_clip(self.clip)
         object.__setattr__(self, "clip", clip)
+        object.__setattr__(self, "strength", as_number("strength", self.strength))
+        if self.at != "end":
+            object.__setattr__(self, "at", as_integer("at", self.at))
         if self.mask is None:
             return
         mask = as_mask(self.mask)
@@ -77,6 +80,10 @@ class Shot:
 
     prompt: str
     seconds: float = 2.0
+
+    def __post_init__(self) -> None:
+        as_text("the prompt of a shot", self.prompt)
+        object.__setattr__(self, "seconds", as_number("seconds", self.seconds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +150,8 @@ class Request:
             raise RequestError(
                 f"seconds {self.seconds} is not accepted; above 0 and at most {MAX_SECONDS:g} is"
             )
-        if self.fps is not None and not 1 <= self.fps <= MAX_FPS:
-            raise RequestError(f"fps {self.fps} is not accepted; 1 to {MAX_FPS:g} is")
+        if self.fps is not None:
+            check_fps(self.fps)
         if not 1 <= self.steps <= MAX_STEPS:
             raise RequestError(f"steps {self.steps} is not accepted; 1 to {MAX_STEPS} is")
         if self.sampler not in SAMPLERS:
@@ -191,48 +198,36 @@ class Request:
             object.__setattr__(self, name, value)
 
         for name in ("prompt", "negative_prompt", "sampler"):
-            if not isinstance(getattr(self, name), str):
-                raise RequestError(f"{name} must be a string, got {getattr(self, name)!r}")
+            as_text(name, getattr(self, name))
+        put("causal", as_flag("causal", self.causal))
         if self.seed is None:
             put("seed", draw_seed())
         if self.size is not None:
             put("size", Size.of(self.size))
         for name in ("seed", "steps", "lag", "num_frames"):
             if getattr(self, name) is not None:
-                put(name, _integer(name, getattr(self, name)))
+                put(name, as_integer(name, getattr(self, name)))
         for name in ("seconds", "fps", "guidance", "guidance_rescale", "shift"):
             if getattr(self, name) is not None:
-                put(name, _number(name, getattr(self, name)))
+                put(name, as_number(name, getattr(self, name)))
         try:
             low, high = self.guidance_interval
         except (TypeError, ValueError):
             raise RequestError(
                 f"guidance_interval must be two numbers, got {self.guidance_interval!r}"
             ) from None
-        interval = _number("guidance_interval", low), _number("guidance_interval", high)
+        interval = as_number("guidance_interval", low), as_number("guidance_interval", high)
         put("guidance_interval", interval)
+
+
+def check_fps(fps: Any) -> float:
+    """Return a frame rate as a float. Raises RequestError for what is none."""
+    fps = as_number("fps", fps)
+    if not 1 <= fps <= MAX_FPS:
+        raise RequestError(f"fps {fps} is not accepted; 1 to {MAX_FPS:g} is")
+    return fps
 
 
 def draw_seed() -> int:
     """Return a random seed that is short enough to be typed."""
     return secrets.randbelow(2**31)
-
-
-def _integer(name: str, value: Any) -> int:
-    """The value as a Python integer. Raises RequestError."""
-    try:
-        if not isinstance(value, bool):
-            return operator.index(value)
-    except TypeError:
-        pass
-    raise RequestError(f"{name} must be a whole number, got {value!r}")
-
-
-def _number(name: str, value: Any) -> float:
-    """The value as a Python float. Raises RequestError."""
-    try:
-        if not isinstance(value, bool | str | bytes):
-            return float(value)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise RequestError(f"{name} must be a number, got {value!r}")

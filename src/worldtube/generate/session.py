@@ -23,6 +23,7 @@ from worldtube.generate.engine import Generated, Progress
 from worldtube.generate.layout import outline
 from worldtube.generate.options import (
     CALL_OPTIONS,
+    SEVERAL,
     ManySeeds,
     OneSeed,
     describe_options,
@@ -33,6 +34,7 @@ from worldtube.generate.progress import ProgressBar
 from worldtube.generate.prompts import prepare_prompts
 from worldtube.generate.request import Request
 from worldtube.generate.tasks import TASKS
+from worldtube.generate.values import as_flag, as_integer, as_text
 from worldtube.models.model import VideoModel
 from worldtube.video import Clip, ClipLike, as_clip, as_mask, retime
 
@@ -302,8 +304,7 @@ class Session:
             seconds: duration of each shot; one number is for all
             {options}
         """
-        durations = [seconds] if isinstance(seconds, int | float) else seconds
-        return self._run_task("storyboard", *shots, seconds=durations, **options)
+        return self._run_task("storyboard", *shots, seconds=seconds, **options)
 
     def run(self, request: Request, *, progress: Progress | bool | None = None) -> Generated:
         """Carry out one request. Given clips of other sizes and rates than the model's stay as they are.
@@ -418,11 +419,13 @@ class Session:
         call, options = _split(options)
         several = isinstance(prompt, list | tuple)
         prompts = list(prompt) if several else [prompt]
-        seeds = options.get("generator") or options.get("seed")
-        if isinstance(seeds, list | tuple | range) and len(prompts) == 1 and each is None:
+        name = "num_images_per_prompt" if task == "image" else "num_videos_per_prompt"
+        if each is not None and as_integer(name, each) < 1:
+            raise RequestError(f"{name} must be at least 1, got {each}")
+        seeds = options.get("generator")
+        seeds = options.get("seed") if seeds is None else seeds
+        if isinstance(seeds, SEVERAL) and len(prompts) == 1 and each is None and len(seeds):
             each = len(seeds)
-        if each is not None and each < 1:
-            raise RequestError(f"the number of clips per prompt must be at least 1, got {each}")
         if not prompts:
             raise RequestError("prompt must hold at least 1 prompt, got an empty list")
         prompts = [text for text in prompts for _ in range(each or 1)]
@@ -445,7 +448,8 @@ class Session:
         """Prepare the prompts of requests that share their options, issue what is to be said of them, and make the
         clips; beside each request stand the files that it was made from."""
         progress = _reporter(progress)
-        prepared = [self.prepare(request, rewriter if rewrite else None) for request, _ in calls]
+        by = as_text("rewriter", rewriter) if as_flag("rewrite", rewrite) else None
+        prepared = [self.prepare(request, by) for request, _ in calls]
         for message in dict.fromkeys(message for _, messages in prepared for message in messages):
             warnings.warn(message, PromptWarning, stacklevel=4)  # the line that called the task
         clips = self._run([request for request, _ in prepared], progress)

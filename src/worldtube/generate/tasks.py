@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from worldtube.errors import RequestError
 from worldtube.generate.request import Given, Request, Shot
+from worldtube.generate.values import as_flag, as_integer, as_number
 from worldtube.video import Clip, Size
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ def extend(
         backward: add what came before instead
     """
     total = _total([clip], seconds)
-    if backward:
+    if as_flag("backward", backward):
         given = Given(clip=clip, at=-clip.num_frames)
     else:
         given = Given(clip=clip, tokens=getattr(clip, "tokens", None))
@@ -178,7 +180,7 @@ def paint(
         outside: keep that part and make the rest
     """
     made = _region(clip, rectangle, mask)
-    given = Given(clip=clip, mask=made if outside else ~made)
+    given = Given(clip=clip, mask=made if as_flag("outside", outside) else ~made)
     return Request(prompt=prompt, num_frames=clip.num_frames, given=(given,), **_gentle(options))
 
 
@@ -211,11 +213,13 @@ def storyboard(
     """
     if not shots:
         raise RequestError("a storyboard of 0 shots is not accepted; words for 1 or more are")
-    if len(seconds) not in (1, len(shots)):
+    several = isinstance(seconds, Sequence) and not isinstance(seconds, str | bytes)
+    durations: list[Any] = [*seconds] if several else [seconds]
+    if len(durations) not in (1, len(shots)):
         raise RequestError(
-            f"{len(seconds)} durations for {len(shots)} shots are not accepted; 1 or {len(shots)} are"
+            f"{len(durations)} durations for {len(shots)} shots are not accepted; 1 or {len(shots)} are"
         )
-    each = list(seconds) * (len(shots) if len(seconds) == 1 else 1)
+    each = durations * (len(shots) if len(durations) == 1 else 1)
     board = tuple(Shot(prompt=p, seconds=s) for p, s in zip(shots, each, strict=True))
     return Request(prompt="", shots=board, **options)
 
@@ -227,7 +231,8 @@ def _gentle(options: Options) -> Options:
 
 def _total(clips: Sequence[Clip], seconds: float) -> int:
     """Frames of clips and of what is made beside them."""
-    if not seconds > 0:
+    seconds = as_number("seconds", seconds)
+    if not (math.isfinite(seconds) and seconds > 0):
         raise RequestError(f"seconds {seconds} is not accepted; above 0 is")
     fps = next((clip.fps for clip in clips if clip.num_frames > 1), clips[0].fps)
     return sum(clip.num_frames for clip in clips) + max(1, round(seconds * fps))
@@ -243,7 +248,12 @@ def _region(
     if (rectangle is None) == (mask is None):
         raise RequestError("painting needs a rectangle or a mask (accepted: one of them)")
     if rectangle is not None:
-        left, top, across, down = rectangle
+        try:
+            left, top, across, down = (as_integer("rectangle", value) for value in rectangle)
+        except (TypeError, ValueError, RequestError):
+            raise RequestError(
+                f"rectangle must be four whole numbers (left, top, width, height), got {rectangle!r}"
+            ) from None
         if not (0 <= left < width and 0 <= top < height and across > 0 and down > 0):
             raise RequestError(
                 f"rectangle {left} {top} {across} {down} is not inside a picture of {clip.size}"

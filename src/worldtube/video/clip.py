@@ -53,9 +53,9 @@ class Size:
             return Size.parse(value)
         try:
             width, height = value
-            if int(width) == width and int(height) == height:
+            if all(int(side) == side < 1_000_000 for side in (width, height)):
                 return Size(int(width), int(height))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, RuntimeError):
             pass
         raise RequestError(
             f"size must be 'WIDTHxHEIGHT' or (width, height) in whole pixels, got {value!r}"
