@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from worldtube import reader
 from worldtube.errors import DataError, NotFound, RequestError, unknown
 from worldtube.generate import engine
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
-from worldtube.reader import Reading
+from worldtube.reader import Group, Reading
 from worldtube.reader.network import EVENTS
 from worldtube.video import Clip
 from worldtube.worlds.world import COLOURS, MOTIONS, SHAPES, SIZES
@@ -35,6 +35,16 @@ _FACTS = {
     "motion": MOTIONS,
     "count": tuple(range(1, 10)),
 }
+
+
+class Scored(Protocol):
+    """What was found in a clip or a state."""
+
+    @property
+    def groups(self) -> tuple[Group, ...]: ...
+
+    @property
+    def event(self) -> str | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +119,7 @@ def of_truth(truth: Mapping[str, Any]) -> Line:
     return Line(prompt="", facts=tuple(facts), event=truth["event"])
 
 
-def score(line: Line, reading: Reading) -> dict[str, list[bool]]:
+def score(line: Line, reading: Scored) -> dict[str, list[bool]]:
     """Every fact that the line states, right or wrong, by kind of fact.
 
     A fact about a thing that is not there is wrong: count, size and motion are those of the group with the stated
