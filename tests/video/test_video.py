@@ -9,9 +9,9 @@ import pytest
 
 from worldtube import video
 from worldtube.errors import DataError, NotFound, RequestError
-from worldtube.video import FORMATS, Clip, Size, fit
+from worldtube.video import FORMATS, STILLS, Clip, Size, fit
 
-LOSSLESS = [name for name in FORMATS if name != "gif"]
+LOSSLESS = [name for name in FORMATS if name not in ("gif", "jpg", "jpeg")]
 
 
 def clip(num_frames: int = 9, width: int = 48, height: int = 32, fps: float = 12) -> Clip:
@@ -62,12 +62,12 @@ def uneven(times: list[float], *, sound: bool = False) -> bytes:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_what_is_written_is_read(tmp_path, format):
-    first = clip(1 if format == "png" else 9)
+    first = clip(1 if format in STILLS else 9)
     path = tmp_path / f"clip.{format}"
     video.write(first, path)
     found = video.read(path)
     assert found.frames.shape == first.frames.shape
-    assert found.fps == (first.fps if format != "png" else 1)
+    assert found.fps == (first.fps if format not in STILLS else 1)
     error = np.abs(found.frames.astype(float) - first.frames)
     assert error.mean() < 4
     # The colours come back, not only nearly the picture: inside of the square, away from its edges.
@@ -82,7 +82,7 @@ def test_what_is_written_is_read(tmp_path, format):
 @pytest.mark.parametrize("format", LOSSLESS)
 def test_lossless_is_to_the_bit(format):
     rng = np.random.default_rng(0)
-    num_frames = 1 if format == "png" else 5
+    num_frames = 1 if format in STILLS else 5
     noise = Clip(frames=rng.integers(0, 256, (num_frames, 18, 26, 3), dtype=np.uint8), fps=12)
     assert np.array_equal(video.read(written(noise, format, lossless=True)).frames, noise.frames)
 
@@ -95,14 +95,14 @@ def test_encode_and_decode():
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_odd_sizes(format):
-    first = clip(1 if format == "png" else 3, width=33, height=27)
+    first = clip(1 if format in STILLS else 3, width=33, height=27)
     found = video.read(written(first, format))
     # H.264 in yuv420p has even sizes alone: one more column and row, copies of the edge.
-    assert found.size == (Size(34, 28) if format == "mp4" else Size(33, 27))
+    assert found.size == (Size(34, 28) if format in ("mp4", "mov") else Size(33, 27))
     assert np.abs(found.frames[:, :27, :33].astype(float) - first.frames).mean() < 8
 
 
-@pytest.mark.parametrize("format", ["mp4", "webm", "gif", "webp"])
+@pytest.mark.parametrize("format", ["mp4", "mov", "webm", "gif", "webp"])
 @pytest.mark.parametrize("fps", [8, 12, 24, 30, 30000 / 1001])
 def test_rates_come_back(format, fps):
     found = video.read(written(clip(13, fps=fps), format))
@@ -110,9 +110,17 @@ def test_rates_come_back(format, fps):
     assert found.fps == pytest.approx(fps, rel=0.003 if format in ("gif", "webp") else 1e-4)
 
 
-def test_index_comes_first_in_mp4():
-    data = video.encode(clip())
+@pytest.mark.parametrize("format", ["mp4", "mov"])
+def test_index_comes_first(format):
+    data = written(clip(), format)
+    assert data[4:12] == (b"ftypisom" if format == "mp4" else b"ftypqt  ")
     assert 0 < data.index(b"moov") < data.index(b"mdat")
+
+
+def test_texts_that_a_jpg_cannot_hold_are_left_out(caplog):
+    data = written(clip(1), "jpg", comment="x" * 40_000)
+    assert video.read_tags(data) == {} and "are left out" in caplog.text
+    assert video.read_tags(written(clip(1), "jpg", comment="short"))["comment"] == "short"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +188,7 @@ def test_pictures_of_other_programs():
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5])
 def test_files_cut_short_are_refused(tmp_path, format, share):
     path = tmp_path / "cut.bin"
-    data = written(clip(1 if format == "png" else 25), format)
+    data = written(clip(1 if format in STILLS else 25), format)
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(DataError, match=r"cut\.bin"):
         video.read(path)
@@ -233,12 +241,22 @@ def test_requests_that_cannot_be_done(tmp_path):
         video.write(clip(), tmp_path / "none" / "clip.mp4")
     with pytest.raises(RequestError, match="'mpe4'; did you mean 'mp4'"):
         video.write(clip(), tmp_path / "clip.mpe4")
-    with pytest.raises(RequestError, match="png"):
-        video.write(clip(), tmp_path / "clip.png")
+    for name in ("clip.png", "clip.jpg", "clip.JPEG"):
+        with pytest.raises(RequestError, match=r"would hold one frame \(accepted: mp4, mov, webm"):
+            video.write(clip(), tmp_path / name)
+    with pytest.raises(
+        RequestError, match=r"is a folder \(accepted: a file in it, such as .*clip.mp4\)"
+    ):
+        video.write(clip(), tmp_path)
+    with pytest.raises(
+        RequestError, match=r"clip has no ending that says a format \(accepted: .mp4"
+    ):
+        video.write(clip(), tmp_path / "clip")
     with pytest.raises(RequestError, match="crf is 60"):
         video.write(clip(), tmp_path / "clip.mp4", crf=60)
-    with pytest.raises(RequestError, match="lossless"):
-        video.write(clip(), tmp_path / "clip.gif", lossless=True)
+    for name, num_frames in (("clip.gif", 9), ("clip.jpg", 1)):
+        with pytest.raises(RequestError, match="lossless"):
+            video.write(clip(num_frames), tmp_path / name, lossless=True)
     with pytest.raises(RequestError, match="needs a format"):
         video.write(clip(), io.BytesIO())
     for options in ({"fps": 0}, {"fps": -1.0}, {"max_frames": 0}):

@@ -58,7 +58,7 @@ def read_task(
         json: bool = False,
     ) -> None:
         """Args:
-        out: file to write; its ending chooses the format (mp4, webm, gif, webp, png)
+        out: file to write; its ending chooses the format (mp4, mov, webm, gif, webp, png, jpg)
         strip: also write a PNG of frames side by side
         model: weight file or diffusers folder; the embedded model when not said
         adapters: adapters.safetensors of a fine-tuning of that model (`worldtube train finetune --lora`)

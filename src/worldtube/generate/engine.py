@@ -68,7 +68,7 @@ class Generated(Clip):
         """Write the clip in the format of the name's ending: watermarked and signed, whole or not at all.
 
         Args:
-            path: file to write; mp4, webm, gif, webp or png
+            path: file to write; mp4, mov, webm, gif, webp, png or jpg
             parents: files that it was made from, besides `sources`
             sign_prompt: whether the signed credentials hold the prompt too
         """

@@ -14,7 +14,15 @@ from typing import Any, Literal
 from worldtube.errors import DataError
 from worldtube.provenance.identity import CLAIM_SIGNING, EMAIL_PROTECTION, Identity
 
-MIME = {"mp4": "video/mp4", "gif": "image/gif", "png": "image/png", "webp": "image/webp"}
+MIME = {
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "gif": "image/gif",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+}
 """What can be signed, of what we write. C2PA has no place for credentials in a webm."""
 GENERATION = "org.worldtube.generation"
 WATERMARK = "org.worldtube.watermark.1"

@@ -1,7 +1,7 @@
 """Clips, and media files in and out.
 
 Owns frames, sizes and containers; knows nothing of tensors, models or what captions mean. A `Clip` is plain
-numpy. `read` takes any container that the bundled FFmpeg or Pillow opens; `write` makes mp4, webm, gif, png
+numpy. `read` takes any container that the bundled FFmpeg or Pillow opens; `write` makes mp4, mov, webm, gif, png, jpg
 or webp, whole or not at all. Nothing else in the project opens a media file.
 """
 
@@ -22,6 +22,7 @@ from worldtube.video.reader import decode, read, read_blocks, read_tags
 from worldtube.video.sound import Sound
 from worldtube.video.writer import (
     FORMATS,
+    STILLS,
     STREAMED,
     WITH_SOUND,
     check_format,
@@ -32,6 +33,7 @@ from worldtube.video.writer import (
 
 __all__ = [
     "FORMATS",
+    "STILLS",
     "STREAMED",
     "WITH_SOUND",
     "Clip",

@@ -2,14 +2,15 @@
 
 Owns encoders, containers and writing whole or not at all; does not know what a clip is for.
 
-mp4 is H.264 in yuv420p (plays everywhere; an odd width or height gains one pixel, a copy of the edge),
-webm is VP9, gif has one palette made for the clip, png holds one frame, webp one or many. Colours are
+mp4 and mov are H.264 in yuv420p (plays everywhere; an odd width or height gains one pixel, a copy of the edge),
+webm is VP9, gif has one palette made for the clip, png and jpg hold one frame, webp one or many. Colours are
 converted and tagged as BT.709. Caption and comment go into the container's tags (a gif has room for one:
 the comment, else the caption). Sound is written by `audio` into mp4, mov and webm; the others have no place for
 it. Tracks other than frames and sound are not written.
 """
 
 import io
+import logging
 import tempfile
 from collections.abc import Callable, Iterable
 from fractions import Fraction
@@ -33,6 +34,10 @@ from worldtube.video.reader import SMALL
 from worldtube.video.sound import Sound
 
 RGB = ("rgb24", "gbrp")
+MAX_JPEG_EXIF = 65_000
+"""Bytes of the texts in a JPEG, which has one segment for them."""
+
+logger = logging.getLogger(__name__)
 
 
 def write(
@@ -66,12 +71,24 @@ def write(
 
 
 def check_format(path: str | Path, *, still: bool = False) -> str:
-    """The format that a path's ending asks for. still: whether one frame is to be written, which png needs."""
+    """Return the format that a path's ending asks for. still: whether one frame is to be written, as STILLS need.
+
+    Raises:
+        RequestError: a folder, no ending or an unknown one, or a still format for several frames
+    """
     format = Path(path).suffix[1:].lower()
+    if Path(path).is_dir():
+        raise RequestError(
+            f"{path} is a folder (accepted: a file in it, such as {Path(path, 'clip.mp4')})"
+        )
+    if not format:
+        raise RequestError(
+            f"the name {path} has no ending that says a format (accepted: .{', .'.join(FORMATS)})"
+        )
     if format not in FORMATS:
-        raise unknown("video format", format or f"of {path}", FORMATS)
-    if format == "png" and not still:
-        raise RequestError(f"{path} would hold one frame (accepted: mp4, webm, gif, webp)")
+        raise unknown("video format", format, FORMATS)
+    if format in STILLS and not still:
+        raise RequestError(f"{path} would hold one frame (accepted: {', '.join(MOVING)})")
     return format
 
 
@@ -94,7 +111,7 @@ def write_blocks(
     crf: int = 16,
     sound: Sound | None = None,
 ) -> int:
-    """Write an mp4 or webm while its frames, blocks uint8 (T, H, W, 3), are being made; returns how many came.
+    """Write an mp4, mov or webm while its frames, blocks uint8 (T, H, W, 3), are being made; returns how many came.
 
     sound: as long as the frames at most; what is longer is cut off.
     Whole or not at all, but for Ctrl-C: what came until then is written as a file that plays, and the
@@ -142,7 +159,9 @@ def write_blocks(
 
 def _flags(container: str) -> dict[str, str]:
     # Putting the index first (faststart) reads the file back, which FFmpeg does by name only: hence a real file.
-    return {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if container == "mp4" else {})
+    return {"fflags": "+bitexact"} | (
+        {"movflags": "+faststart"} if container in ("mp4", "mov") else {}
+    )
 
 
 def _coded(
@@ -212,11 +231,15 @@ def _frame(stream: av.VideoStream, array: np.ndarray, index: int) -> av.VideoFra
     return frame
 
 
-def _mp4(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
+def _mp4(clip: Clip, lossless: bool, crf: int, comment: str, container: str = "mp4") -> bytes:
     if lossless:
         options = {"qp": "0", "preset": "veryfast"}
-        return _coded(clip, "mp4", "libx264rgb", "rgb24", options, comment)
-    return _coded(clip, "mp4", *_h264(crf), comment)
+        return _coded(clip, container, "libx264rgb", "rgb24", options, comment)
+    return _coded(clip, container, *_h264(crf), comment)
+
+
+def _mov(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
+    return _mp4(clip, lossless, crf, comment, "mov")
 
 
 def _h264(crf: int) -> tuple[str, str, dict[str, str]]:
@@ -238,7 +261,7 @@ def _vp9(crf: int) -> tuple[str, str, dict[str, str]]:
 
 def _gif(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
     if lossless:
-        raise RequestError("a gif cannot be lossless (accepted: mp4, webm, png, webp)")
+        raise RequestError("a gif cannot be lossless (accepted: mp4, mov, webm, png, webp)")
     if clip.fps > 50:
         raise RequestError(f"a gif cannot show {clip.fps:g} frames a second (accepted: up to 50)")
     graph = Graph()
@@ -278,10 +301,7 @@ def _gif(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
 
 
 def _png(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
-    if clip.num_frames != 1:
-        raise RequestError(
-            f"a png holds 1 frame, not {clip.num_frames} (accepted: mp4, webm, gif, webp)"
-        )
+    _check_still(clip, "png")
     tags = PngImagePlugin.PngInfo()
     for key, value in (("Title", clip.caption), ("Comment", comment)):
         if value:
@@ -291,11 +311,37 @@ def _png(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
     return buffer.getvalue()
 
 
-def _webp(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
+def _jpg(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
+    if lossless:
+        raise RequestError("a jpg cannot be lossless (accepted: mp4, mov, webm, png, webp)")
+    _check_still(clip, "jpg")
+    exif = _exif(clip, comment)
+    if len(exif.tobytes()) > MAX_JPEG_EXIF:
+        logger.warning("the texts of a jpg hold %d bytes at most: they are left out", MAX_JPEG_EXIF)
+        exif = Image.Exif()
+    buffer = io.BytesIO()
+    picture = Image.fromarray(clip.frames[0])
+    picture.save(buffer, format="jpeg", quality=100 - crf, subsampling=0, exif=exif)
+    return buffer.getvalue()
+
+
+def _check_still(clip: Clip, format: str) -> None:
+    if clip.num_frames != 1:
+        raise RequestError(
+            f"a {format} holds 1 frame, not {clip.num_frames} (accepted: {', '.join(MOVING)})"
+        )
+
+
+def _exif(clip: Clip, comment: str) -> Image.Exif:
     exif = Image.Exif()
     for key, value in (("title", clip.caption), ("comment", comment)):
         if value:
             exif[EXIF_TAGS[key]] = f"{value}\0".encode("utf-16-le")
+    return exif
+
+
+def _webp(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
+    exif = _exif(clip, comment)
     pictures = [Image.fromarray(frame) for frame in clip.frames]
     ends = [round(1000 * (k + 1) / clip.fps) for k in range(len(pictures))]
     durations = np.diff([0, *ends]).tolist()  # whole milliseconds that do not drift
@@ -316,13 +362,24 @@ def _webp(clip: Clip, lossless: bool, crf: int, comment: str) -> bytes:
 
 FORMATS: dict[str, Callable[[Clip, bool, int, str], bytes]] = {
     "mp4": _mp4,
+    "mov": _mov,
     "webm": _webm,
     "gif": _gif,
     "png": _png,
+    "jpg": _jpg,
+    "jpeg": _jpg,
     "webp": _webp,
 }
 
-STREAMED: dict[str, Callable[[int], tuple[str, str, dict[str, str]]]] = {"mp4": _h264, "webm": _vp9}
+STILLS = ("png", "jpg", "jpeg")
+"""Formats that hold one frame."""
+MOVING = tuple(name for name in FORMATS if name not in STILLS)
+
+STREAMED: dict[str, Callable[[int], tuple[str, str, dict[str, str]]]] = {
+    "mp4": _h264,
+    "mov": _h264,
+    "webm": _vp9,
+}
 """Formats that can be written while frames are being made: crf -> codec, pixels, options."""
 
 WITH_SOUND = tuple(STREAMED)
