@@ -403,7 +403,32 @@ def ladder(record: Record) -> list[str]:
     ]
 
 
+MACHINES = {"here": "as it is", "avx2": "kept to AVX2"}
+
+
+def dtype(record: Record) -> list[str]:
+    rows = []
+    for one in record["results"]:
+        apart = one.get("apart")
+        near = (
+            "" if apart is None else f"{apart['velocity_most']:.1%}, {apart['psnr_least']:.1f} dB"
+        )
+        rows.append(
+            [
+                MACHINES[one["machine"]],
+                one["work"],
+                *(f"{one['arms'][name]['median_ms']:,.0f} ms" for name in ("float32", "bfloat16")),
+                f"**{one['ratios']['bfloat16']:.2f}**",
+                one["auto"] + (", the faster" if one["auto_is_faster"] else ", the slower"),
+                near,
+            ]
+        )
+    head = ["CPU", "work", "float32", "bfloat16", "ratio", "`auto` chooses"]
+    return table([*head, "apart: first velocity, clip"], rows)
+
+
 TABLES: dict[str, Callable[[Record], list[str]]] = {
+    "dtype": dtype,
     "packing": packing,
     "cached_rollout": cached_rollout,
     "transformer_forward": transformer_forward,
@@ -437,6 +462,8 @@ def filled(page: str, folder: Path = RESULTS) -> str:
         except FileNotFoundError as missing:
             return f"<!-- table: {name} -->\nNot measured yet: {missing}.\n<!-- end -->"
         machine, torch = record["machine"]["processor"], record["versions"]["torch"]
+        if sets := record["machine"].get("instruction_sets"):
+            machine += f" with {sets}"
         made = f"{record['started'][:10]}, commit {record['commit']}, {machine}, torch {torch}"
         return "\n".join(
             [f"<!-- table: {name} -->", *TABLES[name](record), "", f"({made})", "<!-- end -->"]

@@ -44,7 +44,10 @@ _SHOWN_SETS = (
     *("avx512_fp16", "avx512_bf16", "amx_int8", "amx_bf16"),
     *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "svebf16", "sme"),
 )
-LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+LIMITS = (
+    *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"),
+    *("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS"),
+)
 """Environment variables that keep torch from using instructions that the CPU has."""
 MIN_CUDA_CAPABILITY = 8
 """Compute capability (Ampere) from which GPUs have bfloat16 arithmetic; older ones emulate it."""

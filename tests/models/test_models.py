@@ -7,6 +7,8 @@ import torch
 from worldtube import models
 from worldtube.codec import CodecConfig, VideoCodec
 from worldtube.errors import DataError, RequestError
+from worldtube.generate import engine
+from worldtube.generate.tasks import TASKS
 from worldtube.models.local import Card, LocalModel, latents_version
 from worldtube.tokens import TRACKS, pack
 from worldtube.transformer import Transformer, TransformerConfig
@@ -51,7 +53,7 @@ def test_what_is_not_read_of_a_prompt():
 def test_there_and_back(tmp_path):
     model, path = local(), tmp_path / "model.safetensors"
     models.save(model, path)
-    again = models.load(path)
+    again = models.load(path, dtype=torch.bfloat16)
     assert again.card == model.card and torch.equal(again.bank.float(), model.bank)
     reading = model.read(model.embed(["a red ball"]))
     layout = model.layout(model.grid(Size(32, 32), 5, 12.0))
@@ -132,3 +134,19 @@ def test_tracks_go_with_the_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(DataError, match=r"tracks of a newer version: camera \(accepted: rgb, "):
         models.load(path)
+
+
+def test_what_depends_on_the_layout_alone_is_computed_once_a_chunk(monkeypatch):
+    model = local()
+    calls = []
+    context = Transformer.context
+    monkeypatch.setattr(
+        Transformer,
+        "context",
+        lambda self, layout, *more: calls.append(layout.bounds) or context(self, layout, *more),
+    )
+    request = TASKS["generate"]("a red ball", size=Size(16, 16), seconds=0.4, steps=5, seed=1)
+    engine.generate(model, [request])
+    (one,) = set(calls)
+    assert calls == [one]  # with guidance both sides go through the network as one pack
+    assert model._contexts == [] or model._contexts[0][0]() is None  # none outlives its chunk

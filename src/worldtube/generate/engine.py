@@ -222,13 +222,15 @@ def _hop(
         out = guided(x, sigma)
         tell()
         if see is not None:
-            see(data_from_velocity(x, out, sigma))
+            see(data_from_velocity(x, out, sigma).cpu())
         return out
 
-    x = torch.cat([value[one.part] for value, one in zip(values, rows, strict=True)])
+    device = getattr(model, "device", "cpu")  # the values stay there until the chunk is done
+    x = torch.cat([value[one.part] for value, one in zip(values, rows, strict=True)]).to(device)
+    levels = torch.cat(matrices, dim=1).to(device)
     with torch.inference_mode():
-        x = SAMPLERS[first.sampler](velocity, x, torch.cat(matrices, dim=1), noise)
-    return x.split(layout.lengths)
+        x = SAMPLERS[first.sampler](velocity, x, levels, noise)
+    return x.cpu().split(layout.lengths)
 
 
 def sample(

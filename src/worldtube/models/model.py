@@ -109,7 +109,7 @@ class VideoModel(Protocol):
     def velocity(
         self, x: Tensor, sigma: Tensor, layout: Layout, reading: Any, past: Any = None
     ) -> Tensor:
-        """x (N, P), one level per token (N,) -> velocity (N, P).
+        """x (N, P), one level per token (N,) -> velocity (N, P), on the device where x is.
 
         `past`, from `recall`, are earlier tokens of the rows, which are causal: they see none of those in x.
         """

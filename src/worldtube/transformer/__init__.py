@@ -6,6 +6,7 @@
 from worldtube.transformer.attention import attend
 from worldtube.transformer.network import (
     Block,
+    LayoutContext,
     Past,
     Reading,
     TrackConfig,
@@ -19,6 +20,7 @@ from worldtube.transformer.network import (
 
 __all__ = [
     "Block",
+    "LayoutContext",
     "Past",
     "Reading",
     "TrackConfig",

@@ -271,6 +271,26 @@ class Past:
     """Tokens of each row."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayoutContext:
+    """What the network derives from a layout: the same at every noise level."""
+
+    layout: Layout
+    """On the network's device."""
+    kinds: Tensor
+    """(n,) of the tokens that this process computes."""
+    slots: Tensor | None
+    """(n,) likewise; None where there are no sets."""
+    members: dict[str, Tensor] | None
+    """Rows of each further track by name; None where all tokens are of the picture."""
+    rope: tuple[Tensor, Tensor]
+    """Cosines and sines of the same tokens, (n, 1, d) each."""
+    runs: tuple[Run, ...]
+    """Self-attention within rows."""
+    word_runs: tuple[Run, ...]
+    """Attention of pieces to their words."""
+
+
 class Transformer(nn.Module):
     """Velocity of packed tokens, each at its own noise level."""
 
@@ -365,6 +385,19 @@ class Transformer(nn.Module):
         blocks = kept.unbind(1)
         return Past(tuple((rotate(kv[:, 0], *rope), kv[:, 1]) for kv in blocks), layout.lengths)
 
+    def context(self, layout: Layout, reading: Reading, past: Past | None = None) -> LayoutContext:
+        """Derive from a layout what does not change while its tokens are denoised: once per chunk, not per step."""
+        kinds = self.mine(layout.kinds)
+        return LayoutContext(
+            layout=layout,
+            kinds=kinds,
+            slots=None if layout.slots is None else self.mine(layout.slots),
+            members=self._members(kinds),
+            rope=self._rope(self.mine(layout.positions), self.text_in.weight.dtype),
+            runs=plan_self(layout, past.lengths if past else None),
+            word_runs=plan(layout.spans, reading.bounds, layout.positions.device),
+        )
+
     def forward(
         self,
         x: Tensor,
@@ -373,26 +406,27 @@ class Transformer(nn.Module):
         reading: Reading,
         past: Past | None = None,
         kept: list[Tensor] | None = None,
+        context: LayoutContext | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """x (N, P), sigma (N,) -> velocity (N, P) and, if the config asks, truth (N, truth_width).
 
         `past` are earlier tokens of the rows, all of which lie before those of x; `kept` collects what
-        `remember` returns, block by block. Where processes share the tokens, the results are `mine` of N.
+        `remember` returns, block by block. `context`, what the method of this name returned for layout, reading and
+        past, saves the time to compute it again. Where processes share the tokens, the results are `mine` of N.
         """
         dtype = self.text_in.weight.dtype
-        x, sigma, kinds = self.mine(x), self.mine(sigma), self.mine(layout.kinds)
+        context = context or self.context(layout, reading, past)
+        x, sigma, members = self.mine(x), self.mine(sigma), context.members
         levels, level = torch.unique(sigma, return_inverse=True)  # (U,), (N,)
         if len(levels) == 1:
             level = None
         c = self.level_in(level_features(levels).to(dtype))  # (U, D)
         modulation = rearrange(self.modulation(F.silu(c)), "u (six d) -> u six d", six=6)
         final = self.final_modulation(F.silu(c))  # (U, 2D)
-        rope = self._rope(self.mine(layout.positions), dtype)
-        runs = plan_self(layout, past.lengths if past else None)
-        word_runs = plan(layout.spans, reading.bounds, x.device)
-        slots = None if layout.slots is None else self.mine(layout.slots)
-        members = self._members(kinds)
-        h = self._project_in(x.to(dtype), members, slots) + self.kind(kinds)  # (N, D)
+        rope, runs, word_runs = context.rope, context.runs, context.word_runs
+        h = self._project_in(x.to(dtype), members, context.slots) + self.kind(
+            context.kinds
+        )  # (N, D)
         truth = None
         for i, (block, kv) in enumerate(zip(self.blocks, reading.kv, strict=True), start=1):
             before = past.kv[i - 1] if past else None

@@ -169,8 +169,8 @@ class DiffusersModel:
             made = self.family.velocity(
                 latents, levels.to(self.device), reading.of_rows(rows), shape.fps or self.fps
             )
-            made = rearrange(made.float().cpu(), "b c t (h p) (w q) -> b (t h w) (c p q)", **sides)
-            for row, part in zip(rows, made, strict=True):
+            made = rearrange(made.float(), "b c t (h p) (w q) -> b (t h w) (c p q)", **sides)
+            for row, part in zip(rows, made.to(x.device), strict=True):
                 out[slice(*bounds[row])] = part
         return out
 
