@@ -80,12 +80,12 @@ class Bar:
         elif not self.terminal and (last or now - self.printed_at >= PLAIN_INTERVAL):
             self.printed_at = now
             left = self._seconds_left(now)
-            tail = "" if left is None or last else f", {duration(left)} left"
+            tail = "" if left is None else f", {duration(left)} left"
             self._print(f"{self.what} {done}/{total} {metric_of(numbers)}".rstrip() + tail)
 
     def _seconds_left(self, now: float) -> float | None:
-        """None until a second step shows how long one takes."""
-        if self.first is None or self.done <= self.first[1]:
+        """None until a second step shows how long one takes, and when all is done."""
+        if self.first is None or not self.first[1] < self.done < self.total:
             return None
         began, count = self.first
         return (now - began) / (self.done - count) * (self.total - self.done)
