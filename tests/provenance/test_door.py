@@ -185,6 +185,23 @@ def test_an_interrupt_leaves_a_signed_file_of_what_came(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
+@pytest.mark.parametrize("call", ["pathlib.Path.write_bytes", "os.replace"])
+def test_a_full_disk_names_the_file_that_was_asked_for(tmp_path, monkeypatch, call):
+    identities.load()  # made before the disk is full
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"the old one")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(call, full)
+    with pytest.raises(
+        RequestError, match=r"/clip\.mp4 cannot be written: No space left on device$"
+    ):
+        provenance.write(scene(), path, details=DETAILS)
+    assert path.read_bytes() == b"the old one" and list(tmp_path.iterdir()) == [path]
+
+
 def test_nothing_came_nothing_is_written(tmp_path):
     count = provenance.write_blocks([], tmp_path / "a.mp4", fps=12, caption="", details={})
     assert count == 0 and not list(tmp_path.iterdir())

@@ -147,8 +147,12 @@ def _leave(
             )
             whole = _signed(part, path.name, sign, identity)
             publish(whole, path)
-    except OSError as error:
-        raise RequestError(f"{path} cannot be written: {error.strerror}") from error
+    except (OSError, RequestError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        # The name that was asked for, not that of a temporary file.
+        raise RequestError(f"{path} cannot be written: {cause.strerror}") from error
     return count
 
 
