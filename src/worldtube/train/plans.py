@@ -25,6 +25,8 @@ CHUNK = 200
 LOOKS = 6
 """Looks of each simulation."""
 LENGTHS = ("short", "medium", "long")
+FREE = 0.6
+"""Share of captions in the free style."""
 
 
 def make_chunk(first: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -125,8 +127,10 @@ class Plans:
         return len(self.facts)
 
     def caption(self, index: int, rng: np.random.Generator) -> str:
-        """A caption of random length and wording."""
-        from worldtube.worlds.language import caption
+        """A caption of random length and wording: most as people type, the others as datasets are captioned."""
+        from worldtube.worlds.language import caption, write_freely
 
-        length = LENGTHS[int(rng.choice(3, p=(0.45, 0.4, 0.15)))]
-        return caption(json.loads(self.facts[index]), length, rng)
+        facts = json.loads(self.facts[index])
+        if rng.random() < FREE:
+            return write_freely(facts, rng)
+        return caption(facts, LENGTHS[int(rng.choice(3, p=(0.45, 0.4, 0.15)))], rng)

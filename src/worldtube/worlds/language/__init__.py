@@ -15,12 +15,22 @@ import numpy as np
 
 from worldtube.errors import DataError
 from worldtube.worlds.language.facts import read
+from worldtube.worlds.language.free import write_freely
 from worldtube.worlds.language.inventing import invent
 from worldtube.worlds.language.schema import FIELDS, part
 from worldtube.worlds.language.telling import Teller
 from worldtube.worlds.language.words import LENGTHS, STOP, TEMPLATES, Length
 
-__all__ = ["FIELDS", "LENGTHS", "Length", "caption", "fields", "invent", "vocabulary"]
+__all__ = [
+    "FIELDS",
+    "LENGTHS",
+    "Length",
+    "caption",
+    "fields",
+    "invent",
+    "vocabulary",
+    "write_freely",
+]
 
 
 def caption(truth: Mapping[str, Any], length: str, rng: np.random.Generator) -> str:
