@@ -122,8 +122,16 @@ def test_small_things(tmp_path, monkeypatch):
     assert home() == Path.home() / ".worldtube"
 
 
-@pytest.mark.parametrize("call", ["os.replace(", "os.fsync(", 'environ.get("WORLDTUBE_HOME")'])
-def test_one_module_owns_atomic_writes_and_the_home(call):
+@pytest.mark.parametrize(
+    ("call", "module"),
+    [
+        ("os.replace(", "files.py"),
+        ("os.fsync(", "files.py"),
+        ('environ.get("WORLDTUBE_HOME")', "files.py"),
+        (" save_file(", "models/weights.py"),
+    ],
+)
+def test_one_module_owns_atomic_writes_and_the_home(call, module):
     source = Path(__file__).parents[1] / "src" / "worldtube"
     users = [p.relative_to(source) for p in source.rglob("*.py") if call in p.read_text("utf-8")]
-    assert users == [Path("files.py")]
+    assert users == [Path(module)]

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from worldtube.codec import plan
 from worldtube.dynamics import SHAPES, Dynamics, DynamicsConfig
 from worldtube.errors import DataError, NotFound
-from worldtube.files import atomic_path
+from worldtube.models.weights import save_weights
 from worldtube.renderer import Renderer, RendererConfig, scenes
 from worldtube.transformer import Transformer, TransformerConfig
 
@@ -49,8 +48,7 @@ def save_part(part: str, config: Any, weights: Mapping[str, Tensor], path: Path)
     """Write an entry of PARTS: its configuration and its weights by name, whole or not at all."""
     facts = {"format": FORMAT, "model": part, "config": asdict(config), "names": PARTS[part][2]}
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata={"worldtube": json.dumps(facts)})
+    save_weights(tensors, path, config=facts)
 
 
 def load_part(part: str, path: Path | str) -> Any:
