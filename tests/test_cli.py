@@ -12,7 +12,7 @@ import torch
 from worldtube import models, video
 from worldtube.cli import COMMANDS, main
 from worldtube.codec import CodecConfig, VideoCodec
-from worldtube.errors import RequestError
+from worldtube.errors import NotFound, RequestError
 from worldtube.generate.session import load
 from worldtube.generate.tasks import TASKS
 from worldtube.models import header
@@ -103,7 +103,8 @@ TASK_ARGUMENTS = {
     "remix": ["{clip}", "a blue ball"],
     "storyboard": ["a red ball", "a blue ball", "--seconds", 0.5, 0.75],
 }
-FRAMES = {"animate": 5, "extend": 14, "loop": 12, "connect": 15, "edit": 8, "paint": 8, "remix": 8}
+# What is added to a clip has its 15 frames a second; what is made anew has the model's 12.
+FRAMES = {"animate": 5, "extend": 18, "loop": 14, "connect": 19, "edit": 8, "paint": 10, "remix": 8}
 FRAMES |= {"generate": 5, "image": 1, "storyboard": 5 + 9}
 
 
@@ -111,7 +112,7 @@ FRAMES |= {"generate": 5, "image": 1, "storyboard": 5 + 9}
 def test_every_task_is_a_command(task, weights, tmp_path, capsys):
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (10, 32, 48, 3), np.uint8)
-    video.write(Clip(frames=frames, fps=15.0), tmp_path / "clip.mp4")  # comes in as 8 frames at 12
+    video.write(Clip(frames=frames, fps=15.0), tmp_path / "clip.mp4")
     video.write(Clip(frames=frames[:1], fps=15.0), tmp_path / "picture.png")
     names = {"clip": tmp_path / "clip.mp4", "picture": tmp_path / "picture.png"}
     arguments = [str(a).format(**names) for a in TASK_ARGUMENTS[task]]
@@ -129,6 +130,16 @@ def test_every_task_is_a_command(task, weights, tmp_path, capsys):
     assert made.num_frames == FRAMES[task] and f"{made.num_frames} frames" in printed
     words = {"generate", "image", "storyboard"}
     assert str(made.size) == ("64x64" if task in words else "48x32")
+
+
+def test_options_of_several_words_are_not_taken_for_a_prompt():
+    from worldtube.cli.make import read_task
+
+    for words in (["--rectangle", "0", "0", "32", "32"], ["--guidance-interval", "0.2", "0.8"]):
+        with pytest.raises(NotFound, match=r"nothing\.mp4"):
+            read_task("paint", ["nothing.mp4", "a red ball", *words])
+        with pytest.raises(RequestError, match=r'paint nothing\.mp4 "a red ball" --'):
+            read_task("paint", ["nothing.mp4", "a", "red", "ball", *words])
 
 
 def test_a_long_clip_is_written_as_it_is_made(weights, tmp_path, capsys, monkeypatch):

@@ -4,7 +4,7 @@ import inspect
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 
 def parse(function: Callable[..., Any], name: str, rest: list[str]) -> Any:
@@ -47,7 +47,7 @@ def check_quotes(name: str, parameters: Sequence[inspect.Parameter], rest: Seque
             if known is None:  # --help, or a misspelled one, which tyro explains
                 return
             if "=" not in word and known.annotation is not bool:
-                waiting = 2 if "FLOAT FLOAT" in str(known.annotation) else 1
+                waiting = _count_words(known.annotation)
             others.append(word)
     surplus = len(words) - len(places)
     if surplus < 1 or places[-1].name not in ("prompt", "negative_prompt"):
@@ -56,6 +56,16 @@ def check_quotes(name: str, parameters: Sequence[inspect.Parameter], rest: Seque
     quoted = f'"{prompt}"' if not set(prompt) & set('"$`\\!') else shlex.quote(prompt)
     meant = " ".join([*map(shlex.quote, first), quoted, *map(shlex.quote, others)])
     raise RequestError(f"a prompt is one argument; did you mean: worldtube {name} {meant}")
+
+
+def _count_words(annotation: Any) -> int:
+    """Return how many words an option of this type takes: the length of a tuple, else 1."""
+    for kind in (annotation, *get_args(annotation)):
+        if "FLOAT FLOAT" in str(kind):
+            return 2
+        if get_origin(kind) is tuple:
+            return len(get_args(kind))
+    return 1
 
 
 def positional(function: Callable[..., Any], name: str) -> Callable[..., Any]:
