@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from worldtube.generate.tasks import OPTIONS, TASKS
 from worldtube.models.gaussian import GaussianModel
 from worldtube.models.local import Card, LocalModel
 from worldtube.transformer import Transformer, TransformerConfig
-from worldtube.video import Clip, Size
+from worldtube.video import Clip, Size, fit
 
 FEW = {"steps": 2, "size": "2x2"}
 DIFFUSERS = {
@@ -426,6 +427,24 @@ def test_a_generated_clip_goes_on_at_another_size(network):
     longer = network.extend(clip, "a ball", **options)
     decoded = network.extend(Clip(frames=clip.frames, fps=clip.fps), "a ball", **options)
     assert np.array_equal(longer.frames, decoded.frames)
+
+
+@pytest.mark.filterwarnings("ignore::worldtube.PromptWarning")
+def test_other_frames_have_no_tokens(network):
+    clip = network.generate("a ball", seconds=0.3, steps=1)
+    assert clip.tokens is not None and replace(clip, caption="x").tokens is clip.tokens
+    for other in (
+        clip[1:],
+        clip.subclip(0, 0.2),
+        fit(clip, Size(96, 96)),
+        replace(clip, frames=255 - clip.frames),
+    ):
+        assert other.tokens is None and other.seed == clip.seed
+        assert other[:1].tokens is None
+    dark = replace(clip, frames=clip.frames // 8)
+    longer = network.extend(dark, "a ball", seconds=0.3, steps=1)
+    assert np.array_equal(longer.frames[: len(dark)], network.extend(
+        Clip(frames=dark.frames, fps=dark.fps), "a ball", seconds=0.3, steps=1).frames[: len(dark)])  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::worldtube.PromptWarning")

@@ -53,9 +53,17 @@ class Generated(Clip):
     """Model, seed, sizes and times."""
     warnings: tuple[str, ...] = ()
     """What the user should know about the prompt: that it was rewritten, is unfamiliar or too long."""
-
     sources: tuple[Path, ...] = ()
     """Files that it was made from, where a task was given their paths."""
+    encoded: np.ndarray | None = None
+    """The frames that `tokens` stand for; a copy with other frames (`dataclasses.replace`) loses its tokens."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tokens is not None and self.encoded is None:
+            object.__setattr__(self, "encoded", self.frames)
+        elif self.encoded is not self.frames:
+            object.__setattr__(self, "tokens", None)
 
     @property
     def seed(self) -> int:
@@ -81,7 +89,7 @@ class Generated(Clip):
     def _select(self, numbers: range) -> Self:
         clip = super()._select(numbers)
         details = self.details | {"num_frames": clip.num_frames, "fps": clip.fps}
-        return replace(clip, tokens=None, details=details)
+        return replace(clip, details=details)
 
     def _facts(self) -> str:
         return f"{super()._facts()}, seed {self.seed}"
