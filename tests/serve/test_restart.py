@@ -150,3 +150,6 @@ def test_what_cannot_start_says_why_and_ends(tmp_path):
     assert done.returncode == 2 and "serves at" not in done.stdout
     assert done.stderr.splitlines()[-1].startswith("worldtube: no weights at")
     assert "Traceback" not in done.stderr
+    done = serve("--port", str(port), "--devices", "cuda:99", folder=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("worldtube: device must be one of")

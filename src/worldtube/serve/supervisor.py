@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -38,6 +39,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     began: float = field(default=0.0)
     pause: float = 0.0
+    """Seconds from `began` to the earliest next start."""
 
     @property
     def title(self) -> str:
@@ -129,12 +131,16 @@ def supervise(
             next_look = time.monotonic() + READY_SECONDS
         for child in children:
             if child.process is not None and child.process.poll() is not None:
-                if child.process.returncode == WRONG_SETTINGS and waiting:
+                wrong = child.process.returncode == WRONG_SETTINGS
+                if wrong and waiting:
                     code = WRONG_SETTINGS
                     stopping.set()
                 else:
-                    logger.warning("%s; starting another", _end_of(child))
+                    after = "left out" if wrong else "starting another"
+                    logger.warning("%s; %s", _end_of(child), after)
                 _bury(child, jobs)
+                if wrong:
+                    child.pause = math.inf
             if child.process is None and time.monotonic() >= child.began + child.pause:
                 child.start(config)
     if code == 0:
