@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 
-def parse(function: Callable[..., Any], name: str, rest: list[str]) -> Any:
-    """Call `function` with the arguments that its signature describes; tyro's complaints exit with 2."""
+def parse(
+    function: Callable[..., Any], name: str, rest: list[str], *, description: str | None = None
+) -> Any:
+    """Call `function` with the arguments that its signature describes; tyro's complaints exit with 2.
+
+    description: text above the options; the docstring's first line when not given.
+    """
     import tyro
 
     return tyro.cli(
         function,
         prog=f"worldtube {name}",
-        description=(function.__doc__ or "").split("\n")[0],
+        description=description or (function.__doc__ or "").split("\n")[0],
         args=rest,
         config=(tyro.conf.AvoidSubcommands,),
     )

@@ -55,6 +55,7 @@ def read_task(
         rewrite: bool = True,
         rewriter: str = "grammar",
         sign_prompt: bool = False,
+        watermark: bool = True,
         json: bool = False,
     ) -> None:
         """Args:
@@ -68,6 +69,7 @@ def read_task(
         rewrite: put the prompt in the wording that the model learned; what is not understood stays as it is
         rewriter: grammar, or endpoint:MODEL@URL for a language model behind an OpenAI-compatible address
         sign_prompt: the signed credentials hold the prompt too
+        watermark: lay the invisible watermark into the picture; without it the credentials say so
         json: print one JSON object about the clip
         """
 
@@ -205,24 +207,29 @@ def _run(
     strip: Path | None,
     parents: tuple[Path, ...],
     sign_prompt: bool,
+    watermark: bool,
     json: bool,
     **_: Any,
 ) -> int:
     from worldtube import provenance, video
     from worldtube.video import Clip
 
+    options: dict[str, Any] = {
+        "parents": parents,
+        "sign_prompt": sign_prompt,
+        "watermark": watermark,
+    }
     with Bar("denoising") as bar:
         if streamed:
-            details = session.write(
-                request, out, parents=parents, sign_prompt=sign_prompt, progress=bar
-            )
+            details = session.write(request, out, **options, progress=bar)
         else:
             clip = session.run(request, progress=bar)
             details = clip.details
-            clip.save(out, parents=parents, sign_prompt=sign_prompt)
+            clip.save(out, **options)
     if strip is not None:
         picture = Clip(frames=video.strip(video.read(out), frames=8)[None], fps=1)
-        provenance.write(picture, strip, details=details | {"task": "strip"}, parents=[out])
+        strip_details = details | {"task": "strip"}
+        provenance.write(picture, strip, details=strip_details, parents=[out], watermark=watermark)
     if json:
         _print_json(details | {"path": str(out), "warnings": warnings})
     else:

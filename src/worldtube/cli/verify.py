@@ -1,36 +1,54 @@
 """`verify`: where files come from."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from worldtube.cli.arguments import parse
 
+DESCRIPTION = """\
+Where pictures and videos come from: unaltered, derived from something made here, changed, or unknown.
+
+Exit code 0: unaltered, signed here or by someone known here. 1: no signal found, or signed by someone unknown.
+2: a file cannot be checked. 3: derived from something made here. 4: changed since it was signed.
+Of several files: 2 if one cannot be checked, else the largest."""
+
 
 def verify(rest: list[str]) -> int:
-    """Exit code 0 when every file was made here or by a known other, else 1."""
+    """Print a verdict for each file. Returns the exit code."""
     import tyro
 
     def command(
-        files: Annotated[tuple[Path, ...], tyro.conf.Positional], /, *, json: bool = False
+        files: Annotated[tuple[Path, ...], tyro.conf.Positional],
+        /,
+        *,
+        json: bool = False,
+        details: bool = False,
     ) -> Any:
-        """Where pictures and videos come from: made here, by a known other, altered, or no signal found.
+        """Where pictures and videos come from.
 
         Args:
             files: pictures or videos
             json: print one JSON object a line
+            details: print the statistics of the watermark and the codes of the credentials too
         """
-        return files, json
+        return files, json, details
 
-    files, as_json = parse(command, "verify", rest)
+    files, as_json, details = parse(command, "verify", rest, description=DESCRIPTION)
     from worldtube import provenance
-    from worldtube.errors import RequestError
+    from worldtube.errors import RequestError, WorldtubeError
 
     if not files:
-        raise RequestError("0 files to verify; 1 or more are accepted")
-    verdicts = set()
+        raise RequestError("verify needs at least 1 file, got 0")
+    codes = set()
     for file in files:
-        report = provenance.verify(file)
-        verdicts.add(report.verdict)
-        print(json.dumps(report.told) if as_json else report, flush=True)
-    return 0 if verdicts <= {"made_here", "known_other"} else 1
+        try:
+            report = provenance.verify(file)
+        except WorldtubeError as error:
+            print(f"worldtube: {error}", file=sys.stderr)
+            codes.add(2)
+            continue
+        codes.add(report.exit_code)
+        print(json.dumps(report.told) if as_json else report.text(details=details), flush=True)
+    return 2 if 2 in codes else max(codes)

@@ -71,7 +71,12 @@ class Generated(Clip):
         return self.request.seed
 
     def save(
-        self, path: str | Path, *, parents: Sequence[str | Path] = (), sign_prompt: bool = False
+        self,
+        path: str | Path,
+        *,
+        parents: Sequence[str | Path] = (),
+        sign_prompt: bool = False,
+        watermark: bool = True,
     ) -> Path:
         """Write the clip in the format of the name's ending: watermarked and signed, whole or not at all.
 
@@ -79,11 +84,17 @@ class Generated(Clip):
             path: file to write; mp4, mov, webm, gif, webp, png or jpg
             parents: files that it was made from, besides `sources`
             sign_prompt: whether the signed credentials hold the prompt too
+            watermark: whether the invisible watermark is laid into the picture; without it the credentials say so
         """
         known = [source for source in self.sources if source.is_file()]
         every = dict.fromkeys(Path(parent) for parent in (*known, *parents))
         return provenance.write(
-            self, path, details=self.details, parents=[*every], sign_prompt=sign_prompt
+            self,
+            path,
+            details=self.details,
+            parents=[*every],
+            sign_prompt=sign_prompt,
+            watermark=watermark,
         )
 
     def _select(self, numbers: range) -> Self:

@@ -321,12 +321,13 @@ class Session:
         *,
         parents: Sequence[str | Path] = (),
         sign_prompt: bool = False,
+        watermark: bool = True,
         progress: Progress | bool | None = None,
     ) -> dict[str, Any]:
         """Carry out one request into an mp4 or webm file as its frames are made; returns the details.
 
         However long the clip, memory stays that of a few seconds. Ctrl-C leaves a file of what is done.
-        parents, sign_prompt: as for `Generated.save`. progress: as for `run`.
+        parents, sign_prompt, watermark: as for `Generated.save`. progress: as for `run`.
         """
         request = adapt(self.model, request)
         shape, made = result_shape(self.model, request), request.composition
@@ -342,6 +343,7 @@ class Session:
             parents=parents,
             sign_prompt=sign_prompt,
             sound=None if made is None else made.sound,
+            watermark=watermark,
         )
         return details
 

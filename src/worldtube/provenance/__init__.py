@@ -23,11 +23,20 @@ from worldtube.provenance import credentials
 from worldtube.provenance import identity as identities
 from worldtube.provenance.credentials import PROMPTS, TOLD
 from worldtube.provenance.identity import Identity
-from worldtube.provenance.verdict import VERDICTS, Report, verify
+from worldtube.provenance.verdict import EXIT_CODES, VERDICTS, Report, verify
 from worldtube.provenance.watermark import RUN, Mark, Search
 from worldtube.video import Clip, Sound
 
-__all__ = ["VERDICTS", "Identity", "Report", "read_details", "verify", "write", "write_blocks"]
+__all__ = [
+    "EXIT_CODES",
+    "VERDICTS",
+    "Identity",
+    "Report",
+    "read_details",
+    "verify",
+    "write",
+    "write_blocks",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +48,7 @@ def write(
     details: Mapping[str, Any],
     parents: Sequence[str | Path] = (),
     sign_prompt: bool = False,
+    watermark: bool = True,
     identity: Identity | None = None,
 ) -> Path:
     """Write a clip, whole or not at all: watermarked, with how it was made, signed.
@@ -46,6 +56,7 @@ def write(
     details: anything that JSON holds; `credentials.TOLD` names what is signed of it.
     parents: files that this was made from; what is known of each goes into the credentials.
     sign_prompt: also sign the prompts. identity: the installation's own when not said.
+    watermark: lay the invisible watermark into the frames; without it the credentials say that there is none.
     A webm cannot be signed: it is watermarked, and a warning says so. Another warning says when the format holds no
     sound and the clip has some.
     """
@@ -58,12 +69,12 @@ def write(
         )
 
     def encode(part: Path, mark: Mark, comment: str) -> int:
-        frames = np.concatenate(list(mark([clip.frames])))
+        frames = np.concatenate(list(mark([clip.frames]))) if watermark else clip.frames
         marked = Clip(frames=frames, fps=clip.fps, caption=clip.caption, sound=clip.sound)
         video.write(marked, part, comment=comment)
         return clip.num_frames
 
-    _leave(path, encode, details, parents, sign_prompt, identity)
+    _leave(path, encode, details, parents, sign_prompt, watermark, identity)
     return path
 
 
@@ -76,6 +87,7 @@ def write_blocks(
     details: Mapping[str, Any],
     parents: Sequence[str | Path] = (),
     sign_prompt: bool = False,
+    watermark: bool = True,
     identity: Identity | None = None,
     sound: Sound | None = None,
 ) -> int:
@@ -86,15 +98,16 @@ def write_blocks(
 
     def encode(part: Path, mark: Mark, comment: str) -> int | None:
         nonlocal stopped
+        marked = mark(blocks) if watermark else iter(blocks)
         try:
             return video.write_blocks(
-                part, mark(blocks), fps=fps, caption=caption, comment=comment, sound=sound
+                part, marked, fps=fps, caption=caption, comment=comment, sound=sound
             )
         except KeyboardInterrupt as interrupt:
             stopped = interrupt
             return None
 
-    count = _leave(path, encode, details, parents, sign_prompt, identity)
+    count = _leave(path, encode, details, parents, sign_prompt, watermark, identity)
     if stopped is not None:
         raise stopped
     return count
@@ -117,6 +130,7 @@ def _leave(
     details: Mapping[str, Any],
     parents: Sequence[str | Path],
     sign_prompt: bool,
+    watermark: bool,
     identity: Identity | None,
 ) -> int:
     """The way out. encode: writes a file with a mark and a comment, and says how many frames it should have,
@@ -136,12 +150,12 @@ def _leave(
             wanted = encode(part, mark, text)
             if not part.exists():  # not one frame came
                 return 0
-            count, payload = _probe(part, path.name, wanted, mark, identity)
+            count, payload = _probe(part, path.name, wanted, mark if watermark else None, identity)
             sign = partial(
                 credentials.sign,
                 title=path.name,
                 details=details,
-                watermark=payload,
+                watermark=payload if watermark else None,
                 parents=sources,
                 sign_prompt=sign_prompt,
             )
@@ -167,16 +181,19 @@ def _name(details: Mapping[str, Any], sources: Sequence[Path]) -> bytes:
 
 
 def _probe(
-    part: Path, name: str, wanted: int | None, mark: Mark, identity: Identity
+    part: Path, name: str, wanted: int | None, mark: Mark | None, identity: Identity
 ) -> tuple[int, str]:
     """Decode what was encoded: how many frames there are, and the payload if the watermark can be read."""
     search, count = Search(), 0
     for block in video.read_blocks(part, num_frames=RUN):
-        search.add(block)
+        if mark is not None:
+            search.add(block)
         count += len(block)
     # Equal frames of an animated picture may have become one that is shown for longer.
     if wanted not in (None, count) and part.suffix[1:] in video.STREAMED:
         raise DataError(f"{name} was written with {wanted} frames and holds {count}")
+    if mark is None:
+        return count, ""
     found = search.result(identity.secret)
     if found.found and found.payload == mark.payload:
         return count, mark.payload

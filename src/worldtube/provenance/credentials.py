@@ -4,12 +4,14 @@ Owns the manifest (actions, ingredients, our assertion) and what its validation 
 pixels. Signer and context are made for each file: they are dead after a fork, and cost a millisecond.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from worldtube.errors import DataError
 from worldtube.provenance.identity import CLAIM_SIGNING, EMAIL_PROTECTION, Identity
@@ -36,6 +38,11 @@ TOLD = (
     *("steps", "sampler", "guidance", "num_given"),
 )
 """Details that go into the signed assertion; the prompts only when asked."""
+CONTAINER = "container_sha256"
+"""Name, within our assertion, of the digest of what C2PA's own hash leaves out of an MP4."""
+UNHASHED = (b"ftyp", b"free", b"skip", b"mfra")
+"""Boxes of an MP4 that C2PA's hash leaves out."""
+CONTAINER_MISMATCH = "org.worldtube.container.mismatch"
 PROMPTS = ("prompt", "asked", "negative_prompt", "shots")
 
 State = Literal["trusted", "valid", "invalid", "not_present"]
@@ -74,22 +81,29 @@ def sign(
     *,
     title: str,
     details: Mapping[str, Any],
-    watermark: str,
+    watermark: str | None,
     parents: Sequence[Path] = (),
     sign_prompt: bool = False,
 ) -> Credentials:
-    """Write the signed copy of a file, and check it. Raises DataError when it does not verify."""
+    """Write the signed copy of a file, and check it. Raises DataError when it does not verify.
+
+    watermark: the payload that was found in the encoded file; empty where none was found, None where none was laid.
+    """
     import c2pa
 
     mime = MIME[target.suffix[1:].lower()]
     edited = bool(parents) and details.get("task") not in NEW
     ours = all(read(parent, identity).ours for parent in parents)
+    digest = _container_digest(source) if mime == "video/mp4" else None
+    extra: dict[str, Any] = {CONTAINER: digest} if digest else {}
+    if watermark is None:
+        extra["watermark"] = False
     manifest = {
         "claim_generator_info": [{"name": "worldtube", "version": _version()}],
         "title": title,
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": _actions(len(parents), edited, ours)}},
-            {"label": GENERATION, "data": _told(details, TOLD + PROMPTS * sign_prompt)},
+            {"label": GENERATION, "data": _told(details, TOLD + PROMPTS * sign_prompt) | extra},
         ],
     }
     if watermark:
@@ -118,7 +132,52 @@ def sign(
 
 
 def read(path: Path, identity: Identity) -> Credentials:
-    """The credentials of any file, checked against us, then against the others whom we know."""
+    """Read the credentials of any file, checked against us, then against the others whom we know.
+
+    An MP4 of ours is also checked in the boxes that C2PA leaves out of its hash.
+    """
+    found = _read_known(path, identity)
+    signed = found.generation.get(CONTAINER)
+    if found.state not in ("trusted", "valid") or not signed or signed == _container_digest(path):
+        return found
+    return replace(
+        found, state="invalid", ours=False, problems=(*found.problems, CONTAINER_MISMATCH)
+    )
+
+
+def _container_digest(path: Path) -> str | None:
+    """Hash the order of an MP4's boxes and what is in those that C2PA leaves out; None for a file without boxes."""
+    digest = hashlib.sha256()
+    count = 0
+    with open(path, "rb") as file:
+        for kind, start, length in _boxes(file):
+            if kind == b"uuid":  # the credentials themselves; C2PA hashes any other
+                continue
+            count += 1
+            digest.update(kind)
+            if kind in UNHASHED:
+                file.seek(start)
+                digest.update(length.to_bytes(8, "big") + file.read(length))
+    return digest.hexdigest() if count else None
+
+
+def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """(type, start, length) of the boxes of an MP4."""
+    end = file.seek(0, os.SEEK_END)
+    start = 0
+    while start + 8 <= end:
+        file.seek(start)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        elif length == 0:
+            length = end - start
+        yield head[4:8], start, min(length, end - start)
+        start += max(length, 8)
+
+
+def _read_known(path: Path, identity: Identity) -> Credentials:
     first = _read(path, identity.anchors)
     if first.state == "trusted" and int(first.serial) in identity.serials:
         return replace(first, ours=True)

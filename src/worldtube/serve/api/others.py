@@ -66,10 +66,15 @@ def check(here: Here, caller: Needed, asked: Annotated[Asked[Check], Depends(ask
     exact = {"type": "exact_hash", "outcome": _outcome(row is not None)}
     if row is not None and row["owner"] == caller.id:
         exact |= {"video_id": row["id"], "model": row["model"]}
+    report = here.signals(path)
     return {
         "object": "content_provenance_check",
         "created_at": int(time.time()),
-        "results": [*_signals(here.signals(path)), exact],
+        "verdict": report["verdict"],
+        "summary": report["words"],
+        "reasons": report["reasons"],
+        "details": report["details"],
+        "results": [*_signals(report), exact],
     }
 
 

@@ -13,12 +13,14 @@ export function verdict(results) {
   const reasons = [...(signed?.reasons ?? []), ...(copy ? ["Byte for byte a file that this server made."] : [])];
   const say = (tone, words) => ({ tone, words, reasons });
   switch (signed?.verdict) {
-    case "made_here":
-      return signed.validation_state === "trusted" ? say("good", "Made with worldtube, signed") : say("some", "Made with worldtube, watermarked");
+    case "unaltered":
+      return say("good", "Made here, unaltered");
+    case "derived":
+      return say("some", "Derived from something made here");
     case "altered":
-      return say("bad", "Changed after signing");
+      return say("bad", "Changed since it was signed");
     case "known_other":
-      return say("some", `Signed by ${signed.issuer ?? "someone known here"}`);
+      return say("good", `Unaltered, signed by ${signed.issuer ?? "someone known here"}`);
     case "unknown_other":
       return say("some", "Signed by someone unknown here");
   }
@@ -58,6 +60,6 @@ export function badge(results) {
     "details", { class: `badge ${tone}` },
     h("summary", {}, h("span", { class: "mark", "aria-hidden": "true" }, MARKS[tone]), h("span", {}, words)),
     h("div", { class: "reasons" }, reasons.map((text) => h("p", {}, text))),
-    h("dl", {}, facts.flat()),
+    h("details", { class: "statistics" }, h("summary", {}, "Details"), h("dl", {}, facts.flat())),
   );
 }
