@@ -278,7 +278,7 @@ def test_the_command_line_makes_a_signed_file(model, path, tmp_path, capsys):
     assert main(words) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["model"] == model.name and told["num_frames"] == 9
-    assert provenance.verify(out).verdict == "made_here"
+    assert provenance.verify(out).verdict == "unaltered"
     assert main(["plan", *words]) == 0
     planned = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert planned["num_frames"] == 9 and planned["cpu_seconds"] > 0 and planned["passes"] == 2

@@ -301,12 +301,15 @@ def test_bad_input_is_told(tmp_path, made):
 
 def test_the_command(made, tmp_path, capsys):
     assert main(["verify", str(made)]) == 0
-    assert capsys.readouterr().out.startswith(f"{made}: made here\n  - Signed by this installation")
+    assert capsys.readouterr().out.startswith(
+        f"{made}: made here, unaltered\n  - Signed by this installation"
+    )
     bad = flip(made, tmp_path / "bad.mp4")
-    assert main(["verify", "--json", str(made), str(bad)]) == 1
+    assert main(["verify", "--json", str(made), str(bad)]) == 4
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
-    assert first["verdict"] == "made_here" and first["watermark"]["found"]
+    assert first["verdict"] == "unaltered" and first["watermark"]["found"]
     assert first["credentials"]["generation"]["seed"] == 7
-    assert second["verdict"] == "altered" and second["words"] == "altered"
+    assert second["verdict"] == "altered" and second["words"] == "changed since it was signed"
+    assert (first["exit_code"], second["exit_code"]) == (0, 4) and first["details"]
     assert main(["verify", str(tmp_path / "none.mp4")]) == 2
     assert main(["verify"]) == 2

@@ -14,6 +14,7 @@ from PIL import Image
 from running import QUICK, finished
 
 from worldtube import video
+from worldtube.provenance import VERDICTS
 
 
 def test_create_and_poll(client, server):  # 1, 2, 3, 8
@@ -318,12 +319,15 @@ def test_provenance_check(client, made):  # 18 and 19
 
     def check():
         found = client.content_provenance_checks.create(file=("a.mp4", bytes(file), "video/mp4"))
+        signed = next(result for result in found.results if result.type == "c2pa")
+        assert found.verdict == signed.verdict and found.reasons == signed.reasons
+        assert found.summary == VERDICTS[found.verdict] and found.details
         return {one.type: one for one in found.results}
 
     found = check()
     assert found["exact_hash"].outcome == "detected" and found["exact_hash"].video_id == made.id
     assert found["c2pa"].validation_state == "trusted" and found["c2pa"].model == "gaussian"
-    assert found["c2pa"].verdict == "made_here" and found["c2pa"].generated_at
+    assert found["c2pa"].verdict == "unaltered" and found["c2pa"].generated_at
     assert found["worldtube_watermark"].outcome in ("detected", "not_detected")
     body = {"video": {"id": made.id}}
     longer = client.videos.extend(prompt="on", seconds="1", video=omit, extra_body=body)
@@ -333,7 +337,9 @@ def test_provenance_check(client, made):  # 18 and 19
     file[file.index(b"mdat") + 40] ^= 1
     found = check()
     assert found["exact_hash"].outcome == "not_detected"
-    assert found["c2pa"].validation_state == "invalid" and found["c2pa"].verdict == "altered"
+    assert found["c2pa"].validation_state == "invalid"
+    marked = found["worldtube_watermark"].outcome == "detected"
+    assert found["c2pa"].verdict == ("derived" if marked else "altered")
 
 
 def test_stream_preview_and_cancel(client, server):

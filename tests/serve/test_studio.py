@@ -121,8 +121,9 @@ def test_type_watch_play_extend(page, client):
     badge.wait_for()
     video_id = next(iter(client.videos.list())).id
     data = client.videos.download_content(video_id).read()
-    assert badge.locator("summary").inner_text().strip().endswith("Made with worldtube, signed")
-    badge.locator("summary").click()
+    assert badge.locator("> summary").inner_text().strip().endswith("Made here, unaltered")
+    badge.locator("> summary").click()
+    badge.locator(".statistics > summary").click()
     assert video_id in badge.inner_text() and "nothing has changed since" in badge.inner_text()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").click()
@@ -318,11 +319,12 @@ def test_the_key_is_asked_for_and_sent(visit, keyed):
 
 
 VERDICTS = (
-    ([("made_here", "trusted")], False, "good", "Made with worldtube, signed"),
-    ([("made_here", "valid")], False, "some", "Made with worldtube, watermarked"),
-    ([("made_here", "not_present")], True, "some", "Made with worldtube, watermarked"),
-    ([("known_other", "trusted")], False, "some", "Signed by Someone"),
-    ([("altered", "invalid")], True, "bad", "Changed after signing"),
+    ([("unaltered", "trusted")], False, "good", "Made here, unaltered"),
+    ([("derived", "valid")], False, "some", "Derived from something made here"),
+    ([("derived", "not_present")], True, "some", "Derived from something made here"),
+    ([("derived", "invalid")], False, "some", "Derived from something made here"),
+    ([("known_other", "trusted")], False, "good", "Unaltered, signed by Someone"),
+    ([("altered", "invalid")], True, "bad", "Changed since it was signed"),
     ([("unknown_other", "valid")], False, "some", "Signed by someone unknown here"),
     ([("no_signal", "not_present")], True, "some", "Made on this server, not signed"),
     ([("no_signal", "not_present")], False, "none", "No signal found"),
