@@ -157,23 +157,36 @@ def _power(p: float) -> str:
 
 
 def watermark(record: Record) -> list[str]:
-    """A row per attack, a column per kind and size: share found, median p-value, the worst."""
-    results = {(one["attack"], one["clips"], one["side"]): one for one in record["results"]}
-    columns = list(dict.fromkeys((one["clips"], one["side"]) for one in record["results"]))
+    """A row per attack, a column per kind and size: share found (before, if measured, and today), p-values of today."""
+    results = {
+        (row.get("mark", "today"), row["attack"], row["clips"], row["side"]): row
+        for row in record["results"]
+    }
+    columns = list(dict.fromkeys((row["clips"], row["side"]) for row in record["results"]))
+    attacks = list(dict.fromkeys(row["attack"] for row in record["results"]))
+
+    def both(attack: str, column: tuple[str, int], show: Callable[[dict[str, Any]], str]) -> str:
+        rows = [results.get((mark, attack, *column)) for mark in ("before", "today")]
+        return " -> ".join(show(row) for row in rows if row is not None) or "-"
 
     def cell(attack: str, column: tuple[str, int]) -> str:
-        one = results.get((attack, *column))
-        if one is None:
+        row = results.get(("today", attack, *column))
+        if row is None:
             return "-"
-        share = round(100 * one["found"] / one["count"])
-        return f"**{share} %** {_power(one['p_median'])}, {_power(one['p_worst'])}"
+        shares = both(attack, column, lambda row: f"{round(100 * row['found'] / row['count'])} %")
+        return f"**{shares}** {_power(row['p_median'])}, {_power(row['p_worst'])}"
 
-    attacks = dict.fromkeys(one["attack"] for one in record["results"])
-    counts = [results[(next(iter(attacks)), *column)] for column in columns]
-    about = [f"{one['count']} clips, {one['psnr_db']} dB" for one in counts]
-    head = ["", *(f"{kind} {side}x{side}" for kind, side in columns)]
-    rows = [[attack, *(cell(attack, column) for column in columns)] for attack in attacks]
-    return table(head, [["clips, PSNR of the mark", *about], *rows])
+    qualities = {
+        "PSNR of the mark, dB (worst)": lambda row: f"{row['psnr_db']} ({row['psnr_db_worst']})",
+        "SSIM": lambda row: f"{row['ssim']:.3f}",
+        "grain in smooth parts, levels": lambda row: f"{row['grain_levels']:.2f}",
+    }
+    rows = [["clips", *(str(results[("today", attacks[0], *c)]["count"]) for c in columns)]]
+    rows += [
+        [name, *(both(attacks[0], c, show) for c in columns)] for name, show in qualities.items()
+    ]
+    rows += [[attack, *(cell(attack, column) for column in columns)] for attack in attacks]
+    return table(["", *(f"{kind} {side}x{side}" for kind, side in columns)], rows)
 
 
 def watermark_foreign(record: Record) -> list[str]:
@@ -203,16 +216,18 @@ def watermark_foreign(record: Record) -> list[str]:
 
 
 def watermark_cost(record: Record) -> list[str]:
+    def milliseconds(row: dict[str, Any], arm: str) -> str:
+        arms = [row["arms"].get(name) for name in (f"{arm}_before", arm)]
+        times = [f"{each['median_ms'] / row['seconds']:.1f}" for each in arms if each is not None]
+        return f"{' -> '.join(times)} ms"
+
     rows = [
         [
-            f"{one['side']}x{one['side']}",
-            *(
-                f"{one['arms'][arm]['median_ms'] / one['seconds']:.1f} ms"
-                for arm in ("mark", "search", "encode")
-            ),
-            f"**{1 / one['ratios']['encode_to_mark']:.0%}**",
+            f"{row['side']}x{row['side']}",
+            *(milliseconds(row, arm) for arm in ("mark", "search", "encode")),
+            f"**{1 / row['ratios']['encode_to_mark']:.0%}**",
         ]
-        for one in record["results"]
+        for row in record["results"]
     ]
     return table(["a second of video", "mark", "search", "encode", "mark to encode"], rows)
 

@@ -45,7 +45,7 @@ MARGIN = 0.9
 TEXTURE, SMOOTH = 0, 1
 MAX_RMS = 1.85
 """Root mean square of a pattern in grey levels, at most; with what `_draw` makes up for, pictures keep 42 dB."""
-SMOOTH_RMS = 0.65
+SMOOTH_RMS = 0.85
 """The same for each block of a smooth picture."""
 ENOUGH = 14.0
 """Standard deviations from which the texture of a picture alone is enough for its mark."""
@@ -259,8 +259,8 @@ class Search:
     def _vote(self, frames: np.ndarray) -> None:
         parts = [frames[first : first + _FINE] for first in range(0, len(frames), _FINE)]
         smalls = [_reduce(part) for part in parts]
-        total = sum(len(part) * small for part, small in zip(parts, smalls, strict=True))
-        trusts = self.add_reduced(total / len(frames), len(frames))
+        mean = np.average(smalls, axis=0, weights=[len(part) for part in parts])
+        trusts = self.add_reduced(mean, len(frames))
         for part, small in zip(parts, smalls, strict=True):
             coefficients = (_cut_blocks(small) @ _BASIS.T).astype(np.float32)
             self._add_votes(self._votes[len(self._gains) :], coefficients, trusts, len(part))
@@ -426,7 +426,7 @@ def _affordable(order: np.ndarray, cost: np.ndarray, budget: np.ndarray | float)
     """
     ranks = np.argsort(order, axis=1, kind="stable")
     limited = np.where(np.isfinite(order), cost, np.inf)
-    spent = np.cumsum(np.take_along_axis(limited, ranks, 1), 1)
+    spent: np.ndarray = np.cumsum(np.take_along_axis(limited, ranks, 1), 1)
     taken = np.zeros(order.shape, bool)
     np.put_along_axis(taken, ranks, spent <= budget, 1)
     return taken
