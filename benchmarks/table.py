@@ -182,9 +182,11 @@ def watermark(record: Record) -> list[str]:
         "grain in smooth parts, levels": lambda row: f"{row['grain_levels']:.2f}",
     }
     rows = [["clips", *(str(results[("today", attacks[0], *c)]["count"]) for c in columns)]]
-    rows += [
-        [name, *(both(attacks[0], c, show) for c in columns)] for name, show in qualities.items()
-    ]
+    if "ssim" in record["results"][0]:
+        rows += [
+            [name, *(both(attacks[0], c, show) for c in columns)]
+            for name, show in qualities.items()
+        ]
     rows += [[attack, *(cell(attack, column) for column in columns)] for attack in attacks]
     return table(["", *(f"{kind} {side}x{side}" for kind, side in columns)], rows)
 
