@@ -94,7 +94,7 @@ def sign(
     mime = MIME[target.suffix[1:].lower()]
     edited = bool(parents) and details.get("task") not in NEW
     ours = all(read(parent, identity).ours for parent in parents)
-    digest = _container_digest(source) if mime == "video/mp4" else None
+    digest = _container_digest(source) if mime.startswith("video/") else None
     extra: dict[str, Any] = {CONTAINER: digest} if digest else {}
     if watermark is None:
         extra["watermark"] = False
