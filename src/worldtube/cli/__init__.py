@@ -7,42 +7,53 @@ is printed. Knows nothing of how anything is done.
 import atexit
 import errno
 import gc
+import importlib
 import logging
 import os
 import select
 import sys
 from collections.abc import Callable, Sequence
 
-from worldtube.cli.data import cache, caption, data, ingest, record
 from worldtube.cli.make import MAKE
-from worldtube.cli.plan import plan
-from worldtube.cli.serve import keys, serve, worker
-from worldtube.cli.tell import evaluate, info
-from worldtube.cli.train import report, train
-from worldtube.cli.verify import verify
+
+
+def _command(module: str, name: str) -> Callable[[list[str]], int]:
+    """A command of another module of this room, which is imported when it runs."""
+
+    def run(rest: list[str]) -> int:
+        return getattr(importlib.import_module(f"worldtube.cli.{module}"), name)(rest)
+
+    return run
+
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     **MAKE,
-    "plan": ("what a command would cost, in time and memory, before it is run", plan),
-    "serve": ("the Videos API of OpenAI's clients, on this machine", serve),
-    "worker": ("make the videos of a server that runs elsewhere", worker),
-    "keys": ("make, list and revoke a server's keys", keys),
-    "verify": ("where a file comes from: its credentials and watermark", verify),
-    "record": ("simulate a world and record clips", record),
-    "ingest": ("cut films of your own into clips, with scores", ingest),
-    "data": ("what a dataset holds: a page, views, columns", data),
+    "plan": (
+        "what a command would cost, in time and memory, before it is run",
+        _command("plan", "plan"),
+    ),
+    "serve": ("the Videos API of OpenAI's clients, on this machine", _command("serve", "serve")),
+    "worker": ("make the videos of a server that runs elsewhere", _command("serve", "worker")),
+    "keys": ("make, list and revoke a server's keys", _command("serve", "keys")),
+    "verify": (
+        "where a file comes from: its credentials and watermark",
+        _command("verify", "verify"),
+    ),
+    "record": ("simulate a world and record clips", _command("data", "record")),
+    "ingest": ("cut films of your own into clips, with scores", _command("data", "ingest")),
+    "data": ("what a dataset holds: a page, views, columns", _command("data", "data")),
     "caption": (
         "words for a catalog's clips: from facts, files, a vision model or our own",
-        caption,
+        _command("data", "caption"),
     ),
-    "cache": ("latents and words of recorded clips, once", cache),
+    "cache": ("latents and words of recorded clips, once", _command("data", "cache")),
     "train": (
         "train the transformer, fine-tune it on your clips, train the codec or the reader",
-        train,
+        _command("train", "train"),
     ),
-    "report": ("a training run as one page: losses, samples, speed", report),
-    "evaluate": ("measure a model on held-out seeds and prompts", evaluate),
-    "info": ("the model, worlds, tasks, samplers, recipes, measures", info),
+    "report": ("a training run as one page: losses, samples, speed", _command("train", "report")),
+    "evaluate": ("measure a model on held-out seeds and prompts", _command("tell", "evaluate")),
+    "info": ("the model, worlds, tasks, samplers, recipes, measures", _command("tell", "info")),
 }
 """name -> (line of help, function of the remaining arguments)."""
 

@@ -20,6 +20,21 @@ ANIMATED = ("PNG", "WEBP", "AVIF", "GIF")
 """Formats whose pages are shown one after the other."""
 UNTIMED = 0.1
 """Seconds that a page of an animation stays when it does not tell, as browsers have it."""
+MATROSKA = b"\x1aE\xdf\xa3"
+"""How MKV and WebM files begin."""
+FILM_BRANDS = (
+    b"isom",
+    b"iso2",
+    b"iso4",
+    b"iso5",
+    b"iso6",
+    b"mp41",
+    b"mp42",
+    b"avc1",
+    b"M4V ",
+    b"qt  ",
+)
+"""Brands of MP4 and QuickTime files that hold films; AVIF pictures have others."""
 EXIF_TAGS = {
     "title": 0x9C9B,
     "comment": 0x9C9C,
@@ -29,6 +44,10 @@ TIFF_BITS, TIFF_WHITE_IS_ZERO, TIFF_SIGN = 258, 262, 339
 
 def open_picture(file: BinaryIO) -> Image.Image | None:
     """Open a file as a picture; None when it is none of FORMATS."""
+    head = file.read(12)
+    file.seek(0)
+    if head[:4] == MATROSKA or (head[4:8] == b"ftyp" and head[8:12] in FILM_BRANDS):
+        return None  # without loading all of Pillow's formats
     try:
         return Image.open(file, formats=FORMATS)
     except Image.UnidentifiedImageError:
