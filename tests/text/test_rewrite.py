@@ -31,6 +31,9 @@ SAID = {
     "three small boxes stacked, the camera orbits to the left": "Three small boxes are stacked "
     "on top of each other. The camera circles to the left.",
     "a red ball does not move, a blue ball rolls right": "A red ball is still and a blue ball rolls to the right.",
+    "a crimson orb that is huge, it rolls leftwards": "A large red ball rolls to the left.",
+    "Object: ball. Colour: red. Count: 2. Motion: right.": "Two red balls move to the right.",
+    "falling: three cubes, small and red": "Three small red boxes fall.",
     "a tiny red cube is motionless on one yellow drum": "A small red box is still on top of a yellow cylinder.",
 }
 
@@ -70,7 +73,7 @@ def test_a_prompt_is_told_in_plain_words(prompt):
         "a row of three tiny red balls",
         "a tiny lemon falls",
         "most of the water spills out of a tiny cup",
-        "rolling to the right, a tiny red ball",
+        "rolling to the right, a tiny red ball and a huge box",
         "a tiny red ball 🔴 rolls to the right",
         "a tiny red ball rolls to the right (fast!)",
         "a tiny red ball rolls to the right. " * 20,

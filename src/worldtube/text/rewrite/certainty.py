@@ -7,10 +7,10 @@ more than that, because a measure of captions needs it; here a doubt leaves the 
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 from worldtube.text.rewrite.items import Item, items
-from worldtube.text.rewrite.lexicon import GROUNDS, SKIES, phrases
+from worldtube.text.rewrite.lexicon import GROUNDS, NUMBERS, OPENINGS, SKIES, phrases
 from worldtube.text.rewrite.scene import Scene
 from worldtube.text.rewrite.table import forms
 
@@ -24,7 +24,15 @@ def _all_forms(stems: str) -> frozenset[str]:
     return frozenset(form for stem in phrases(stems) for form in forms(stem))
 
 
+COLON = Item("stop", None, (":",))
 ATTRIBUTES = ("colour", "size", "material", "count")
+LABELS = frozenset(
+    phrases("""
+    colour, color, count, size, type, number, quantity, action, shape, subject, subjects, object, objects, motion,
+    movement, direction
+    """)
+)
+"""Words that say nothing before a colon: "Colour: red"."""
 INEXACT = frozenset(
     phrases("""
     snowy, snowy white, lemon, tangerine, ruby, ivory, navy, navy blue, sky blue, sapphire, cobalt, azure, violet,
@@ -36,27 +44,32 @@ INEXACT = frozenset(
 )
 """Words for looks and numbers whose plain word says less, more or something else."""
 EXACT: dict[str, frozenset[str]] = {
-    "go": _all_forms("roll, slide, fly, move, travel, go"),
-    "motion": _all_forms(
-        "fall, drop, fall down, drop down, stay still, stand still, sit still, remain still"
-    )
+    "go": _all_forms(
+        "roll, slide, fly, be thrown, be tossed, move, travel, go, glide, head, proceed"
+    ),
+    "motion": _all_forms("""
+        fall, drop, fall down, drop down, fall from above, come down, rest, sit, stand, stay still, stand still,
+        sit still, lie still, remain still, stay in place, remain in place, be still, be at rest, remain at rest,
+        stay at rest
+    """)
     | frozenset(
         phrases("""
-        down, downwards, downward, still, at rest, motionless, stationary, not moving, does not move, do not move,
-        no motion, no movement, unmoving, is not moving
+        down, downwards, downward, still, at rest, motionless, stationary, static, not moving, does not move,
+        do not move, no motion, no movement, unmoving, immobile, is not moving, without moving, without motion
     """)
     ),
     "speed": frozenset(
-        phrases(
-            "slowly, at a slow pace, at low speed, quickly, fast, rapidly, at high speed, swiftly"
-        )
+        phrases("""
+        slowly, slow, at a slow pace, at low speed, quickly, quick, fast, rapidly, at high speed, swiftly
+    """)
     ),
     "way": frozenset(
         phrase
         for side, other in (("right", "left"), ("left", "right"))
         for phrase in phrases(f"""
-            {side}, to the {side}, {side}ward, {side}wards, towards the {side}, toward the {side},
-            from {other} to {side}, {other} to {side}, from the {other} to the {side}
+            {side}, to the {side}, {side}ward, {side}wards, towards the {side}, toward the {side}, off to the {side},
+            from {other} to {side}, {other} to {side}, from the {other} to the {side}, in a {side}ward direction,
+            towards {side}, toward {side}, to {side}
         """)
     ),
     "event": _all_forms("""
@@ -69,8 +82,8 @@ EXACT: dict[str, frozenset[str]] = {
         behind, next to, beside, into, towards, toward, by, on
     """)
     ),
-    "ground": frozenset(GROUNDS)
-    | frozenset(phrase for words in GROUNDS.values() for phrase in words),
+    "ground": frozenset(phrase for words in GROUNDS.values() for phrase in words)
+    | frozenset(GROUNDS),
     "sky": frozenset(phrase for words in SKIES.values() for phrase in words),
     "floor": frozenset({"table", "surface"}),
     "place": frozenset({"under"}),
@@ -78,30 +91,49 @@ EXACT: dict[str, frozenset[str]] = {
     "tilt": frozenset({"tilted"}),
     "water": frozenset({"of water"}),
     "liquid": frozenset({"water", "the water"}),
-    "from": frozenset({"from"}),
     "camera": frozenset({"camera", "the camera"}),
-    "which": frozenset(),
-    "it": frozenset(),
-    "all": frozenset(),
-    "stack": frozenset(),
-    "flow": frozenset(),
-    "manner": frozenset(),
-    "times": frozenset(),
-    "untouched": frozenset(),
-    "unknown": frozenset(),
+    "times": frozenset(f"{number} in total" for words in NUMBERS.values() for number in words),
     "join": frozenset({"and", "&", "+", "as well as", "then", "and then"}),
-    "open": frozenset(
+    "open": frozenset(OPENINGS)
+    - frozenset(
         phrases("""
-        a video of, a clip of, footage of, a video in which, in this clip, in this video, the clip shows,
-        the video shows, we see, you can see, show me, there is, there are, there's, the scene is
+        let, imagine, picture, film, a group of, a set of, a row of, a total of, group of, set of, row of, a number of,
+        total of, a short film of, have, watch as, watch, see, in this, with, on display, can i see, could you, can you,
+        how about, try, render, draw, animate, simulate, produce, a view of, view of, contains, containing, behold,
+        a simple scene, seen by a, in view, animation, an animation of, a picture of, nothing else, nothing more,
+        nothing else is in view, and nothing else, no other objects, no other object is in view,
+        there is nothing else in the scene
     """)
     ),
-    "fill": frozenset(phrases("is, are, coloured, colored, each")),
+    "fill": frozenset(
+        phrases("""
+        is, are, be, being, has, coloured, colored, there, here, which is, also, just, simply, object, objects, thing,
+        things, item, items, piece, pieces, seen, visible, present, appears, appear, on screen, in frame, in shot,
+        in the frame, in the picture, it's, they're
+    """)
+    ),
 }
+EXACT |= dict.fromkeys(("stack", "flow", "manner", "untouched", "unknown"), frozenset())
 """Kind of phrase -> those that may be put in other words or left out. Kinds that are not here: all may."""
-SILENT = ("a", "the", "comma", "stop", "open", "fill", "floor", "place", "from")
+SILENT = (
+    "a",
+    "the",
+    "comma",
+    "stop",
+    "open",
+    "fill",
+    "floor",
+    "place",
+    "from",
+    "which",
+    "it",
+    "all",
+)
 """Kinds that say nothing by themselves."""
+MOVES = ("go", "move")
+"""What a direction says already."""
 DEEDS = ("go", "motion", "event", "tilt", "stacked")
+PRONOUNS = ("which", "it", "all")
 VERBS = ("go", "motion", "speed", "way", "event", "tilt", "stacked", "link")
 
 
@@ -110,28 +142,38 @@ def certain(text: str) -> bool:
     if len(text) > MAX_CHARACTERS or not PLAIN.fullmatch(text):
         return False
     found = items(text)
-    named = False  # whether a thing was named
+    names = [index for index, item in enumerate(found) if _is_noun(item)]
+    alone = len(names) == 1  # then all is said of it, wherever it is said
     for index, item in enumerate(found):
         words = " ".join(item.words)
         following = found[index + 1].kind if index + 1 < len(found) else "stop"
+        if words in LABELS and found[index + 1 : index + 2] == [COLON]:
+            continue
         if words not in EXACT.get(item.kind, {words}) or words in INEXACT:
             return False
-        if item.kind in ATTRIBUTES and not _leads_to_noun(found[index:]):
-            return False
-        if item.kind in VERBS and not named:
-            return False  # "rolling right, a ball": of whom is it said?
+        follows = alone and index > names[0]
+        if item.kind in PRONOUNS and not follows:
+            return False  # "a ball and a box that falls": which of them?
+        if item.kind in ATTRIBUTES and not (follows or _leads_to_noun(found[index:])):
+            return False  # "a ball and a box, both red"
+        fronted = item.kind in VERBS and (not names or index < names[0])
+        if fronted and (item.kind in ("event", "link") or not alone):
+            return False  # "rolling right, a ball and a box"
         if words in ("right", "left") and following not in ("stop", "comma", "join"):
             return False  # "right behind a box", "left of it"
         if item.kind == "camera" and following not in ("stop", "comma"):
             return False
-        named = named or item.kind == "shape" or item.words == ("glass",)
     return True
+
+
+def _is_noun(item: Item) -> bool:
+    return item.kind == "shape" or item.words == ("glass",)
 
 
 def _leads_to_noun(found: list[Item]) -> bool:
     """Whether attributes, of which the first item is one, lead to a noun."""
     for item in found:
-        if item.kind in ("shape", "floor", "ground") or item.words == ("glass",):
+        if _is_noun(item) or item.kind in ("floor", "ground"):
             return True
         joins = item.kind == "comma" or item.words in (
             ("and",),
@@ -152,20 +194,23 @@ def same_facts(text: str, other: str) -> bool:
 
 def _deeds(found: Iterable[Item]) -> list[tuple[str, object]]:
     """What is done, in order; two things in a row that do the same do it once."""
-    deeds = [(item.kind, item.value) for item in found if item.kind in DEEDS]
+    deeds = [(i.kind, i.value) for i in found if i.kind in DEEDS and (i.kind, i.value) != MOVES]
     return [deed for index, deed in enumerate(deeds) if not index or deeds[index - 1] != deed]
 
 
 def _facts(found: Iterable[Item]) -> set[tuple[str, object]]:
     facts: set[tuple[str, object]] = set()
     for item in found:
-        if item.kind in SILENT or (item.kind == "count" and item.value == 1):
+        silent = item.kind in SILENT or (item.kind, item.value) in (MOVES, ("count", 1))
+        if silent or " ".join(item.words) in LABELS:
             continue
         if item.kind == "join":
             if "then" in item.words:
                 facts.add(("order", None))
         elif item.kind == "shape":
             facts.add(("shape", item.value[0]))
+        elif item.kind == "times":
+            facts.add(("count", item.value))
         else:
             facts.add((item.kind, item.value))
     return facts
@@ -177,7 +222,10 @@ def same_scene(scene: Scene, other: Scene) -> bool:
 
 
 def _sorted(scene: Scene) -> tuple[object, ...]:
-    things = scene.things
+    things = [
+        replace(thing, verb=None if thing.verb == MOVES[1] else thing.verb)
+        for thing in scene.things
+    ]
     order = sorted(range(len(things)), key=lambda index: (repr(astuple(things[index])), index))
     place = {index: number for number, index in enumerate(order)}
     return (

@@ -37,7 +37,6 @@ CAMERA: dict[tuple[str, str | None], str] = {
     ("dolly", None): "moves along",
     ("fixed", None): "does not move",
 }
-ROLLERS = ("ball", "cylinder")
 VERBS = {
     "roll": ("rolls", "roll"),
     "slide": ("slides", "slide"),
@@ -215,9 +214,7 @@ class _Telling:
             return f"{'fall' if many else 'falls'}{' ' + thing.speed if thing.speed else ''}"
         if thing.motion is None and thing.verb is None:
             return ""
-        verb = thing.verb or (
-            "roll" if thing.shape == "ball" else "slide" if thing.shape != "cylinder" else "move"
-        )
+        verb = thing.verb or "move"
         way = f"to the {thing.motion}" if thing.motion else ""
         return " ".join(word for word in (VERBS[verb][many], thing.speed, way) if word)
 
