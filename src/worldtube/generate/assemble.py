@@ -191,9 +191,9 @@ class _Seam:
     def details(self, frame: np.ndarray, weight: float) -> np.ndarray:
         """int16 (H, W, 3) to add to an enlarged new frame, from how it was before: uint8 (h, w, 3)."""
         same = _same(frame.astype(np.float32), self.matched.astype(np.float32))
-        share = Image.fromarray(_rounded(255 * weight * same))
+        share = Image.fromarray(_rounded(128 * weight * same))  # 128 times 255 is an int16
         share = share.resize((self.size.width, self.size.height), Image.Resampling.BILINEAR)
-        return (self.detail * np.asarray(share)[..., None].astype(np.int32) // 255).astype(np.int16)
+        return self.detail * np.asarray(share, np.int16)[..., None] >> 7
 
 
 def _new_frames(
@@ -262,7 +262,7 @@ def _enlarged(frame: np.ndarray, seams: Sequence[tuple[_Seam, float]], size: Siz
     for seam, weight in seams:
         if weight > 0:
             full += seam.details(frame, weight)
-    return full.clip(0, 255).astype(np.uint8)
+    return np.clip(full, 0, 255, out=full).astype(np.uint8)
 
 
 def _overlaid(part: Overlay, source: _Frames, size: Size, most: int) -> Iterator[np.ndarray]:

@@ -100,7 +100,7 @@ def adapt(model: "VideoModel", request: Request, *, work_size: Size | None = Non
     )
     size = request.size or clips[0].size
     warnings: list[str] = []
-    if request.size is None and moving is None and total > 1:
+    if request.size is None and clips[0].num_frames == 1 < total:
         size = _scaled_down(size)
         if size != clips[0].size:
             warnings.append(

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from worldtube import video
 from worldtube.generate import budget, engine
-from worldtube.generate.assemble import rehearse
+from worldtube.generate.assemble import Kept, rehearse
 from worldtube.generate.compose import result_shape
 from worldtube.generate.layout import PIXELS_AT_ONCE
 from worldtube.generate.request import Request
@@ -163,9 +163,14 @@ def _passes(run: Callable[[Tensor, Layout], Any], layout: Layout, times: float) 
     return count * (long / many + slope * (count - many))
 
 
-def _writing(size: Size, num_frames: int, fps: float, format: str) -> Seconds:
-    """Writing a clip in which a disc moves."""
+def _writing(
+    size: Size, num_frames: int, fps: float, format: str, given: np.ndarray | None
+) -> Seconds:
+    """Writing a clip with frames like given ones (T, H, W, 3); one in which a disc moves where there are none."""
     some = min(num_frames, max(2, PIXELS_AT_ONCE // (size.width * size.height)))
+    if given is not None and len(given) >= some:
+        clip = Clip(frames=given[:some], fps=fps)
+        return timed(lambda: video.write(clip, io.BytesIO(), format=format), num_frames / some)
     t, y, x = np.ogrid[:some, : size.height, : size.width]
     disc = (x - t * size.width / some) ** 2 + (y - size.height / 2) ** 2 < (size.height / 5) ** 2
     grey = np.where(disc, 90, 160 + 60 * y / size.height).astype(np.uint8)
@@ -212,7 +217,9 @@ def predict(
         example, times = rehearse(request.composition, model.pixels(one.pieces[0].grid))
         stages["assemble"] = timed(example, max(1.0, times))
     if format is not None:
-        stages["write"] = _writing(shapes.size, shapes.num_frames, shapes.fps, format)
+        made = request.composition
+        given = next((p.frames for p in made.parts if isinstance(p, Kept)), None) if made else None
+        stages["write"] = _writing(shapes.size, shapes.num_frames, shapes.fps, format, given)
     passes = [(key[1], times) for key, (times, _) in rehearsal.work.items() if key[0] in PASSES]
     return Cost(
         size=shapes.size,

@@ -5,7 +5,7 @@ from math import ceil, lcm
 
 import av
 import numpy as np
-from av.filter import Graph
+from av.filter import Graph, filters_available
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorRange, Colorspace
 
@@ -29,7 +29,8 @@ def interpolate(frames: np.ndarray, first: Fraction, step: Fraction, count: int)
     """Return frames at the positions first, first + step, ... on the clock of the given ones.
 
     A position that is a whole number is that frame itself, bit for bit; between two frames things are moved along
-    their motion (frames below SMALLEST pixels are blended). Behind the last frame it stays.
+    their motion. Frames below SMALLEST pixels are blended, all frames where FFmpeg lacks the filter. Behind the last
+    frame it stays.
 
     Args:
         frames: uint8 (T, H, W, 3)
@@ -51,7 +52,8 @@ def interpolate(frames: np.ndarray, first: Fraction, step: Fraction, count: int)
             share = float(position - before)
             blend = (1 - share) * frames[before] + share * frames[before + 1].astype(np.float32)
             result[k] = np.round(blend)
-    if between and min(frames.shape[1:3]) >= SMALLEST:
+    possible = "minterpolate" in filters_available  # an FFmpeg may be built without
+    if between and possible and min(frames.shape[1:3]) >= SMALLEST:
         moved = _compensated(frames, first, step, count)
         for k in between:
             if k in moved:
