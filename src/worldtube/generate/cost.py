@@ -26,6 +26,7 @@ from worldtube.generate.compose import result_shape
 from worldtube.generate.layout import PIXELS_AT_ONCE
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
+from worldtube.provenance.watermark import Mark
 from worldtube.tokens import Grid, Layout, select
 from worldtube.video import Clip, Size
 
@@ -166,16 +167,24 @@ def _passes(run: Callable[[Tensor, Layout], Any], layout: Layout, times: float) 
 def _writing(
     size: Size, num_frames: int, fps: float, format: str, given: np.ndarray | None
 ) -> Seconds:
-    """Writing a clip with frames like given ones (T, H, W, 3); one in which a disc moves where there are none."""
+    """Marking, writing and reading back a clip of given frames (T, H, W, 3); without, one in which a disc moves."""
     some = min(num_frames, max(2, PIXELS_AT_ONCE // (size.width * size.height)))
-    if given is not None and len(given) >= some:
-        clip = Clip(frames=given[:some], fps=fps)
-        return timed(lambda: video.write(clip, io.BytesIO(), format=format), num_frames / some)
-    t, y, x = np.ogrid[:some, : size.height, : size.width]
-    disc = (x - t * size.width / some) ** 2 + (y - size.height / 2) ** 2 < (size.height / 5) ** 2
-    grey = np.where(disc, 90, 160 + 60 * y / size.height).astype(np.uint8)
-    clip = Clip(frames=grey[..., None].repeat(3, axis=-1), fps=fps)
-    return timed(lambda: video.write(clip, io.BytesIO(), format=format), num_frames / some)
+    if given is not None:
+        frames = given[np.arange(some) % len(given)]
+    else:
+        t, y, x = np.ogrid[:some, : size.height, : size.width]
+        away = (x - t * size.width / some) ** 2 + (y - size.height / 2) ** 2
+        grey = np.where(away < (size.height / 5) ** 2, 90, 160 + 60 * y / size.height)
+        frames = grey.astype(np.uint8)[..., None].repeat(3, axis=-1)
+
+    def write() -> None:
+        marked = np.concatenate(list(Mark(bytes(32), b"")([frames])))
+        buffer = io.BytesIO()
+        video.write(Clip(frames=marked, fps=fps), buffer, format=format)
+        for _ in video.read_blocks(buffer.getvalue(), num_frames=some):
+            pass
+
+    return timed(write, num_frames / some)
 
 
 def resident() -> tuple[float, float]:
