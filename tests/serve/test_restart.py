@@ -11,10 +11,15 @@ import httpx2
 import openai
 import pytest
 from running import FAST, QUICK, Running, finished
+from test_jobs import row
 
 from worldtube import video
+from worldtube.serve.api.errors import ApiError
+from worldtube.serve.api.server import Server
 from worldtube.serve.config import ServeConfig
-from worldtube.serve.jobs import Database, Jobs, Workers, new_id
+from worldtube.serve.jobs import Database, Jobs, Workers
+
+MODEL = {"fps": 4.0, "size": "1x1", "seconds": 2.0, "stride": [1, 1], "render_pixels": 4}
 
 
 def models(running):
@@ -32,13 +37,7 @@ def test_a_restart_with_another_model_forgets_the_old_one(tmp_path):
     first.stop()
     # A job that waits for the old model, as the first server left it.
     jobs = Jobs(Database(ServeConfig(folder=folder).database))
-    row = {
-        "id": new_id("video"), "owner": "local", "task": "generate", "model": "old", "prompt": "a",
-        "size": "32x16", "rendered_size": "2x1", "seconds": "1", "fps": 4.0, "num_frames": 4, "seed": 1,
-        "spec": {"options": {}}, "shape": "s", "warnings": [], "remixed_from": None,
-        "idempotency_key": None, "body_hash": "h",
-    }  # fmt: skip
-    waiting = jobs.add(row, quota=9, deadline_seconds=600)["id"]
+    waiting = jobs.add(row(owner="local", model="old"), quota=9, deadline_seconds=600)["id"]
     assert list(Workers(jobs.database).models()) == ["old"], "its row is there still"
 
     second = Running(
@@ -57,14 +56,30 @@ def test_a_restart_with_another_model_forgets_the_old_one(tmp_path):
                     prompt="a", model=name, size="32x16", seconds="1"
                 )
                 assert (told.status, told.model) == ("completed", "new")
-            told = client.videos.retrieve(waiting)
-            if told.status == "queued":
-                assert "no worker serves 'old' now" in told.warnings[0]
             told = finished(client, waiting)
             assert told.error.code == "model_not_served" and "0.1 minutes" in told.error.message
     finally:
         second.stop()
     jobs.database.close()
+
+
+def test_a_job_that_nobody_can_make_says_so_while_it_waits(tmp_path):
+    config = ServeConfig(folder=tmp_path)
+    Database(config.database).migrate()
+    server = Server(config)
+    told = server.jobs.add(row(model="m", warnings=["w"]), quota=9, deadline_seconds=600)
+    expected = "no worker serves 'm' now; after 10 minutes without one the job fails"
+    assert server.tell(told).warnings == ["w", expected]
+    server.workers.announce("host:1", {"m": MODEL})
+    assert server.tell(told).warnings == ["w"] and list(server.models()) == ["m"]
+    server.jobs.abandon("host:1")
+    time.sleep(1.1)  # what workers announced may be a second old
+    assert server.tell(told).warnings == ["w", expected]
+    assert server.tell({**told, "status": "completed"}).warnings == ["w"]
+    with pytest.raises(ApiError, match="no worker is ready") as error:
+        server.models()
+    assert error.value.status == 503
+    server.database.close()
 
 
 def test_ready_means_that_a_worker_is_ready(tmp_path):
