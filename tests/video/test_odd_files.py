@@ -1,8 +1,10 @@
 """Files as cameras, editors and converters leave them: each is read as it was meant, or refused in a sentence."""
 
+import contextlib
 import io
 import itertools
 import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -294,6 +296,33 @@ def test_heic_is_refused_by_name():
     head = struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic"
     with pytest.raises(DataError, match="is a HEIC picture"):
         video.read(head + bytes(100))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("format", ["AVIF", "GIF", "PNG", "WEBP", "TIFF"])
+def test_broken_pictures_are_refused_in_a_sentence(format, tmp_path):
+    first, second = (Image.fromarray(frame) for frame in greys(2))
+    several = {"save_all": True, "append_images": [second]} if format != "TIFF" else {}
+    data, rng = saved(first, format, **several), np.random.default_rng(0)
+    path = tmp_path / "broken"
+    for _ in range(60):
+        broken = bytearray(data)
+        for place in rng.integers(len(data), size=4).tolist():
+            broken[place : place + 4] = rng.bytes(4)
+        path.write_bytes(broken)
+        for use in (video.read, video.read_tags, look, lambda path: probe(path, max_frames=9)):
+            # A film for which memory does not suffice is tried again by the next run.
+            with contextlib.suppress(DataError, MemoryError):
+                use(path)
+
+
+def test_a_picture_beyond_all_measure_is_refused():
+    data = bytearray(saved(GREY, "PNG"))
+    data[16:24] = struct.pack(">II", 65535, 65535)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    for use in (video.read, video.read_tags):
+        with pytest.raises(DataError, match="exceeds limit"):
+            use(bytes(data))
 
 
 # Modes of pictures.

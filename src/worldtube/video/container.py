@@ -3,6 +3,7 @@
 Knows nothing of pixels' values or of clips.
 """
 
+import struct
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,17 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
+from PIL import Image
 
 from worldtube.errors import DataError
 
 # Playlists and edit lists name further files or addresses: a media file may not make us open those.
 NO_FURTHER_FILES = {"protocol_whitelist": "none"}
+READ_ERRORS = (
+    *(av.FFmpegError, OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error),
+    *(RuntimeError, Image.DecompressionBombError),
+)
+"""What FFmpeg and Pillow raise for files that they cannot read."""
 WITH_DURATION = ("matroska", "flv")
 """Demuxers whose files tell how long they are, from which the end of the last picture follows."""
 RETRIES = 1 << 14

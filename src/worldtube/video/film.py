@@ -23,6 +23,7 @@ from worldtube.video import images
 from worldtube.video.clip import Size
 from worldtube.video.color import EXACT, SMALLER, to_rgb
 from worldtube.video.container import (
+    READ_ERRORS,
     demux,
     open_container,
     orientation,
@@ -95,7 +96,7 @@ def look(path: str | Path) -> Film:
                 return _facts(str(path), sha256, container, cut_off, ends)
     except MemoryError:
         raise  # FFmpeg's too: not the file's fault
-    except (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+    except READ_ERRORS as error:
         raise DataError(f"not readable as a film: {_reason(error)}") from error
 
 
@@ -274,7 +275,7 @@ def _decoded(film: Film, start: float) -> Generator[tuple[float, av.VideoFrame]]
                     yield time, frame
     except MemoryError:
         raise  # FFmpeg's too: not the file's fault
-    except (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError) as error:
+    except READ_ERRORS as error:
         raise DataError(f"damaged: {_reason(error)}") from error
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
@@ -24,6 +23,7 @@ from worldtube.video.audio import read_sound
 from worldtube.video.clip import Clip
 from worldtube.video.color import EXACT, SMALLER, to_rgb
 from worldtube.video.container import (
+    READ_ERRORS,
     REORDER,
     demux,
     open_container,
@@ -43,8 +43,6 @@ REPEATED_BYTES = 1 << 30
 MOST_BYTES = 1 << 33
 """Of frames of a file whose pictures are repeated, where the caller names the rate."""
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
-ERRORS = (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError, IndexError)
-"""What libraries raise for files that they cannot read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +99,7 @@ def read(
             if frames and picture is None:
                 with open_container(file) as container:
                     sound = read_sound(container, seconds=len(frames) / float(rate))
-        except ERRORS as error:
+        except READ_ERRORS as error:
             raise DataError(f"{name} cannot be read as video: {_reason(error)}") from error
     if not frames:
         raise DataError(f"{name} holds no video frames")
@@ -164,7 +162,7 @@ def read_blocks(source: str | Path | bytes, *, num_frames: int) -> Iterator[np.n
                     block = []
             if block:
                 yield np.stack(block)
-        except ERRORS as error:
+        except READ_ERRORS as error:
             raise DataError(f"{name} cannot be read as video: {_reason(error)}") from error
 
 
@@ -186,7 +184,7 @@ def read_tags(source: str | Path | bytes) -> dict[str, str]:
             if _head(file, 4) == b"GIF8":
                 tags |= _gif_tags(file)
             return tags
-        except (av.FFmpegError, OSError, SyntaxError, ValueError) as error:
+        except READ_ERRORS as error:
             raise DataError(f"{name} cannot be read as media: {error}") from error
 
 
@@ -227,7 +225,7 @@ def probe(source: str | Path, *, max_frames: int) -> MediaFacts:
             ends = track_ends(file)
             with open_container(file) as container:
                 return _probe_container(container, name, max_frames, ends)
-        except ERRORS as error:
+        except READ_ERRORS as error:
             raise DataError(f"{name} is neither a picture nor a video: {_reason(error)}") from error
 
 
