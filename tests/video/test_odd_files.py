@@ -241,6 +241,41 @@ def test_durations_of_animated_pictures(format):
         assert counts == pytest.approx([duration / 1000 for duration in durations])
 
 
+@pytest.mark.parametrize("reorder", [0, 2])
+@pytest.mark.parametrize("container", ["frag_keyframe", "dash", "3gp", "matroska", "webm"])
+def test_fragments_and_live_recordings(container, reorder):
+    options = {"frag_keyframe": {"movflags": "frag_keyframe+empty_moov"}}
+    options["dash"] = {"movflags": "dash+frag_keyframe"}
+    options |= {"matroska": {"live": "1"}, "webm": {"live": "1"}}
+    for times, end in (([5 + k / 25 for k in range(10)], 5.4), ([0, 0.1, 0.2, 0.3], 2.3)):
+        data = make(
+            {"frag_keyframe": "mp4", "dash": "mp4"}.get(container, container),
+            times,
+            end,
+            codec="libvpx-vp9" if container == "webm" else "libx264",
+            reorder=reorder,
+            options=options.get(container),
+        )
+        assert [number for number, _ in shown(video.read(data))] == list(range(len(times)))
+        if container == "dash":
+            assert is_complete(io.BytesIO(data))
+            assert is_complete(io.BytesIO(data[: data.rindex(b"mdat") + 20])) is False
+
+
+def test_an_edit_list_shows_a_part():
+    data = bytearray(make("mp4", [k / 25 for k in range(10)], 0.4))
+    place = data.index(b"elst") + 12
+    assert struct.unpack(">Ii", data[place : place + 8]) == (400, 0)
+    data[place : place + 8] = struct.pack(">Ii", 200, 16000 * 3 // 25)
+    clip = video.read(bytes(data))
+    assert (clip.fps, shown(clip)) == (25, [(k, 1) for k in range(3, 8)])
+
+
+def test_a_picture_of_a_millisecond_does_not_make_a_thousand_frames_a_second():
+    clip = video.read(make("matroska", [0, 0.1, 0.2, 0.3, 0.301], 0.4))
+    assert clip.fps <= 30 and clip.seconds == pytest.approx(0.4, abs=0.05)
+
+
 def test_uneven_phone_video_keeps_its_rate():
     rng = np.random.default_rng(0)
     times = (np.arange(120) / 30 + rng.uniform(-0.006, 0.006, 120)).round(3)

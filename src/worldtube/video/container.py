@@ -147,7 +147,8 @@ def scan_packets(
         )
         short |= _is_short(max(found.values()) - begin, length)
         if strict and len(container.streams.get()) == 1 and latest > 0:
-            short |= times[-1] - begin + 2.5 * latest < length
+            end = max(found[stream.index], times[-1] + latest)
+            short |= end - begin + 1.5 * latest < length
     return Packets(times=times, untimed=untimed, last=last, corrupt=corrupt, short=short)
 
 

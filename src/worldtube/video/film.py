@@ -91,9 +91,9 @@ def look(path: str | Path) -> Film:
             picture = images.open_picture(file)
             if picture is not None and images.count_pages(picture) > 1:
                 return _animation_facts(str(path), sha256, picture)
-            cut_off, ends = is_complete(file) is False, track_ends(file)
+            complete, ends = is_complete(file), track_ends(file)
             with open_container(file) as container:
-                return _facts(str(path), sha256, container, cut_off, ends)
+                return _facts(str(path), sha256, container, complete, ends)
     except MemoryError:
         raise  # FFmpeg's too: not the file's fault
     except READ_ERRORS as error:
@@ -107,7 +107,9 @@ def _check_size(width: int, height: int) -> None:
         raise DataError(f"pictures of {width}x{height} (accepted: {MOST_PIXELS:,} pixels)")
 
 
-def _facts(path: str, sha256: str, container: Any, cut_off: bool, ends: dict[int, float]) -> Film:
+def _facts(
+    path: str, sha256: str, container: Any, complete: bool | None, ends: dict[int, float]
+) -> Film:
     stream = picture_stream(container)
     width, height = stream.codec_context.width, stream.codec_context.height
     if stream.codec_context.name in LETTERS:
@@ -144,7 +146,7 @@ def _facts(path: str, sha256: str, container: Any, cut_off: bool, ends: dict[int
         even=even,
         seekable=ordered and not packets.untimed and len(set(times)) == count,
         sound=bool(container.streams.audio),
-        cut_off=cut_off or packets.corrupt or packets.short,
+        cut_off=complete is False or packets.corrupt or (complete is None and packets.short),
     )
 
 

@@ -15,6 +15,7 @@ PICTURE_BOXES = (b"moov", b"mdat", b"moof")
 OTHER_BOXES = (
     b"free skip wide meta uuid udta pdin sidx ssix styp mfra emsg prft pnot PICT imda".split()
 )
+MOST_EDITS = 1 << 16
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 START_CODES = ("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "cavs")
 """Codecs whose compressed pictures never hold three zero bytes, except before a start code or at the end."""
@@ -37,6 +38,8 @@ def is_complete(file: BinaryIO) -> bool | None:
         return _matroska(file, end)
     if head[:3] == b"FLV":
         return _flv(file, end)
+    if head[:4] == b"OggS":
+        return _ogg(file, end)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return _avi(file, end)
     return None
@@ -85,10 +88,14 @@ def track_ends(file: BinaryIO) -> dict[int, float]:
         for box, first, _ in _children(file, start, stop, (b"mvhd",)):
             scale = _fields(file, first, box)[0]
         for _, first, last in _children(file, start, stop, (b"trak",)):
+            track, length = 0, 0
             for box, place, _ in _children(file, first, last, (b"tkhd",)):
                 track, _, length = _fields(file, place, box)
-                if scale and 0 < length < 0xFFFFFFFF:
-                    ends[track] = length / scale
+            for _, begin, until in _children(file, first, last, (b"edts",)):
+                for _, place, _ in _children(file, begin, until, (b"elst",)):
+                    length = _edited_length(file, place) or length
+            if scale and 0 < length < 0xFFFFFFFF:
+                ends[track] = length / scale
     return ends
 
 
@@ -117,6 +124,18 @@ def _fields(file: BinaryIO, start: int, kind: bytes) -> tuple[int, ...]:
     form = {b"mvhd": ">I", b"tkhd": ">II"}[kind] + ("Q" if wide else "I")
     data = file.read(struct.calcsize(form))
     return struct.unpack(form, data) if len(data) == struct.calcsize(form) else (0, 0, 0)
+
+
+def _edited_length(file: BinaryIO, start: int) -> int:
+    """The sum of the edits of an edit list, in units of the movie."""
+    file.seek(start)
+    head = file.read(8)
+    wide = head[:1] == b"\1"
+    form = ">QqI" if wide else ">IiI"
+    count = min(int.from_bytes(head[4:8], "big"), MOST_EDITS)
+    data = file.read(count * struct.calcsize(form))
+    data = data[: len(data) - len(data) % struct.calcsize(form)]
+    return sum(length for length, _, _ in struct.iter_unpack(form, data))
 
 
 def _gif(file: BinaryIO) -> bool:
@@ -169,12 +188,28 @@ def _boxes(file: BinaryIO, end: int) -> bool | None:
             return None if kind == b"mdat" else True
         if start + length > end and kind in PICTURE_BOXES:
             return False
+        if kind == b"sidx" and _indexed_end(file, start, length) > end:
+            return False
         start += max(length, 8)
     if b"meta" in seen and b"moov" not in seen:
         return True  # a still picture
     if not {b"moov", b"mdat"} <= seen:
         return False
-    return None if b"moof" in seen else True  # fragments may be missing without a trace
+    # Fragments may be missing without a trace, where no index tells of them.
+    return None if b"moof" in seen and b"sidx" not in seen else True
+
+
+def _indexed_end(file: BinaryIO, start: int, length: int) -> int:
+    """Where the fragments end of which a segment index tells."""
+    file.seek(start + 8)
+    data = file.read(min(length, 1 << 20) - 8)
+    place = 28 if data[:1] == b"\1" else 20  # behind version, ids and times
+    first = int.from_bytes(
+        data[place - 8 : place] if place == 28 else data[place - 4 : place], "big"
+    )
+    count = int.from_bytes(data[place + 2 : place + 4], "big")
+    sizes = (data[place + 4 + 12 * i : place + 8 + 12 * i] for i in range(count))
+    return start + length + first + sum(int.from_bytes(size, "big") & 0x7FFFFFFF for size in sizes)
 
 
 def _matroska(file: BinaryIO, end: int) -> bool | None:
@@ -215,6 +250,14 @@ def _flv(file: BinaryIO, end: int) -> bool | None:
         start += 11 + int.from_bytes(tag[1:4], "big") + 4
     # A file may also end between two tags, which is seen by its times.
     return False if start > end else None
+
+
+def _ogg(file: BinaryIO, end: int) -> bool | None:
+    file.seek(max(0, end - (1 << 17)))
+    tail = file.read()
+    last = tail.rfind(b"OggS\0")
+    # The last page of a stream says so; one that does not may be that of a stream which goes on.
+    return True if 0 <= last < len(tail) - 6 and tail[last + 5] & 4 else None
 
 
 def _avi(file: BinaryIO, end: int) -> bool | None:

@@ -25,12 +25,12 @@ def constant_rate(times: Sequence[float], end: float, *, max_frames: int) -> flo
     length = max(end - times[0], 1e-6)
     edges = np.append(starts[1:], length)
     lengths = np.diff(np.append(starts, length))
-    shown = lengths[lengths > 1e-4]
+    shown = lengths[lengths > 0.9 / USUAL_RATES[-1]]
     if not len(shown):
         return 1 / length
     own = [len(starts) / length, 1 / float(np.median(shown)), 1 / float(shown.min())]
     rates = sorted({float(_nearly_whole(rate)) for rate in (*USUAL_RATES, *own)})
-    rates = [rate for rate in rates if rate * length <= max_frames]
+    rates = [rate for rate in rates if rate * length <= max_frames and rate <= USUAL_RATES[-1]]
     if not rates:
         return max_frames / length
     few: float | None = None
