@@ -80,6 +80,14 @@ def test_every_task_is_a_method_that_says_what_it_takes(session, task):
         assert parameters[name].default == default
 
 
+def test_details_tell_the_seconds_that_a_clip_has(session):
+    given = session.generate("four", seconds=1.25, **FEW)
+    assert given.details["seconds"] == 1.25
+    assert session.generate("four", num_frames=6, **FEW).details["seconds"] == 1.5
+    assert session.extend(given, "four", seconds=0.5, steps=2).details["seconds"] == 1.75
+    assert session.storyboard("four", "five", seconds=0.75, **FEW).details["seconds"] == 1.5
+
+
 def test_a_task_that_is_added_becomes_a_method(session, monkeypatch):
     def twice(prompt: str, **options) -> Request:
         return Request(prompt=prompt * 2, seconds=None, **options)
@@ -452,6 +460,7 @@ def test_slices_of_a_generated_clip_are_still_generated(network, tmp_path):
     clip = network.generate("a ball", seconds=0.5, steps=1)
     part = clip[2:5]
     assert type(part) is type(clip) and part.num_frames == 3 and part.tokens is None
+    assert part.details["seconds"] == 0.25
     assert part.details["num_frames"] == 3 and clip.details["num_frames"] == len(clip)
     assert provenance.read_details(part.save(tmp_path / "part.mp4"))["num_frames"] == 3
     assert clip != part and clip == clip, "clips are compared by identity"

@@ -99,7 +99,8 @@ class Generated(Clip):
 
     def _select(self, numbers: range) -> Self:
         clip = super()._select(numbers)
-        details = self.details | {"num_frames": clip.num_frames, "fps": clip.fps}
+        facts = {"num_frames": clip.num_frames, "fps": clip.fps, "seconds": round(clip.seconds, 3)}
+        details = self.details | facts
         return replace(clip, details=details)
 
     def _facts(self) -> str:
@@ -439,6 +440,8 @@ def describe(
     if made is not None and made.parts:
         told |= {"size": str(made.size), "fps": float(made.fps), "num_frames": made.num_frames}
         told |= {"working_size": str(size), "working_fps": float(one.fps)}
+    if request.num_frames is not None or request.shots:  # `seconds` was not what was asked for
+        told["seconds"] = round(told["num_frames"] / told["fps"], 3)
     return {"generator": "worldtube", "model": model.name, "num_given": len(request.given)} | told
 
 
