@@ -146,7 +146,12 @@ def _frames(value: Any) -> np.ndarray:
             if tensor
             else "(H, W), (H, W, C) or (T, H, W, C) of an array"
         )
-        raise RequestError(f"frames must have shape {accepted}, with C in 1, 3, 4, got {shape}")
+        place = "first" if tensor else "last"
+        swapped = len(shape) in (3, 4) and shape[-1 if tensor else -3] in CHANNELS
+        hint = f" (channels come {place})" if swapped else ""
+        raise RequestError(
+            f"frames must have shape {accepted}, with C in 1, 3, 4, got {shape}{hint}"
+        )
     pixels = _uint8(array)
     if pixels.shape[3] == 1:
         return np.ascontiguousarray(pixels.repeat(3, axis=3))
