@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from worldtube.cli.arguments import parse
 from worldtube.cli.make import MAKE, prepared, read_task
+from worldtube.cli.startup import collection_paused
 
 HELP = """usage: worldtube plan TASK ARGUMENTS ...
        worldtube plan train RECIPE [--data CATALOG ...] [--rows N ...]
@@ -40,8 +41,9 @@ def plan(rest: list[str]) -> int:
         return _train(rest[1:])
     if rest[0] not in MAKE:
         raise unknown("command to plan", rest[0], [*MAKE, "train"])
-    args, values, where = read_task(rest[0], rest[1:], before="plan ")
-    session, request, _, streamed = prepared(rest[0], args, values, **where)
+    with collection_paused():  # as the command itself does, whose start is to be measured
+        args, values, where = read_task(rest[0], rest[1:], before="plan ")
+        session, request, _, streamed = prepared(rest[0], args, values, **where)
     from worldtube.generate import cost
 
     start = LEAVING * cost.clocks()[[1, 1]]  # the run takes as long to get here
