@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import packing
 import timing
 import torch
+import training
 
 from worldtube import device
 
@@ -58,16 +60,19 @@ def generation(fast: bool, steps: int | None) -> dict[str, Callable[[], Any]]:
 
 def training_step(name: str) -> dict[str, Callable[[], Any]]:
     """Dtype -> one step of a recipe's network: forward, loss, backward, optimizer."""
-    import packing
-    import training
-
     config = training.NETWORKS[name]
     layouts = packing.clips(8, 64, 448)
     work = packing.packed(config, layouts, np.random.default_rng(0))
     short = {"float32": "f32", "bfloat16": "bf16"}
-    return {
+    steps = {
         dtype: training.stepped(*training.network(config, short[dtype], "cpu"), work)
         for dtype in DTYPES
+    }
+    count = (
+        8 if config.width < device.MIN_TRAINED_WIDTH else 1
+    )  # the first after the other dtype is slow
+    return {
+        dtype: (lambda step=step: [step() for _ in range(count)]) for dtype, step in steps.items()
     }
 
 
@@ -105,16 +110,16 @@ def distances(fast: bool, count: int) -> dict[str, Any]:
 def inside(args: argparse.Namespace) -> list[dict[str, Any]]:
     """The results of one machine, in this process."""
     torch.set_num_threads(1)
-    chosen, reason = device.explain_dtype("cpu")
-    works: dict[str, tuple[Callable[[], dict[str, Callable[[], Any]]], bool]] = {
-        "generate": (lambda: generation(False, args.steps), False),
-        "generate --fast": (lambda: generation(True, args.steps), True),
-    } | {
-        f"training step, {name}": ((lambda n=name: training_step(n)), False)
-        for name in args.networks
+    works: dict[str, tuple[Callable[[], dict[str, Callable[[], Any]]], int | None]] = {
+        "generate": (lambda: generation(False, args.steps), None),
+        "generate --fast": (lambda: generation(True, args.steps), None),
     }
+    for name in args.networks:
+        width = training.NETWORKS[name].width
+        works[f"training step, {name}"] = ((lambda n=name: training_step(n)), width)
     results = []
-    for work, (arms_of, fast) in works.items():
+    for work, (arms_of, width) in works.items():
+        chosen, reason = device.explain_dtype("cpu", width)
         seconds = timing.in_turn(arms_of(), args.repeats)
         medians = {dtype: statistics.median(each) for dtype, each in seconds.items()}
         results.append(
@@ -130,7 +135,7 @@ def inside(args: argparse.Namespace) -> list[dict[str, Any]]:
             }
         )
         if args.machine == "here" and work.startswith("generate") and args.clips:
-            results[-1]["apart"] = distances(fast, args.clips)
+            results[-1]["apart"] = distances(work.endswith("--fast"), args.clips)
     return results
 
 

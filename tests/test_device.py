@@ -68,6 +68,14 @@ def test_dtype_of_a_cpu_follows_flags_and_measurement(monkeypatch, sets, measure
     assert kernel == ("tiled" if dtype == "bfloat16" else "fused")
 
 
+def test_narrow_networks_train_in_float32_on_a_cpu(monkeypatch):
+    pretend(monkeypatch, (*AVX2_ONLY, "amx_bf16"), FAST)
+    assert device.find_dtype("auto", trained_width=64) == torch.float32
+    assert device.find_dtype("auto", trained_width=192) == torch.bfloat16
+    assert device.find_dtype("bfloat16", trained_width=64) == torch.bfloat16
+    assert device.find_dtype("auto") == torch.bfloat16
+
+
 def test_float16_is_never_chosen_nor_a_name(monkeypatch):
     assert "float16" not in device.DTYPES
     with pytest.raises(RequestError, match="dtype must be one of auto, float32, bfloat16, got 'f"):

@@ -188,7 +188,7 @@ def setup(
                 "compile needs a C++ compiler on a CPU (g++, clang++ or the name in CXX), Triton on a GPU; found none"
             )
         transformer.compiled()
-    dtype = find_dtype(config.dtype, ranks.device)
+    dtype = find_dtype(config.dtype, ranks.device, trained_width=config.model.width)
     distribute(transformer.train(), ranks, dtype)
     model = LocalModel(card, network, transformer, bank=None if other is None else other.bank)
     no_words = model.text.encode([""])[0]

@@ -125,7 +125,9 @@ def on_machine(config: Configured, device: str, ranks: Ranks = ALONE) -> Configu
 
     Processes of one run on different machines all compute in the dtype of the first.
     """
-    dtype = str(find_dtype(config.dtype, device)).removeprefix("torch.")
+    model = getattr(config, "model", None)
+    width = None if model is None else model.width
+    dtype = str(find_dtype(config.dtype, device, trained_width=width)).removeprefix("torch.")
     return replace(config, dtype=ranks.first_says(dtype), device=device)
 
 
