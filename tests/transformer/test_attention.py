@@ -122,12 +122,14 @@ def test_rotating_turns_pairs():
     torch.testing.assert_close(made, torch.cat([a * cos - b * sin, a * sin + b * cos], -1))
 
 
-def test_bf16_long_rows_take_tiles_and_stay_near_float32():
+@pytest.mark.parametrize(("fast", "kernel"), [(True, "tiled"), (False, "fused")])
+def test_bf16_rows_take_tiles_where_bf16_is_fast_and_stay_near_float32(monkeypatch, fast, kernel):
+    monkeypatch.setattr(attention, "_fast_bfloat16", lambda: fast)
     q, k, v = (draw(300, 2, 64, seed=seed) for seed in range(3))
     runs = attention.plan((0, 300), (0, 300), q.device)
     exact = attention.attend(q, k, v, runs)
     made = attention.attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), runs)
-    assert attention._choose(q.bfloat16()[None], k.bfloat16().transpose(0, 1)[None]) == "tiled"
+    assert attention._choose(q.bfloat16()[None], k.bfloat16().transpose(0, 1)[None]) == kernel
     assert (made - exact).norm() < 0.01 * exact.norm()
 
 
