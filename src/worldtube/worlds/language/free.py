@@ -258,7 +258,7 @@ HAPPENINGS: dict[str, tuple[str, ...]] = {
     "poured": ("pours out its water", "pours water", "is emptied", "lets its water run out"),
     "spilled": ("spills its water", "spills water", "loses its water", "leaks water"),
 }
-CAMERAS = {
+CAMERAS: dict[tuple[str, str | None], tuple[str, ...]] = {
     ("orbit", "left"): (
         "camera orbits left",
         "the camera circles to the left",
