@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from worldtube import models, video
 from worldtube.cli import COMMANDS, main
@@ -130,6 +131,38 @@ def test_every_task_is_a_command(task, weights, tmp_path, capsys):
     assert made.num_frames == FRAMES[task] and f"{made.num_frames} frames" in printed
     words = {"generate", "image", "storyboard"}
     assert str(made.size) == ("64x64" if task in words else "48x32")
+
+
+def test_footage_keeps_its_size_rate_and_sound(weights, tmp_path, capsys):
+    frames = np.random.default_rng(0).integers(0, 255, (30, 90, 160, 3)).astype(np.uint8)
+    wave = np.sin(np.arange(8000) / 5).astype(np.float32)[:, None] / 2
+    sound = video.Sound(samples=wave, rate=8000)
+    given = tmp_path / "given.mov"
+    video.write(Clip(frames=frames, fps=30.0, sound=sound), given)
+    options = ["--model", weights, "--steps", 1, "--seconds", 0.5]
+    for task, out in (("extend", "a.mp4"), ("loop", "b.webm"), ("extend", "c.gif")):
+        code, printed, err = run(task, given, *options, "--out", tmp_path / out, capsys=capsys)
+        assert code == 0 and "160x90, 45 frames at 30 fps" in printed, err
+        clip = video.read(tmp_path / out)
+        assert str(clip.size) == "160x90" and clip.num_frames == 45
+        assert (clip.sound is None) == out.endswith("gif")
+    loss = "the result is 80x48 at 12 fps: tiny makes no more of the given 160x90 at 30 fps"
+    edit = ["edit", given, "a ball", *options[:4], "--out", tmp_path / "d.mp4"]
+    assert loss in run(*edit, capsys=capsys)[2]
+    code, printed, err = run(*edit, "--size", "160x90", "--fps", 30, capsys=capsys)
+    assert "160x90, 30 frames at 30 fps" in printed and loss not in err
+
+
+def test_a_phone_photo_is_scaled_down_turned_and_looped(weights, tmp_path, capsys):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (4000, 3000), (90, 120, 60)).save(tmp_path / "photo.jpg", exif=exif)
+    code, printed, err = run(
+        "loop", tmp_path / "photo.jpg", "--model", weights, "--steps", 1, "--seconds", 0.5,
+        "--out", tmp_path / "round.mp4", capsys=capsys,
+    )  # fmt: skip
+    assert code == 0 and "1246x1662, 6 frames at 12 fps" in printed
+    assert "the picture of 3000x4000 is scaled down to 1246x1662" in err
 
 
 def test_options_of_several_words_are_not_taken_for_a_prompt():

@@ -76,7 +76,7 @@ def moving(num_frames: int = 24, fps: float = 12.0, sound: Sound | None = None) 
     return Clip(frames=frames, fps=fps, sound=sound)
 
 
-@pytest.mark.parametrize("format", ["mp4", "webm"])
+@pytest.mark.parametrize("format", ["mp4", "mov", "webm"])
 @pytest.mark.parametrize("rate", [22050, 44100, 48000])
 def test_sound_comes_back_at_its_place(tmp_path, format, rate):
     sound = clicks(rate, (0.2, 0.9, 1.5))
