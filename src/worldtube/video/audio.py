@@ -14,6 +14,7 @@ from av.audio.resampler import AudioResampler
 from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
 
+from worldtube.video.container import picture_stream
 from worldtube.video.sound import MAX_RATE, Sound
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def read_sound(container: InputContainer, *, seconds: float) -> Sound | None:
     """
     if not container.streams.audio or not container.streams.video:
         return None
-    audio, video = container.streams.audio[0], container.streams.video[0]
+    audio, video = container.streams.audio[0], picture_stream(container)
     try:
         return _decode(container, audio, video, seconds)
     except (av.FFmpegError, ValueError) as error:
