@@ -60,6 +60,7 @@ class _Source:
     even: bool
     frame_bytes: int
     caption: str
+    has_sound: bool = False
 
 
 def read(
@@ -96,7 +97,7 @@ def read(
                 if len(frames) == max_frames:
                     break
             sound = None
-            if frames and picture is None:
+            if frames and media.has_sound:  # opening a file anew takes time
                 with open_container(file) as container:
                     sound = read_sound(container, seconds=len(frames) / float(rate))
         except READ_ERRORS as error:
@@ -309,6 +310,7 @@ def _from_container(file: BinaryIO, name: str, limit: int | None) -> _Source:
         stated = float(stream.average_rate or stream.guessed_rate or 0)
         frame_bytes = max(1, 3 * stream.width * stream.height)
         tick = float(stream.time_base or 0)
+        has_sound = bool(container.streams.audio)
         packets = scan_packets(container, stream, ends=ends, max_frames=limit, strict=True)
     if packets.corrupt:
         raise DataError(f"{name} is cut off or damaged after {len(packets.times)} frames")
@@ -341,6 +343,7 @@ def _from_container(file: BinaryIO, name: str, limit: int | None) -> _Source:
         even=even,
         frame_bytes=frame_bytes,
         caption=caption,
+        has_sound=has_sound,
     )
 
 
