@@ -482,8 +482,18 @@ def test_a_student_comes_closer_to_its_teacher(prepared, tmp_path):
     with pytest.raises(RequestError, match="its teacher's, 2, is"):
         train(replace(config, patch=1), **where, start=start, out=tmp_path / "other")
     student = train(config, **where, start=start, out=tmp_path / "student")
-    losses = [line["loss"] for line in read(tmp_path / "student" / "record.jsonl")[1]]
-    assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:20])
+    # The same clips, noise and levels for both: from step to step the loss varies more than it falls.
+    made = setup(config, codec=where["codec"], start=start)
+    batches, losses = made.batches(config, where["data"]), []
+    for weights in (teacher.transformer, student.transformer):
+        made.model.transformer.load_state_dict(weights.state_dict())
+        with torch.no_grad():
+            each = [
+                made.objective(made.model.transformer, batches.batch(step), step=step)[1]["loss"]
+                for step in range(1000, 1016)
+            ]
+        losses.append(np.mean(each))
+    assert losses[1] < 0.8 * losses[0], losses
 
     both = tmp_path / "student" / "model.safetensors"
     assert load(both, fast=True).defaults["steps"] == load(both).card.student_steps == 4
