@@ -122,7 +122,7 @@ def adapt(model: "VideoModel", request: Request, *, work_size: Size | None = Non
         warnings=tuple(warnings),
     )
     if size == work_size and abs(fps - work_fps) < 1e-3:
-        return replace(request, size=size, composition=composition)
+        return replace(request, size=size, num_frames=source_frames, composition=composition)
     rate = Fraction(work_fps).limit_denominator(1001) / Fraction(fps).limit_denominator(1001)
     if len(givens) == 1 and (remade or givens[0].mask is not None):
         if givens[0].clip.num_frames == total and (remade or givens[0].strength == 0):
