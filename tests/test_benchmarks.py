@@ -40,6 +40,7 @@ def at_home(monkeypatch):
         "wording",
         "loader",
         "training",
+        "dtype",
     ):
         sys.modules.pop(name, None)
 
@@ -61,6 +62,18 @@ def check(path):
         for told in one.get("arms", {}).values():
             assert 0 < told["least_ms"] <= told["median_ms"] <= told["most_ms"]
     return record
+
+
+def test_dtypes_are_compared_and_auto_is_judged(tmp_path):
+    import dtype
+
+    words = "--machines here --networks tiny --repeats 1 --steps 1 --clips 1"
+    record = check(dtype.main([*words.split(), "--out", str(tmp_path / "r.json")]))
+    assert record["machine"]["instruction_sets"]
+    assert [one["work"] for one in record["results"]][-1] == "training step, tiny"
+    for one in record["results"]:
+        assert one["arms"].keys() == {"float32", "bfloat16"} and one["auto"] in one["arms"]
+    assert record["results"][0]["apart"]["psnr_least"] > 30
 
 
 def test_training_steps_are_counted(tmp_path):

@@ -1,7 +1,7 @@
 """Law 9: float32 and bfloat16, CPU and GPU, give the same clip to a stated tolerance.
 
 Stated: the velocity of the first evaluation differs by at most 2 % (relative L2 norm), and the PSNR between finished
-clips is at least 35 dB. Measured over six prompts and seeds (`benchmarks/dtype.py`): at most 1.4 %, at least 39 dB.
+clips is at least 35 dB. Measured over six prompts and seeds: at most 1.4 %, at least 39 dB.
 Later evaluations begin from values that differ already, so they are not compared.
 """
 
