@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from http.client import HTTPConnection
 from pathlib import Path
@@ -21,7 +22,8 @@ import timing
 from sqlalchemy import insert
 
 from worldtube.serve.config import ServeConfig
-from worldtube.serve.jobs import Database, Jobs, new_id
+from worldtube.serve.jobs import Database, new_id
+from worldtube.serve.jobs.registry import HEARTBEAT_SECONDS, Workers
 from worldtube.serve.jobs.tables import videos
 from worldtube.serve.worker import facts, open_models
 
@@ -47,6 +49,21 @@ def fill(database: Database, count: int) -> None:
     ]
     with database.writing() as connection:
         connection.execute(insert(videos), rows)
+
+
+def announce(workers: Workers, served: dict[str, dict[str, Any]]) -> None:
+    """Say that a worker is ready, and go on saying so: without one the API accepts no jobs."""
+    workers.announce("benchmark:1", served)
+
+    def renew() -> None:
+        while True:
+            time.sleep(HEARTBEAT_SECONDS)
+            try:
+                workers.keep_alive("benchmark:1")
+            except Exception:  # the database was closed: the measurement is over
+                return
+
+    threading.Thread(target=renew, daemon=True).start()
 
 
 def cpu(pid: int) -> float:
@@ -101,13 +118,12 @@ def main(arguments: list[str] | None = None) -> Path:
         database = Database(config.database)
         database.migrate()
         session = open_models(config.model, "cpu")["gaussian"]
-        Jobs(database).announce("gaussian", facts(session, default=True, render_pixels=None))
+        served = {"gaussian": facts(session, default=True, render_pixels=None)}
         fill(database, args.videos)
         with database.reading() as connection:
             ids = [
                 row[0] for row in connection.execute(videos.select().with_only_columns(videos.c.id))
             ]
-        database.close()
         free.close()
         code = (
             "import sys; from worldtube.serve.config import ServeConfig; "
@@ -122,6 +138,8 @@ def main(arguments: list[str] | None = None) -> Path:
                     break
                 except OSError:
                     time.sleep(0.1)
+            announce(Workers(database), served)
+            time.sleep(1.1)  # the API asks who is there once a second
             ordered, rng = sorted(ids), random.Random(0)
             after = [rng.choice(ordered) for _ in range(args.repeats + 10)]
             every = {
@@ -136,6 +154,7 @@ def main(arguments: list[str] | None = None) -> Path:
         finally:
             server.terminate()
             server.wait(30)
+            database.close()
     for one in results:
         print(one, flush=True)
     told = vars(args) | {"load": round(os.getloadavg()[0], 1), "nice": os.nice(0)}

@@ -38,11 +38,11 @@ def read_config(path: Path) -> dict[str, Any] | None:
     return config if isinstance(config, dict) else None
 
 
-def check_size(size: Size, side: int) -> None:
+def check_size(size: Size, side: int, max_pixels: int = MAX_PIXELS) -> None:
     """Raise RequestError for a picture that cannot be cut into tokens of `side` x `side` pixels, or is too large."""
-    if size.width % side or size.height % side or size.width * size.height > MAX_PIXELS:
+    if size.width % side or size.height % side or size.width * size.height > max_pixels:
         raise RequestError(
-            f"size must have a width and a height that are multiples of {side}, and at most {MAX_PIXELS} pixels "
+            f"size must have a width and a height that are multiples of {side}, and at most {max_pixels} pixels "
             f"together, got {size}"
         )
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from worldtube.device import find_device, find_dtype
 from worldtube.errors import DataError, MissingExtra, RequestError
 from worldtube.models.diffusers.families import FAMILIES, Family, Reading
+from worldtube.models.header import check_size
 from worldtube.models.model import Footprint
 from worldtube.tokens import Grid, Layout, Words, patchify, unpatchify
 from worldtube.tokens import layout as layout_of
@@ -64,11 +65,7 @@ class DiffusersModel:
 
     def grid(self, size: Size, num_frames: int, fps: float, *, start: float = 0.0) -> Grid:
         frames, side = self.stride
-        if size.width % side or size.height % side or size.width * size.height > MAX_PIXELS:
-            raise RequestError(
-                f"size {size} is not accepted by {self.name}: width and height must be multiples of {side}, "
-                f"at most {MAX_PIXELS} pixels together"
-            )
+        check_size(size, side, MAX_PIXELS)
         if (num_frames - 1) % self.family.whole:
             raise RequestError(
                 f"{num_frames} frames do not fit {self.name}: the number must be 1 + a multiple of {self.family.whole}"
