@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> Path:
         database = Database(config.database)
         database.migrate()
         session = open_models(config.model, "cpu")["gaussian"]
-        served = {"gaussian": facts(session, default=True, render_pixels=None)}
+        served = {"gaussian": facts(session, render_pixels=None)}
         fill(database, args.videos)
         with database.reading() as connection:
             ids = [

@@ -285,7 +285,10 @@ def test_options_that_do_not_fit_are_refused(name, options):
     [
         ("endpoint", "endpoint needs --url and --model (accepted: --url, --model, --prompt)"),
         ("endpoint --url http://x", "endpoint needs --model (accepted"),
-        ("transformers", "transformers needs --model (accepted: --model, --prompt)"),
+        (
+            "transformers",
+            "transformers needs --model (accepted: --model, --prompt, --device, --dtype)",
+        ),
         ("own --url http://x", "own does not take --url (accepted: --model, --temperature"),
         ("truth --folder x", "truth does not take --folder (accepted: "),
         ("sidecar", "one of the two"),

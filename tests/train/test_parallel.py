@@ -134,7 +134,12 @@ def straight(prepared, tmp_path_factory):  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    "way", ["python", "ddp", "fsdp", pytest.param("fsdp, sequence", marks=pytest.mark.slow)]
+    "way",
+    [
+        "python",
+        "ddp",
+        *(pytest.param(w, marks=pytest.mark.slow) for w in ("fsdp", "fsdp, sequence")),
+    ],
 )
 def test_killed_and_resumed_is_uninterrupted(prepared, tmp_path, straight, way):  # noqa: F811
     processes, changes = WAYS[way]

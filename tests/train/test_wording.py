@@ -51,6 +51,7 @@ def test_the_beginning_keeps_pictures_and_forgets_words(data, tmp_path):
     assert all(float(block.words.out.weight.abs().max()) == 0 for block in new.blocks)
 
 
+@pytest.mark.slow
 def test_arms_are_trained_and_scored_once(data, tmp_path):
     out = tmp_path / "out"
     work = Wording(data=data, start=embedded_path(), out=out, config=replace(TOY, trainings=2))

@@ -44,6 +44,8 @@ PICTURES = "pillow-"
 """How the codec of a film begins that Pillow reads, an animated picture."""
 HELD = 1.0
 """Seconds that the last picture of a film may stay, when its packet says so."""
+ROUNDED = 1.5e-3
+"""Seconds by which the end of a film may be off: containers count in thousandths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +128,8 @@ def _facts(
     even = bool(not len(steps) or np.abs(steps - steps.mean()).max() <= 0.002 + 0.05 * steps.mean())
     if even and stated and abs(stated - fps) < 0.01 * fps:
         fps = stated
+    if not 0 < last < HELD or (even and abs(last - 1 / fps) < ROUNDED):
+        last = 1 / fps
     turns, mirrored, aspect, ordered = _shape(path)
     shown = (max(2, round(width * aspect)), height)
     across, down = shown if turns % 2 == 0 else shown[::-1]
@@ -139,9 +143,7 @@ def _facts(
         mirrored=mirrored,
         num_frames=count,
         begin=times[0] if times else 0.0,
-        seconds=span + (last if 0 < last < HELD else 1 / fps)
-        if not packets.untimed
-        else count / fps,
+        seconds=count / fps if packets.untimed else span + last,
         fps=fps,
         even=even,
         seekable=ordered and not packets.untimed and len(set(times)) == count,
