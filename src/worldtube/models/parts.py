@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,20 @@ def save_part(part: str, config: Any, weights: Mapping[str, Tensor], path: Path)
     save_weights(tensors, path, config=facts)
 
 
-def load_part(part: str, path: Path | str) -> Any:
+def load_part(part: str, path: Path | str | None = None) -> Any:
     """Read an entry of PARTS from a file that `save_part` wrote; its weights are frozen.
 
+    Args:
+        path: weight file; the one that ships inside the package by default
+
     Raises:
-        NotFound: where there is no such file
+        NotFound: where there is no such file; of the parts only `dynamics` ships so far
         DataError: where it is not whole, or holds something else
     """
-    path = Path(path)
+    path = (
+        resources.files("worldtube") / "weights" / f"{part}.safetensors" if path is None else path
+    )
+    path = Path(str(path))
     if not path.is_file():
         raise NotFound(
             f"no weights at {path} (a file that `worldtube train {part}` wrote is expected)"
