@@ -5,6 +5,7 @@ python docs/gallery.py [WEIGHTS]
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -105,12 +106,33 @@ def of_footage(session: Session) -> Clip:
     return Clip(frames=np.concatenate(rows)[None], fps=1.0)
 
 
+def of_dynamics() -> np.ndarray:
+    """Held-out clips, each as the engine moves it and, below, as the learned dynamics do from its first frame; both
+    drawn by the ray caster: uint8 (H, W, 3)."""
+    from worldtube.dynamics import continue_states
+    from worldtube.models.parts import load_part
+    from worldtube.worlds.tabletop.drawing import draw
+    from worldtube.worlds.tabletop.engine import simulate
+    from worldtube.worlds.tabletop.plan import plan
+
+    states = [simulate(plan(seed))[0] for seed in range(FIRST, FIRST + 6)]
+    moved = continue_states(load_part("dynamics"), [state[:1] for state in states], 24)
+    rows = []
+    for truth, learned in zip(states, moved, strict=True):
+        for state, gap in ((truth, 2), (replace(learned, camera=truth.camera), 8)):
+            frames = draw(state, Size(96, 96)).rgb[[0, 3, 6, 9, 12, 16, 20, 24]]
+            row = np.concatenate(list(frames), axis=1)
+            rows.append(np.pad(row, ((0, gap), (0, 0), (0, 0)), constant_values=255))
+    return np.concatenate(rows)
+
+
 def main(weights: str | None = None) -> None:
     """Write one sheet of 32 samples for each of SHEETS, one of each task, and the strip of the README."""
     session = load(weights)
     model = session.model
     FOLDER.mkdir(exist_ok=True)
     write(of_footage(session), FOLDER / "given-extend.webp")
+    save_image(of_dynamics(), FOLDER / "dynamics.webp")
     for name, clips in of_tasks(session).items():
         save_image(sheet(clips, frames=9, columns=1), FOLDER / f"task-{name}.webp")
     for name, prompt in SHEETS.items():
