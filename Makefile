@@ -22,8 +22,9 @@ demo: $(VENV)/installed
 
 setup: $(VENV)/installed-dev
 
+# A process more than cores: many tests wait for servers and other processes.
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $$($(BIN)/python -c "import os; print(1 + os.cpu_count())") --dist loadfile
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
