@@ -64,6 +64,7 @@ def check(path):
     return record
 
 
+@pytest.mark.slow
 def test_dtypes_are_compared_and_auto_is_judged(tmp_path):
     import dtype
 

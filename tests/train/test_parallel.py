@@ -137,8 +137,7 @@ def straight(prepared, tmp_path_factory):  # noqa: F811
     "way",
     [
         "python",
-        "ddp",
-        *(pytest.param(w, marks=pytest.mark.slow) for w in ("fsdp", "fsdp, sequence")),
+        *(pytest.param(w, marks=pytest.mark.slow) for w in ("ddp", "fsdp", "fsdp, sequence")),
     ],
 )
 def test_killed_and_resumed_is_uninterrupted(prepared, tmp_path, straight, way):  # noqa: F811
