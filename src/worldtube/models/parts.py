@@ -62,10 +62,9 @@ def load_part(part: str, path: Path | str | None = None) -> Any:
         NotFound: where there is no such file; of the parts only `dynamics` ships so far
         DataError: where it is not whole, or holds something else
     """
-    path = (
-        resources.files("worldtube") / "weights" / f"{part}.safetensors" if path is None else path
-    )
-    path = Path(str(path))
+    if path is None:
+        path = str(resources.files("worldtube") / "weights" / f"{part}.safetensors")
+    path = Path(path)
     if not path.is_file():
         raise NotFound(
             f"no weights at {path} (a file that `worldtube train {part}` wrote is expected)"
