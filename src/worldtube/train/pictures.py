@@ -15,8 +15,8 @@ from torch import Tensor
 
 from worldtube.codec import VideoCodec
 from worldtube.errors import DataError
-from worldtube.files import atomic_path
 from worldtube.renderer import Scenes
+from worldtube.train.chunks import write_chunks
 from worldtube.video import Size
 
 logger = logging.getLogger(__name__)
@@ -77,19 +77,13 @@ def make_pictures(
     until: Callable[[], bool] = lambda: False,
 ) -> None:
     """Make the windows of the seeds, in files of CHUNK simulations; those that are there are left alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    starts = range(seeds.start, seeds.stop, CHUNK)
-    for done, first in enumerate(starts):
-        path = folder / f"{first:08d}.npz"
-        if not path.exists():
-            if until():
-                return
-            scenes, latents = make_chunk(codec, first, size)
-            arrays = {f.name: getattr(scenes, f.name).numpy() for f in fields(Scenes)}
-            with atomic_path(path) as partial, open(partial, "wb") as file:
-                np.savez(file, allow_pickle=False, latents=latents.numpy(), **arrays)
-        if progress is not None:
-            progress(done + 1, len(starts))
+
+    def make(first: int) -> dict[str, np.ndarray]:
+        scenes, latents = make_chunk(codec, first, size)
+        arrays = {f.name: getattr(scenes, f.name).numpy() for f in fields(Scenes)}
+        return arrays | {"latents": latents.numpy()}
+
+    write_chunks(folder, seeds, CHUNK, make, progress=progress, until=until)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from worldtube.codec.plan import OBJECT_WIDTH, SCENE_WIDTH, encode_plan
 from worldtube.errors import DataError
-from worldtube.files import atomic_path
 from worldtube.generate.plan import SLOTS
+from worldtube.train.chunks import write_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -83,20 +83,12 @@ def make_plans(
     until: Callable[[], bool] = lambda: False,
 ) -> None:
     """Make the plans of the seeds, in files of CHUNK simulations; those that are there are left alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    starts = range(seeds.start, seeds.stop, CHUNK)
-    for done, first in enumerate(starts):
-        path = folder / f"{first:08d}.npz"
-        if not path.exists():
-            if until():
-                return
-            objects, scenes, facts = make_chunk(first)
-            with atomic_path(path) as partial, open(partial, "wb") as file:
-                np.savez(
-                    file, allow_pickle=False, objects=objects, scenes=scenes, facts=np.array(facts)
-                )
-        if progress is not None:
-            progress(done + 1, len(starts))
+
+    def make(first: int) -> dict[str, np.ndarray]:
+        objects, scenes, facts = make_chunk(first)
+        return {"objects": objects, "scenes": scenes, "facts": np.array(facts)}
+
+    write_chunks(folder, seeds, CHUNK, make, progress=progress, until=until)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from worldtube.dynamics import GRAVITY, SHAPES, Bodies, Motion
 from worldtube.dynamics.bodies import yaw_matrix
 from worldtube.errors import DataError
-from worldtube.files import atomic_path
+from worldtube.train.chunks import write_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -87,17 +87,7 @@ def make_simulations(
     until: Callable[[], bool] = lambda: False,
 ) -> None:
     """Simulate the seeds into files of CHUNK each; those that are there are left alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    starts = range(seeds.start, seeds.stop, CHUNK)
-    for done, first in enumerate(starts):
-        path = folder / f"{first:08d}.npz"
-        if not path.exists():
-            if until():
-                return
-            with atomic_path(path) as partial, open(partial, "wb") as file:
-                np.savez(file, allow_pickle=False, **make_chunk(first))
-        if progress is not None:
-            progress(done + 1, len(starts))
+    write_chunks(folder, seeds, CHUNK, make_chunk, progress=progress, until=until)
 
 
 @dataclass(frozen=True, kw_only=True)
