@@ -254,6 +254,10 @@ def test_same_seed_same_bytes(weights, tmp_path, capsys):
         (["record", "tabletop", "--out", "{out}/d", "--count", "0"], "count 0"),
         (["evaluate", "adherense", "--model", "{weights}"], "did you mean 'adherence'"),
         (["evaluate", "motion", "--model", "{weights}", "--seeds", "9-8"], "9-8"),
+        (
+            ["evaluate", "adherence", "--model", "{weights}", "--prompts", "heldout_it"],
+            "heldout, heldout_de",
+        ),
         (["generat"], "did you mean 'generate'"),
     ],
 )

@@ -28,7 +28,7 @@ def evaluate(rest: list[str]) -> int:
             device: where it computes: auto, cpu, cuda, mps, or such as cuda:1
             dtype: what the network computes in: float32 or bfloat16; auto is the fastest here
             seeds: A:B, seeds A to B - 1; our own scores use 8,000,000 and up
-            prompts: JSON lines of {"prompt": ..., "facts": [...], "event": ...}
+            prompts: JSON lines of {"prompt": ..., "facts": [...], "event": ...}, or heldout, heldout_de (_es, _fr, _zh)
             count: clips at most
             json: one JSON object on stdout and nothing else
         """

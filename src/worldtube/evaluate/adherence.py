@@ -28,6 +28,8 @@ KEYS = ("colour_shape", "colour", "shape", "count", "motion", "size", "event")
 BATCH = 8
 """Clips that are made in one packed row; each equals the clip made alone up to rounding."""
 SECONDS = 2.0
+PROMPTS = ("heldout", "heldout_de", "heldout_es", "heldout_fr", "heldout_zh")
+"""Held-out prompts that ship inside the package. They measure only: no training and no tuning may use them."""
 _FACTS = {
     "colour": COLOURS,
     "shape": SHAPES,
@@ -56,17 +58,26 @@ class Line:
     event: str | None = None
 
 
-def embedded_prompts() -> Path:
-    """The held-out prompts that ship inside the package."""
-    return Path(str(resources.files("worldtube.evaluate") / "prompts" / "heldout.jsonl"))
+def embedded_prompts(name: str = "heldout") -> Path:
+    """The file of the held-out prompts of this name, one of `PROMPTS`."""
+    if name not in PROMPTS:
+        raise unknown("prompts", name, PROMPTS)
+    return Path(str(resources.files("worldtube.evaluate") / "prompts" / f"{name}.jsonl"))
 
 
 def read_prompts(path: Path | str) -> list[Line]:
-    """Lines of {"prompt": ..., "facts": [...], "event": ...}; every fact's key may be absent or null."""
+    """Lines of {"prompt": ..., "facts": [...], "event": ...}; every fact's key may be absent or null.
+
+    Args:
+        path: a file, or one of `PROMPTS` where no file has that name.
+    """
     path = Path(path)
+    if not path.is_file() and str(path) in PROMPTS:
+        path = embedded_prompts(str(path))
     if not path.is_file():
         raise NotFound(
-            f"no prompts at {path} (JSON lines with a prompt and its facts are accepted)"
+            f"no prompts at {path} (JSON lines with a prompt and its facts are accepted, or one of "
+            f"{', '.join(PROMPTS)})"
         )
     out = []
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
