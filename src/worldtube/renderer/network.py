@@ -27,7 +27,7 @@ class RendererConfig:
 
 
 class Renderer(nn.Module):
-    """Latents (I, channels, h, w) of I latent frames."""
+    """Latents float32 (I, channels, h, w) of I latent frames, computed in the dtype of the weights."""
 
     def __init__(self, config: RendererConfig | None = None):
         super().__init__()
@@ -48,11 +48,10 @@ class Renderer(nn.Module):
 
     def forward(self, features: Features, height: int, width: int) -> Tensor:
         items, cells, _ = features.cell.shape
-        at = features.cell_of_pair
-        cell = self.blocks["cell_residual"](self.blocks["cell"](features.cell)).flatten(
-            0, 1
-        )  # (I N, D)
-        pair = self.blocks["pair"](features.pair)  # (P, D)
+        at, dtype = features.cell_of_pair, self.head.weight.dtype
+        cell = self.blocks["cell"](features.cell.to(dtype))
+        cell = self.blocks["cell_residual"](cell).flatten(0, 1)  # (I N, D)
+        pair = self.blocks["pair"](features.pair.to(dtype))  # (P, D)
         summed = torch.zeros_like(cell).index_add(0, at, pair)
         context = rms_norm(summed + cell)
         # A second look, which knows what else is in the cell: what hides what.
@@ -66,7 +65,7 @@ class Renderer(nn.Module):
         for k in range(self.config.depth):
             busy = self.blocks[f"trunk_{k}"](busy)
         hidden = self.mixers[1](hidden.index_copy(0, rows, busy), height, width)
-        out = self.head(rms_norm(hidden))  # (I N, C)
+        out = self.head(rms_norm(hidden)).float()  # (I N, C)
         return out.view(items, height, width, -1).permute(0, 3, 1, 2)
 
     def render(self, scenes: Scenes, height: int, width: int) -> Tensor:

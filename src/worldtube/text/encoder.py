@@ -39,6 +39,8 @@ BRANCHES = ((2, 0), (3, 1), (5, 2))
 """(tokens seen by one layer, how many of them before the token itself)."""
 STATES = 1
 """Version of what a token state holds; raise it when the same text would give other numbers."""
+GAP = 4
+"""Empty places between packed texts: the widest n-gram sees so many tokens beside its own."""
 SCALE_FILE = "scale.npz"
 CLIP = 8.0
 """States are clamped here, in standard deviations: no rare token is louder than all others."""
@@ -158,12 +160,17 @@ class TextEncoder:
     @torch.inference_mode()
     def features(self, ids: Sequence[int]) -> Tensor:
         """The network up to its last layer of token states, (S, 1280)."""
+        return self._features(ids, None)
+
+    def _features(self, ids: Sequence[int], real: Tensor | None) -> Tensor:
+        """`real` (S, 1) is 0 where nothing is, between the texts of a pack; None: all is one text."""
         w = _load()
         part = torch.tensor(ids) % NUM_PARTS
         rows = torch.from_numpy(w.table.rows(ids))  # (S, 512) uint8
         embedding = rows * w.step[part, None] + w.low[part, None]  # (S, 512)
         x = torch.addmm(w.project_bias, embedding, w.project)  # (S, 768)
         x = functional.layer_norm(x, (x.shape[1],), *w.branch_norm, w.eps)
+        x = x if real is None else x * real
         features = [embedding]
         for (order, before), first, second, own in zip(
             BRANCHES, w.first, w.second, x.split(NGRAM, dim=1), strict=True
@@ -171,9 +178,26 @@ class TextEncoder:
             h = (
                 torch.addmm(first[1], _ngrams(own, order, before), first[0]).relu() + own
             )  # (S, 256)
+            h = h if real is None else h * real
             features.append(torch.addmm(second[1], _ngrams(h, order, before), second[0]).relu() + h)
         states = torch.cat(features, dim=1)  # (S, 1280)
         return functional.layer_norm(states, (self.width,), *w.norm, w.eps)
+
+    def encode_packed(self, texts: Sequence[str]) -> list[Tensor]:
+        """As `encode`, all texts in one pass: twice as fast for many short ones, and equal up to rounding."""
+        ids = [self.tokens(text) for text in texts]
+        if not any(ids):
+            return self.encode(texts)
+        gap = [0] * GAP
+        packed = [token for text in ids for token in (*text, *gap)]
+        lengths = [length for text in ids for length in (len(text), GAP)]
+        real = torch.tensor([1.0, 0.0] * len(ids)).repeat_interleave(torch.tensor(lengths))
+        mean, inverse_std = _scale()
+        with torch.inference_mode():
+            states = self._features(packed, real[:, None])
+            states = ((states - mean) * inverse_std).clamp(-CLIP, CLIP)
+        parts = [part.clone() for part in states.split(lengths)[::2]]  # ordinary tensors
+        return [part if len(part) else torch.zeros(1, self.width) for part in parts]
 
     def encode(self, texts: Sequence[str]) -> list[Tensor]:
         """Token states, one (S, E) float32 matrix a text, each feature about standard normal.

@@ -1,7 +1,7 @@
 """Training of the planner: text to plan tokens by the transformer, on captions that are written anew for every step."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,10 @@ class PlannerTrainConfig:
     """Sizes of the network."""
     run: RunConfig = field(default_factory=lambda: RunConfig(steps=6000, ema_steps=150))
     """Length and rate."""
-    batch: int = 160
-    """Plans in a batch."""
+    batch: int = 128
+    """Captioned plans in a batch."""
+    noises: int = 3
+    """Noisy copies of each plan in a batch: a caption, which costs most, is read once for all of them."""
     level_mean: float = 0.3
     """Mean of the logit of the noise level."""
     level_spread: float = 1.3
@@ -46,8 +48,9 @@ class PlannerTrainConfig:
     """Share of captions replaced by an empty one, for classifier-free guidance."""
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise RequestError(f"batch must be at least 1, got {self.batch}")
+        for name in ("batch", "noises"):
+            if getattr(self, name) < 1:
+                raise RequestError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.drop_text < 1:
             raise RequestError(f"drop_text must be at least 0 and below 1, got {self.drop_text}")
 
@@ -79,10 +82,12 @@ def train_planner(
         model.load_state_dict(start.state_dict())
     model.to(find_dtype(config.dtype)).train()
     encoder = TextEncoder()
-    layout = pack([PLAN_LAYOUT] * config.batch)
+    rows = config.batch * config.noises
+    layout = pack([PLAN_LAYOUT] * rows)
+    layout = replace(layout, spans=layout.spans[:: config.noises])  # copies share their words
     real = torch.ones(SLOTS + 1, OBJECT_WIDTH)
     real[-1, SCENE_WIDTH:] = 0  # a scene token is narrower
-    real = real.repeat(config.batch, 1)
+    real = real.repeat(rows, 1)
 
     def loss(step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         items = torch.randint(len(plans), (config.batch,), generator=generator)
@@ -90,13 +95,13 @@ def train_planner(
         captions = [
             "" if rng.random() < config.drop_text else plans.caption(i, rng) for i in items.tolist()
         ]
-        data = plan_rows(plans, items)
-        level = torch.randn(config.batch, generator=generator) * config.level_spread
+        data = plan_rows(plans, items.repeat_interleave(config.noises))
+        level = torch.randn(rows, generator=generator) * config.level_spread
         sigma = torch.sigmoid(level + config.level_mean).clamp(1e-3, 1)
         sigma = sigma.repeat_interleave(SLOTS + 1)[:, None]
         noise = torch.randn(data.shape, generator=generator)
         noisy = (1 - sigma) * data + sigma * noise
-        reading = model.read(Words.of(encoder.encode(captions)))
+        reading = model.read(Words.of(encoder.encode_packed(captions)))
         velocity, _ = model(noisy, sigma[:, 0], layout, reading)
         bounded = sigma.clamp(min=MIN_SIGMA)
         error = ((noisy - bounded * velocity - data) / bounded).square() * real
@@ -113,7 +118,12 @@ def train_planner(
         loss,
         save=save,
         validate=lambda _: {} if validation is None else measure(model, validation),
-        identity={"model": asdict(config.model), "batch": config.batch, "plans": len(plans)},
+        identity={
+            "model": asdict(config.model),
+            "batch": config.batch,
+            "noises": config.noises,
+            "plans": len(plans),
+        },
         progress=progress,
         until=until,
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from worldtube.codec import VideoCodec
+from worldtube.device import find_dtype
 from worldtube.dynamics.bodies import rotation_from_vector
 from worldtube.errors import RequestError
 from worldtube.models.parts import save_part
@@ -33,6 +34,8 @@ class RendererTrainConfig:
     """Latent frames in a batch."""
     object_weight: float = 2.5
     """Weight of cells in which a body may be seen; the others have 1."""
+    dtype: str = "auto"
+    """Compute dtype: auto, float32 or bfloat16; the weights that are trained are float32."""
     jitter: float = 0.01
     """Metres (and tenths of a radian) by which states are off at most: made states are not true ones."""
 
@@ -105,6 +108,7 @@ def train_renderer(
     is_first = pictures.scenes.first.nonzero()[:16, 0]
     channel_weight = 0.5 + 0.5 * decoder_sensitivity(codec, pictures.latents[is_first])
     channel_weight = (channel_weight / channel_weight.mean())[:, None, None]
+    model.to(find_dtype(config.dtype)).train()
 
     def loss(step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         items = torch.randint(len(pictures), (config.batch,), generator=generator)
@@ -129,7 +133,7 @@ def train_renderer(
         progress=progress,
         until=until,
     )
-    return model.eval()
+    return model.float().eval()
 
 
 @torch.inference_mode()
