@@ -8,12 +8,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from worldtube.errors import DataError
+from worldtube.files import atomic_path
 
 FORMAT = 1
 """Version of the JSON form."""
@@ -168,6 +170,11 @@ class State:
             "camera": camera,
         }
 
+    def save(self, path: str | Path) -> None:
+        """Write the readable form to a JSON file, whole or not at all."""
+        with atomic_path(Path(path)) as partial:
+            partial.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "State":
         """Read what `to_json` wrote, or what a person made of it.
@@ -220,6 +227,41 @@ class State:
         )
 
 
+def resample(state: State, fps: float, num_frames: int) -> State:
+    """The same motion at another frame rate: positions and the camera in straight lines between frames, rotations
+    along the shortest arc; what lies after the end is as the last frame.
+
+    Args:
+        fps: frames per second of the result
+        num_frames: frames of the result
+    """
+    at = np.minimum(np.arange(num_frames) * (state.fps / fps), state.num_frames - 1)
+    low = np.floor(at + 1e-6).astype(int)
+    high = np.minimum(low + 1, state.num_frames - 1)
+    share = (at - low).clip(0, 1)
+
+    def mixed(values: np.ndarray) -> np.ndarray:
+        weight = share.reshape(-1, *[1] * (values.ndim - 1))
+        return (values[low] * (1 - weight) + values[high] * weight).astype(np.float32)
+
+    quaternions = quaternions_from_rotations(state.poses.rotations)
+    first, second = quaternions[low], quaternions[high]
+    second = np.where((first * second).sum(-1, keepdims=True) < 0, -second, second)
+    turned = first * (1 - share[:, None, None]) + second * share[:, None, None]
+    exact = (share < 1e-6)[:, None, None, None]
+    rotations = np.where(exact, state.poses.rotations[low], rotations_from_quaternions(turned))
+    poses = Poses(
+        positions=mixed(state.poses.positions),
+        rotations=rotations.astype(np.float32),
+        velocities=mixed(state.poses.velocities),
+        spins=mixed(state.poses.spins),
+    )
+    camera = replace(
+        state.camera, positions=mixed(state.camera.positions), targets=mixed(state.camera.targets)
+    )
+    return replace(state, fps=fps, poses=poses, camera=camera)
+
+
 def _surroundings(data: Mapping[str, Any]) -> Surroundings:
     def numbers(name: str, count: int) -> Any:
         _numbers(f"surroundings.{name}", data[name], (count,))
@@ -238,7 +280,7 @@ def _surroundings(data: Mapping[str, Any]) -> Surroundings:
     )
 
 
-def read_state(path: str | Path) -> State:
+def read_state(path: str | PathLike) -> State:
     """Read a state from a JSON file. Raises DataError for anything else."""
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -249,6 +291,17 @@ def read_state(path: str | Path) -> State:
             f"{path} is not a state file (a JSON object is expected, got {type(data).__name__})"
         )
     return State.from_json(data)
+
+
+def as_state(value: "State | str | PathLike | Mapping[str, Any]") -> State:
+    """A state, its JSON form or the path of such a file, as a State. Raises DataError for anything else."""
+    if isinstance(value, State):
+        return value
+    if isinstance(value, Mapping):
+        return State.from_json(value)
+    if isinstance(value, str | PathLike):
+        return read_state(value)
+    raise DataError(f"a state must be a State, its JSON form or a path, got {type(value).__name__}")
 
 
 def _check_fields(name: str, data: Any, expected: Sequence[str]) -> None:

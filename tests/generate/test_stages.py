@@ -1,98 +1,202 @@
-"""State first, with parts of random weights: shapes, seeds, batches, chunks, and either half replaced."""
+"""State first, with parts of random weights, through the engine: sizes, seeds, batches, shots, either half replaced."""
+
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from worldtube import models
 from worldtube.dynamics import Dynamics, DynamicsConfig
-from worldtube.errors import RequestError
-from worldtube.generate import stages
+from worldtube.errors import DataError, RequestError
+from worldtube.generate import TASKS, Request, engine
+from worldtube.generate.compose import result_shape
 from worldtube.generate.plan import planner_config
-from worldtube.models.local import embedded_path, load_codec
+from worldtube.generate.session import Session
+from worldtube.models.local import LocalModel, embedded_path
+from worldtube.models.parts import StateParts
 from worldtube.renderer import Renderer, RendererConfig
-from worldtube.state import State
-from worldtube.text.encoder import TextEncoder
+from worldtube.state import read_state
 from worldtube.transformer import Transformer
 from worldtube.video import Size
 
+SIZE = Size(48, 32)
 
-@pytest.fixture(scope="module")
-def model():
+
+def random_parts() -> StateParts:
     torch.manual_seed(0)
     planner = Transformer(planner_config(width=32, depth=1, head_width=16, hidden=32, text_depth=1))
     with torch.no_grad():
         for p in planner.parameters():
             p.add_(0.05 * torch.randn_like(p))
         planner.track_out["objects"].bias[0] = 3.0  # objects exist
-    codec, _ = load_codec(embedded_path())
-    return stages.StateModel(
-        name="random",
+    return StateParts(
         planner=planner.eval(),
         dynamics=Dynamics(DynamicsConfig(width=32, point_width=16)).eval(),
         renderer=Renderer(RendererConfig(width=32, pair_hidden=32, depth=1)).eval(),
-        codec=codec,
-        text=TextEncoder(),
     )
 
 
-def test_states_have_the_length_that_was_asked_for(model):
-    for num_frames in (1, 7, 30):
-        state = stages.make_states(
-            model, ["a red ball"], seeds=[1], num_frames=num_frames, steps=3
-        )[0]
-        assert state.num_frames == num_frames == len(state.camera)
-        assert all(np.isfinite(values).all() for values in vars(state.poses).values())
+@pytest.fixture(scope="module")
+def model():
+    shipped = models.load(dtype="float32")
+    parts = random_parts()
+    return LocalModel(
+        shipped.card,
+        shipped.codec,
+        shipped.transformer,
+        bank=shipped.bank,
+        load_parts=lambda: parts,
+    )
 
 
-def test_a_state_depends_on_its_own_seed_alone(model):
+@pytest.fixture(scope="module")
+def session(model):
+    return Session(model)
+
+
+def look(state):
+    """What lasts of a state: its bodies' looks and the surroundings."""
+    bodies = sorted((b.shape, b.colour, b.material, b.size) for b in state.bodies)
+    return bodies, state.surroundings.ground, state.surroundings.sky
+
+
+def test_frames_and_states_have_the_length_that_was_asked_for(model):
+    for frames in (1, 7, 30):
+        request = Request(prompt="a red ball", num_frames=frames, size=SIZE)
+        clip = engine.generate(model, [request])[0]
+        assert clip.frames.shape == (frames, 32, 48, 3)
+        assert clip.state.num_frames == frames == len(clip.state.camera)
+        assert all(np.isfinite(values).all() for values in vars(clip.state.poses).values())
+
+
+def test_the_native_size_is_that_of_states_and_without_them_that_of_the_network(model):
+    request = Request(prompt="a red ball")
+    assert result_shape(model, request).size == model.state_size == Size(128, 128)
+    old = Request(prompt="a red ball", no_state=True)
+    assert result_shape(model, old).size == model.size == Size(64, 64)
+
+
+def test_a_clip_depends_on_its_own_seed_alone(model):
     prompts = ["a red ball", "a blue box falls", "a cup"]
-    together = stages.make_states(model, prompts, seeds=[1, 2, 3], num_frames=5, steps=3)
-    alone = stages.make_states(model, prompts[1:2], seeds=[2], num_frames=5, steps=3)[0]
-    names = [
-        [(b.shape, b.colour, b.material) for b in state.bodies] for state in (alone, together[1])
+    requests = [
+        Request(prompt=prompt, seed=seed, num_frames=5, size=SIZE)
+        for seed, prompt in enumerate(prompts)
     ]
-    assert names[0] == names[1]
-    np.testing.assert_allclose(together[1].poses.positions, alone.poses.positions, atol=1e-3)
+    together = engine.generate(model, requests, batch=3)[1]
+    alone = engine.generate(model, requests[1:2])[0]
+    assert look(together.state) == look(alone.state)
+    np.testing.assert_allclose(
+        together.state.poses.positions, alone.state.poses.positions, atol=1e-3
+    )
+    assert np.abs(together.frames.astype(int) - alone.frames).max() <= 2
 
 
-def test_pictures_of_a_state_whatever_the_chunks(model, monkeypatch):
-    state = stages.make_states(model, ["a red ball"], seeds=[1], num_frames=11, steps=3)[0]
-    whole = np.concatenate(list(stages.draw_state(model, state, Size(48, 32))))
-    assert whole.shape == (11, 32, 48, 3)
-    assert whole.dtype == np.uint8
-    monkeypatch.setattr(stages, "LATENTS_AT_ONCE", 1)
-    parts = list(stages.draw_state(model, state, Size(48, 32)))
-    assert len(parts) > 2
-    assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1
+def test_other_frame_rates_show_the_same_motion(model):
+    slow, fast = (
+        engine.generate(model, [Request(prompt="a ball", num_frames=n, fps=fps, size=SIZE)])[0]
+        for n, fps in ((9, 12), (17, 24))
+    )
+    np.testing.assert_allclose(
+        fast.state.poses.positions[::2], slow.state.poses.positions, atol=1e-5
+    )
 
 
-def test_an_edited_state_is_drawn_from_its_json(model):
-    state = stages.make_states(model, ["a red ball"], seeds=[1], num_frames=5, steps=3)[0]
-    data = state.to_json()
+def test_streamed_equals_whole_and_tells_of_all_its_work(model):
+    told = []
+    request = Request(prompt="a red ball", num_frames=21, size=SIZE)
+    whole = engine.generate(model, [request], progress=lambda *at: told.append(at))[0]
+    assert told == [(k, 1 + 6) for k in range(1, 8)]  # a plan and six latent frames
+    blocks = list(engine.stream(model, request))
+    np.testing.assert_array_equal(np.concatenate(blocks), whole.frames)
+
+
+def test_a_clip_goes_on_from_its_state(session):
+    clip = session.generate("a red ball", num_frames=9, size=SIZE)
+    for frames in (15, 21):  # 15 frames hold no whole number of latent frames
+        longer = session.extend(clip, seconds=0.5)
+        assert longer.num_frames == frames == longer.state.num_frames
+        assert longer.size == SIZE
+        before = clip.num_frames
+        assert np.abs(longer.frames[:before].astype(int) - clip.frames).max() <= 1
+        np.testing.assert_allclose(
+            longer.state.poses.positions[:before], clip.state.poses.positions, atol=1e-6
+        )
+        clip = longer
+
+
+def test_other_frames_have_no_state(session):
+    clip = session.generate("a red ball", num_frames=5, size=SIZE)
+    other = replace(clip, frames=255 - clip.frames)
+    assert clip.state is not None and other.state is None and other.tokens is None
+
+
+def test_shots_keep_what_there_is(model):
+    request = TASKS["storyboard"]("a red ball", "the ball again", seconds=0.5, size=SIZE, seed=3)
+    clip = engine.generate(model, [request])[0]
+    assert len(clip.states) == 2 and clip.state is None
+    first, second = clip.states
+    there = look(first)[0]
+    assert all(body in look(second)[0] for body in there)
+    assert look(first)[1:] == look(second)[1:]
+    assert not np.allclose(first.poses.positions[0], second.poses.positions[0][: len(there)])
+
+
+def test_an_edited_state_is_drawn_again(session, tmp_path):
+    clip = session.generate("a red ball", num_frames=5, size=SIZE)
+    clip.state.save(tmp_path / "state.json")
+    data = json.loads((tmp_path / "state.json").read_text())
     data["bodies"] = data["bodies"][:1]
     data["bodies"][0]["colour"] = "green"
-    frames = np.concatenate(list(stages.draw_state(model, State.from_json(data), Size(32, 32))))
-    assert frames.shape == (5, 32, 32, 3)
+    (tmp_path / "edited.json").write_text(json.dumps(data))
+    again = session.reproduce(tmp_path / "edited.json", size=SIZE)
+    assert again.num_frames == 5
+    assert [body.colour for body in again.state.bodies] == ["green"]
+    longer = session.reproduce(data, seconds=1, size=SIZE)
+    assert longer.num_frames == 12 == longer.state.num_frames
+    same = session.reproduce(clip.state, size=SIZE)
+    assert np.abs(same.frames.astype(int) - clip.frames).max() <= 1
+    assert read_state(tmp_path / "state.json").num_frames == 5
 
 
-def test_physics_may_be_an_engine(model):
+def test_slices_keep_their_states(model):
+    clip = engine.generate(model, [Request(prompt="a red ball", num_frames=9, size=SIZE)])[0]
+    part = clip[2:7]
+    np.testing.assert_array_equal(part.state.poses.positions, clip.state.poses.positions[2:7])
+    half = clip[::2]
+    assert half.state.num_frames == 5 and half.state.fps == clip.fps / 2
+    np.testing.assert_allclose(
+        half.state.poses.positions, clip.state.poses.positions[::2], atol=1e-6
+    )
+    assert clip[::-1].state is None
+
+
+def test_either_half_may_be_an_engine(session):
     pytest.importorskip("mujoco", reason="the worlds extra is not installed")
-    from worldtube.worlds.tabletop.physics import continue_state
+    options = {"num_frames": 6, "size": SIZE, "seed": 1}
+    clip = session.generate("a red ball", **options)
+    moved = session.generate("a red ball", physics="engine", **options)
+    assert look(moved.state) == look(clip.state)
+    drawn = session.generate("a red ball", renderer="engine", **options)
+    np.testing.assert_allclose(drawn.state.poses.positions, clip.state.poses.positions, atol=1e-6)
+    assert drawn.frames.shape == clip.frames.shape and drawn.tokens is None
+    from worldtube.worlds.tabletop.drawing import draw
 
-    state = stages.make_states(
-        model,
-        ["a red ball"],
-        seeds=[1],
-        num_frames=6,
-        steps=3,
-        physics=lambda start, count: continue_state(start, count)[0],
-    )[0]
-    assert state.num_frames == 6
+    np.testing.assert_array_equal(drawn.frames, draw(drawn.state, SIZE).rgb)
 
 
-def test_wrong_values_are_named(model):
-    with pytest.raises(RequestError, match="num_frames must be at least 1, got 0"):
-        stages.make_states(model, ["a"], seeds=[1], num_frames=0)
-    state = stages.make_states(model, ["a red ball"], seeds=[1], num_frames=1, steps=3)[0]
-    with pytest.raises(RequestError, match="size must be a multiple of 8x8, got 33x32"):
-        list(stages.draw_state(model, state, Size(33, 32)))
+def test_wrong_requests_end_in_a_sentence(session, model):
+    with pytest.raises(RequestError, match="physics 'magic'"):
+        session.generate("a ball", physics="magic")
+    with pytest.raises(DataError, match="is not a state file"):
+        session.reproduce("nowhere.json")
+    without = models.load(embedded_path(), dtype="float32")
+    without.abilities = without.abilities - {"state"}
+    with pytest.raises(RequestError, match="its weights know no physical state"):
+        Session(without).generate("a ball", renderer="engine")
+    state = session.generate("a ball", num_frames=1, size=SIZE).state
+    with pytest.raises(RequestError, match="its weights know no physical state"):
+        Session(without).reproduce(state)
+    with pytest.raises(RequestError, match="state and no_state exclude each other"):
+        session.reproduce(state, no_state=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_type_hint
 from worldtube.cli.arguments import check_quotes, folder_exists, parse
 from worldtube.cli.bar import Bar
 from worldtube.cli.startup import collection_paused
+from worldtube.errors import RequestError
 
 if TYPE_CHECKING:
     from worldtube.generate.request import Request
@@ -29,6 +30,7 @@ def read_task(
 
     from worldtube.generate.request import draw_seed
     from worldtube.generate.tasks import OPTIONS, TASKS
+    from worldtube.state import State, read_state
     from worldtube.video import Clip, Size, read
 
     suffix = "png" if task == "image" else "mp4"
@@ -47,6 +49,7 @@ def read_task(
         *,
         out: Path = Path(f"{task}.{suffix}"),
         strip: Path | None = None,
+        state_path: Annotated[Path | None, tyro.conf.arg(name="state")] = None,
         model: Path | None = None,
         adapters: Path | None = None,
         fast: bool = False,
@@ -61,6 +64,7 @@ def read_task(
         """Args:
         out: file to write; its ending chooses the format (mp4, mov, webm, gif, webp, png, jpg)
         strip: also write a PNG of frames side by side
+        state_path: also write the clip's physical state as JSON, which can be edited and drawn again (`reproduce`)
         model: weight file or diffusers folder; the embedded model when not said
         adapters: adapters.safetensors of a fine-tuning of that model (`worldtube train finetune --lora`)
         fast: a few steps by the model's student, where it has one
@@ -95,7 +99,8 @@ def read_task(
         is_instance=lambda value: isinstance(value, tuple),
         str_from_instance=lambda value: [str(one) for one in value],
     )
-    kinds = {Size | None: size | None, Clip: clip, Clip | None: clip | None}
+    known = primitive(State, "STATE.json", read_state)
+    kinds = {Size | None: size | None, Clip: clip, Clip | None: clip | None, State: known}
     kinds[tuple[float, float]] = Annotated[object, pair]
     hints = get_type_hints(TASKS[task])
     parameters, words = [], []
@@ -154,6 +159,7 @@ def prepared(
     *,
     out: Path,
     strip: Path | None,
+    state_path: Path | None,
     model: Path | None,
     adapters: Path | None,
     fast: bool,
@@ -166,7 +172,7 @@ def prepared(
     """A loaded model, the request, the warnings about its prompts, which are printed, and whether its frames go to
     their file while they are made; what is wrong with either is told first.
     """
-    for path in (out, strip):
+    for path in (out, strip, state_path):
         if path is not None:
             folder_exists(path)
     from worldtube import video
@@ -179,6 +185,7 @@ def prepared(
     if request.size is not None and not request.given:
         check_size_for(model, request.size)
     from worldtube.generate.compose import result_shape
+    from worldtube.generate.layout import uses_state
     from worldtube.generate.session import load
 
     session = load(model, device=device, dtype=dtype, fast=fast, adapters=adapters)
@@ -194,6 +201,10 @@ def prepared(
     for warning in warnings:
         print(f"worldtube: {warning}", file=sys.stderr)
     streamed = one.long and out.suffix[1:].lower() in video.STREAMED
+    if state_path is not None:
+        if not uses_state(session.model, request):
+            raise RequestError("the clip is made without a physical state: there is none to write")
+        streamed = False
     return session, request, warnings, streamed
 
 
@@ -205,6 +216,7 @@ def _run(
     *,
     out: Path,
     strip: Path | None,
+    state_path: Path | None,
     parents: tuple[Path, ...],
     sign_prompt: bool,
     watermark: bool,
@@ -226,6 +238,11 @@ def _run(
             clip = session.run(request, progress=bar)
             details = clip.details
             clip.save(out, **options)
+            if state_path is not None:
+                for path, state in zip(
+                    _numbered(state_path, len(clip.states)), clip.states, strict=True
+                ):
+                    state.save(path)
     if strip is not None:
         picture = Clip(frames=video.strip(video.read(out), frames=8)[None], fps=1)
         strip_details = details | {"task": "strip"}
@@ -236,6 +253,13 @@ def _run(
         size, frames, fps = details["size"], details["num_frames"], details["fps"]
         print(f"{out}  {size}, {frames} frames at {fps:g} fps, seed {request.seed}")
     return 0
+
+
+def _numbered(path: Path, count: int) -> list[Path]:
+    """A path for each of `count` shots: `NAME-1.json`, `NAME-2.json` where there are several."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
 
 
 def _print_json(told: dict[str, Any]) -> None:
@@ -255,6 +279,7 @@ MAKE: dict[str, tuple[str, Callable[[list[str]], int]]] = {
         "paint": "a part of a clip made anew",
         "remix": "a clip with other words and the same layout",
         "storyboard": "several shots with words of their own",
+        "reproduce": "a physical state (JSON) to its clip",
     }.items()
 }
 """A command for every entry of TASKS (listed here so that help need not load them)."""

@@ -74,6 +74,18 @@ class PlanTokens:
     """float32 (SCENE_WIDTH,)."""
 
 
+def mark_lasting(tokens: PlanTokens) -> PlanTokens:
+    """Ones where numbers tell what stays the same from shot to shot: which objects there are and how they look, and
+    the surroundings; not where they are, how they move, or the camera."""
+    lasting = np.zeros(OBJECT_WIDTH, np.float32)
+    lasting[: _ASPECT + 1] = 1
+    lasting[[_FRICTION, _DENSITY, _RESTITUTION]] = 1
+    exists = (tokens.objects[:, _EXISTS] > 0).astype(np.float32)
+    scene = np.zeros(SCENE_WIDTH, np.float32)
+    scene[: _CAMERA.start] = 1
+    return PlanTokens(objects=exists[:, None] * lasting, scene=scene)
+
+
 def encode_plan(state: State, slots: int) -> PlanTokens:
     """Encode the first frame of a state and its whole camera path.
 

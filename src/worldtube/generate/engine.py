@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -23,12 +23,13 @@ from worldtube.diffusion.guidance import classifier_free
 from worldtube.diffusion.noise import data_from_velocity
 from worldtube.diffusion.samplers import EVALUATIONS, SAMPLERS
 from worldtube.errors import RequestError
-from worldtube.generate import budget
+from worldtube.generate import budget, stages
 from worldtube.generate.assemble import assemble
 from worldtube.generate.layout import PIXELS_AT_ONCE, Hop, Outline, Plan, hops, plan, row
 from worldtube.generate.memory import Memory, Read, recall
 from worldtube.generate.request import Request
-from worldtube.models.model import VideoModel
+from worldtube.models.model import StateModel, VideoModel
+from worldtube.state import State, resample
 from worldtube.tokens import Layout, pack
 from worldtube.video import Clip
 
@@ -49,6 +50,8 @@ class Generated(Clip):
     request: Request
     tokens: Tensor | None = None
     """(n, P) of a clip in one piece: what goes on from it need not encode it again."""
+    states: tuple[State, ...] = ()
+    """The physical state of each shot, where the clip was made by way of it."""
     details: dict[str, Any] = field(default_factory=dict)
     """Model, seed, sizes and times."""
     warnings: tuple[str, ...] = ()
@@ -56,19 +59,25 @@ class Generated(Clip):
     sources: tuple[Path, ...] = ()
     """Files that it was made from, where a task was given their paths."""
     encoded: np.ndarray | None = None
-    """The frames that `tokens` stand for; a copy with other frames (`dataclasses.replace`) loses its tokens."""
+    """The frames that `tokens` and `states` stand for; a copy with others (`dataclasses.replace`) loses both."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tokens is not None and self.encoded is None:
+        if self.encoded is None:
             object.__setattr__(self, "encoded", self.frames)
         elif self.encoded is not self.frames:
             object.__setattr__(self, "tokens", None)
+            object.__setattr__(self, "states", ())
 
     @property
     def seed(self) -> int:
         """The seed that makes it again."""
         return self.request.seed
+
+    @property
+    def state(self) -> State | None:
+        """The physical state of a clip of one shot, a row per frame; None where it was made without one."""
+        return self.states[0] if len(self.states) == 1 else None
 
     def save(
         self,
@@ -101,7 +110,26 @@ class Generated(Clip):
         clip = super()._select(numbers)
         facts = {"num_frames": clip.num_frames, "fps": clip.fps, "seconds": round(clip.seconds, 3)}
         details = self.details | facts
-        return replace(clip, details=details)
+        states = self._select_states(numbers)
+        return replace(clip, details=details, states=states, encoded=clip.frames)
+
+    def _select_states(self, numbers: range) -> tuple[State, ...]:
+        """States of the frames of these numbers; none where they run backwards."""
+        if numbers.step < 0:
+            return ()
+        index = slice(numbers.start, numbers.stop, numbers.step)
+        states, first = [], 0
+        for state in self.states:
+            inside = range(state.num_frames)[
+                slice(*(max(0, n - first) for n in (index.start, index.stop)), 1)
+            ]
+            first += state.num_frames
+            if inside:
+                states.append(state[inside.start : inside.stop])
+        if numbers.step == 1:
+            return tuple(states)
+        fps = self.fps / numbers.step
+        return tuple(resample(one, fps, -(-one.num_frames // numbers.step)) for one in states)
 
     def _facts(self) -> str:
         return f"{super()._facts()}, seed {self.seed}"
@@ -147,12 +175,14 @@ def walk(
                     f"got {getattr(first, shared)} and {getattr(other, shared)}"
                 )
     plans = [plan(model, request) for request in requests]
+    by_state = [i for i, one in enumerate(plans) if one.pieces[0].drafted]
     todo = [
         list(hops(one, model.window, stepwise=request.causal and request.lag == request.steps))
+        if bool((one.start > 0).any())
+        else []  # all is known, or follows from a state
         for one, request in zip(plans, requests, strict=True)
     ]
     generators = [torch.Generator().manual_seed(request.seed) for request in requests]
-    values = [_first_value(one, own) for one, own in zip(plans, generators, strict=True)]
     done = [one.start == 0 for one in plans]
     memories = [[Memory(one) for one in plans]]
     if first.guidance != 1:
@@ -161,7 +191,7 @@ def walk(
     native = len(plan(model, Request(prompt="what a request gets that says no more")).start)
     read = cache(lambda prompts: model.read(model.embed(prompts)))
     rounds = []
-    for k in range(max(map(len, todo))):
+    for k in range(max(map(len, todo), default=0)):
         active = [i for i in range(len(plans)) if k < len(todo[i])]
         rows = [
             _Row(plans[i], requests[i], todo[i][k], native, [m[i] for m in memories])
@@ -169,7 +199,20 @@ def walk(
         ]
         rounds.append((active, rows))
     evaluations = sum(max(len(one.levels) for one in rows) - 1 for _, rows in rounds)
-    tell = _counter(EVALUATIONS[first.sampler] * evaluations, progress)
+    units = sum(stages.count_units(plans[i]) for i in by_state)
+    tell = _counter(EVALUATIONS[first.sampler] * evaluations + units, progress)
+    if by_state:
+        drafted = stages.draft(
+            cast(StateModel, model),
+            [requests[i] for i in by_state],
+            [plans[i] for i in by_state],
+            tell,
+        )
+        for i, one in zip(by_state, drafted, strict=True):
+            plans[i] = one
+    values = [_first_value(one, own) for one, own in zip(plans, generators, strict=True)]
+    if not rounds:
+        yield plans, values, done
     for active, rows in rounds:
         noise = _noise([generators[i] for i in active], [one.layout.bounds[-1] for one in rows])
         see = _onlooker(look, active, plans, values, rows)
@@ -326,6 +369,16 @@ def _onlooker(
     return see
 
 
+def _show(
+    model: VideoModel, request: Request, one: Plan
+) -> Callable[[Tensor, Tensor], Iterator[np.ndarray]]:
+    """What turns a plan's tokens into frames; where an engine draws its states, they take no tokens."""
+    if one.states and request.renderer == "engine":
+        size = model.pixels(one.pieces[0].grid)
+        return lambda values, done: stages.draw_by_engine(one, size)
+    return Show(model, one)
+
+
 class Show:
     """Turns a plan's tokens into frames, in order, as soon as they are done."""
 
@@ -371,9 +424,9 @@ def stream(
     budget.check(model, [request], streamed=True)
 
     def blocks() -> Iterator[np.ndarray]:
-        show: Show | None = None
+        show: Callable[[Tensor, Tensor], Iterator[np.ndarray]] | None = None
         for plans, values, done in walk(model, [request], progress=progress, look=look):
-            show = show or Show(model, plans[0])
+            show = show or _show(model, request, plans[0])
             yield from show(values[0], done[0])
 
     yield from assemble(request.composition, blocks())
@@ -403,11 +456,11 @@ def generate(
         plans, tokens = sample(model, group, progress=share, look=watch)
         for request, one, values in zip(group, plans, tokens, strict=True):
             everything = torch.ones(len(values), dtype=torch.bool)
-            blocks, made = Show(model, one)(values, everything), request.composition
+            blocks, made = _show(model, request, one)(values, everything), request.composition
             frames = np.concatenate(list(assemble(made, blocks)))
             seconds = round(time.perf_counter() - began, 3)
             # Tokens go on with the clip only where they stand for its own frames.
-            composed = made is not None and made.parts
+            composed = request.renderer == "engine" or (made is not None and made.parts)
             whole = len(one.pieces) == 1 and len(frames) == one.pieces[0].grid.num_frames
             clips.append(
                 Generated(
@@ -417,6 +470,7 @@ def generate(
                     sound=None if made is None else made.sound,
                     request=request,
                     tokens=values if whole and not composed else None,
+                    states=one.states,
                     details=describe(model, request, one, len(frames))
                     | {"made_in_seconds": seconds},
                 )
@@ -428,7 +482,7 @@ def describe(
     model: VideoModel, request: Request, one: Plan | Outline, num_frames: int
 ) -> dict[str, Any]:
     """What is said of a clip's making: the model and the request, without what was given."""
-    left_out = ("given", "composition")
+    left_out = ("given", "composition", "state")
     told = {f.name: getattr(request, f.name) for f in fields(request) if f.name not in left_out}
     told["shots"] = [asdict(shot) for shot in request.shots]
     size = model.pixels(one.pieces[0].grid)

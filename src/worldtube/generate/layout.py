@@ -7,6 +7,7 @@ together when a clip is longer than a model's window. Knows nothing of networks,
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 from worldtube.errors import RequestError
 from worldtube.generate.request import Given, Request
 from worldtube.generate.tasks import possible
-from worldtube.models.model import ABILITIES, VideoModel
+from worldtube.models.model import ABILITIES, StateModel, VideoModel
+from worldtube.state import State
 from worldtube.tokens import CUT, Grid, Layout, join, select
 from worldtube.video import Size, fit, fit_mask, nearest_num_frames
 
@@ -42,6 +44,8 @@ class Piece:
     """Frames that are shown: up to a stride less than the grid has, none of what lies after the end."""
     cut: bool
     """Whether it is a new shot."""
+    drafted: bool = False
+    """Whether its tokens follow from the clip's physical state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,8 @@ class Plan:
 
     pieces: tuple[Piece, ...]
     fps: float
+    states: tuple[State, ...] = ()
+    """The physical state of each shot, where the clip is made by way of it (`stages.draft`)."""
 
     @cached_property
     def layout(self) -> Layout:
@@ -118,8 +124,8 @@ class Outline:
 
 def outline(model: VideoModel, request: Request) -> Outline:
     """The shapes of a request, at no cost whatever its size. Raises RequestError for what does not fit."""
-    fps = request.fps or _own_fps(request.given) or model.fps
-    size = request.size or _own_size(model, request.given)
+    fps = request.fps or _own_fps(request) or model.fps
+    size = request.size or _own_size(model, request)
     begins, total = _begins(model, request, fps)
     placed = _placed(model, request.given, set(begins), total, fps)
     for at in placed:
@@ -145,6 +151,34 @@ def outline(model: VideoModel, request: Request) -> Outline:
             )
         )
     return Outline(pieces=tuple(pieces), size=size, fps=fps)
+
+
+def uses_state(model: VideoModel, request: Request) -> bool:
+    """Whether a request is made by way of the physical state.
+
+    It is where a state is given; else where the model knows states of what the prompts speak of, nothing is given,
+    and the request does not say otherwise.
+
+    Raises:
+        RequestError: where the model knows no states and the request asks for one, or for an engine
+    """
+    if "state" not in model.abilities:
+        engines = [n for n in ("physics", "renderer") if getattr(request, n) == "engine"]
+        if request.state is not None or engines:
+            what = "a state" if request.state is not None else f"{engines[0]} 'engine'"
+            raise RequestError(
+                f"{what} is not possible with {model.name}: its weights know no physical state"
+            )
+        return False
+    if request.state is not None:
+        return True
+    if request.no_state or request.given:
+        return False
+    prompts = [
+        " ".join(text for text in (request.prompt, shot.prompt) if text.strip())
+        for shot in request.shots
+    ] or [request.prompt]
+    return all(cast(StateModel, model).covers(prompt) for prompt in prompts)
 
 
 def needs(
@@ -185,8 +219,10 @@ def _check(
 
 
 def plan(model: VideoModel, request: Request) -> Plan:
-    """Lay a request out, with what is given encoded. Raises RequestError for what does not fit."""
+    """Lay a request out, with what is given encoded, and zeros where tokens follow from a state (`stages.draft`).
+    Raises RequestError for what does not fit."""
     shapes = outline(model, request)
+    by_state = uses_state(model, request)
     pieces = []
     for here in shapes.pieces:
         layout = model.layout(here.grid, causal=request.causal)
@@ -194,6 +230,8 @@ def plan(model: VideoModel, request: Request) -> Plan:
         start = torch.ones(layout.bounds[-1])
         if here.given is not None:
             _put(model, here.given, shapes.size, known, start)
+        if by_state:
+            start.zero_()
         pieces.append(
             Piece(
                 grid=here.grid,
@@ -203,6 +241,7 @@ def plan(model: VideoModel, request: Request) -> Plan:
                 prompt=here.prompt,
                 num_frames=here.num_frames,
                 cut=here.cut,
+                drafted=by_state,
             )
         )
     return Plan(pieces=tuple(pieces), fps=shapes.fps)
@@ -250,12 +289,16 @@ def working_size(model: VideoModel, size: Size) -> Size:
     return Size(*(side * max(1, round(scale * v)) for v in (size.width, size.height)))
 
 
-def _own_size(model: VideoModel, given: tuple[Given, ...]) -> Size:
-    return working_size(model, given[0].clip.size) if given else model.size
+def _own_size(model: VideoModel, request: Request) -> Size:
+    if request.given:
+        return working_size(model, request.given[0].clip.size)
+    return cast(StateModel, model).state_size if uses_state(model, request) else model.size
 
 
-def _own_fps(given: tuple[Given, ...]) -> float | None:
-    return next((one.clip.fps for one in given if one.clip.num_frames > 1), None)
+def _own_fps(request: Request) -> float | None:
+    if request.state is not None:
+        return request.state.fps
+    return next((one.clip.fps for one in request.given if one.clip.num_frames > 1), None)
 
 
 def _placed(

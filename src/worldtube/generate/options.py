@@ -6,7 +6,7 @@ nothing of models or of how a task is carried out.
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar, get_type_hints
+from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 import numpy as np
 import torch
@@ -38,6 +38,9 @@ class SharedOptions(TypedDict, total=False):
     shift: float | None
     lag: int | None
     causal: bool | None
+    no_state: bool | None
+    physics: Literal["model", "engine"] | None
+    renderer: Literal["model", "engine"] | None
     num_inference_steps: int | None
     guidance_scale: float | None
     height: int | None

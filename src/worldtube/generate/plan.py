@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from worldtube.codec.plan import OBJECT_WIDTH, SCENE_WIDTH, PlanTokens
+from worldtube.codec.plan import OBJECT_WIDTH, SCENE_WIDTH, PlanTokens, mark_lasting
 from worldtube.diffusion import schedule
 from worldtube.diffusion.guidance import classifier_free
 from worldtube.diffusion.samplers import SAMPLERS
@@ -55,6 +55,8 @@ def sample_plans(
     guidance: float = 2.0,
     guidance_interval: tuple[float, float] = (0.5, 1.0),
     shift: float = 2.0,
+    negative_prompts: Sequence[str] | None = None,
+    casts: Sequence[PlanTokens | None] | None = None,
 ) -> list[PlanTokens]:
     """Make a plan for each prompt, all in one packed batch.
 
@@ -63,10 +65,14 @@ def sample_plans(
         guidance: classifier-free guidance scale; 1 disables guidance
         guidance_interval: lowest and highest noise level at which guidance acts; at low noise it harms motion
         shift: above 1 spends more steps at high noise, where it is decided what there is
+        negative_prompts: what guidance pushes away from, one per prompt; nothing in particular by default
+        casts: per prompt, the plan of an earlier shot with the same objects and surroundings, or None
     """
     seeds = list(seeds)
     if len(seeds) != len(prompts):
         raise RequestError(f"seeds must be {len(prompts)}, one per prompt, got {len(seeds)}")
+    if not prompts:
+        return []
     if sampler not in SAMPLERS:
         raise RequestError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
     layout = pack([PLAN_LAYOUT] * len(prompts))
@@ -76,10 +82,13 @@ def sample_plans(
     def draw(like: Tensor) -> Tensor:
         return torch.cat([torch.randn(count, width, generator=g) for g in generators]).to(like)
 
-    states = encoder.encode([*prompts, ""])
-    told = model.read(Words.of(states[:-1]))
-    both = model.read(Words.of([*states[:-1], *[states[-1]] * len(prompts)]))
+    states = encoder.encode(prompts)
+    away = encoder.encode(negative_prompts or [""] * len(prompts))
+    told = model.read(Words.of(states))
+    both = model.read(Words.of([*states, *away]))
     doubled = pack([layout] * 2)
+    noise = draw(torch.empty(0))
+    kept, fixed = _cast_rows(casts or [None] * len(prompts), noise)
 
     def conditional(x: Tensor, sigma: Tensor) -> Tensor:
         return model(x, sigma, layout, told)[0]
@@ -96,10 +105,30 @@ def sample_plans(
         rescale=0.0,
         bounds=layout.bounds,
     )
-    noise = draw(torch.empty(0))
+
+    def kept_velocity(x: Tensor, sigma: Tensor) -> Tensor:
+        """Numbers of the cast go straight from their noise to what they were."""
+        return torch.where(fixed, noise - kept, velocity(x, sigma))
+
     levels = schedule.uniform(steps, shift=shift)[:, None].expand(-1, len(noise))
-    tokens = SAMPLERS[sampler](velocity, noise, levels, draw).view(len(prompts), count, width)
+    tokens = SAMPLERS[sampler](kept_velocity, noise, levels, draw).view(len(prompts), count, width)
     return [
         PlanTokens(objects=clip[:SLOTS].numpy(), scene=clip[SLOTS, :SCENE_WIDTH].numpy())
         for clip in tokens.cpu().float()
     ]
+
+
+def _cast_rows(casts: Sequence[PlanTokens | None], noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers (N, P) that plans must keep, and bool (N, P) which they are."""
+    kept = torch.zeros_like(noise).view(len(casts), SLOTS + 1, -1)
+    fixed = torch.zeros_like(kept, dtype=torch.bool)
+    for row, which, cast in zip(kept, fixed, casts, strict=True):
+        if cast is not None:
+            lasting = mark_lasting(cast)
+            for place, values, marks in (
+                (slice(0, SLOTS), cast.objects, lasting.objects),
+                (slice(SLOTS, None), cast.scene[None], lasting.scene[None]),
+            ):
+                row[place, : values.shape[1]] = torch.from_numpy(values)
+                which[place, : values.shape[1]] = torch.from_numpy(marks) > 0
+    return kept.flatten(0, 1), fixed.flatten(0, 1)

@@ -6,7 +6,7 @@ Owns when a prompt is rewritten and what a user is warned about. Knows nothing o
 import logging
 from dataclasses import replace
 
-from worldtube.generate.layout import outline
+from worldtube.generate.layout import outline, uses_state
 from worldtube.generate.request import MAX_PROMPT, Request
 from worldtube.models.local import LocalModel
 from worldtube.models.model import VideoModel
@@ -28,7 +28,7 @@ def prepare_prompts(
 
     Args:
         rewriter: "grammar", "endpoint:MODEL@URL", or None to leave the prompts as they are. "grammar" applies to
-            `LocalModel` only: other models learned from other captions.
+            `LocalModel` only, and to pictures from words alone: other models and plans learned from other captions.
 
     Returns:
         The request, with the prompts as they were typed in `asked` where they changed, and the warnings.
@@ -37,7 +37,8 @@ def prepare_prompts(
         RequestError: an unknown rewriter, or a request that the model cannot carry out.
     """
     warnings = list(request.composition.warnings) if request.composition is not None else []
-    if rewriter is not None and (rewriter != "grammar" or isinstance(model, LocalModel)):
+    grammar = isinstance(model, LocalModel) and not uses_state(model, request)
+    if rewriter is not None and (rewriter != "grammar" or grammar):
         request, failure = _rewrite(request, rewriter)
         warnings += failure
     if request.asked:

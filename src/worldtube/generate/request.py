@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from worldtube.generate.assemble import Composition
+    from worldtube.state import State
 
 MAX_SECONDS = 60.0
 MAX_STEPS = 1000
 MAX_FPS = 120.0
 MAX_PROMPT = 32000
+HALVES = ("model", "engine")
+"""What may move a state, and what may draw it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,6 +126,15 @@ class Request:
     """What is already known."""
     num_frames: int | None = None
     """Exact number of frames, in place of `seconds`."""
+    state: State | None = None
+    """The physical state that the clip begins with; it goes on from its last frame. Made from the prompt when not
+    said, where the model knows states."""
+    no_state: bool = False
+    """Make the picture from words alone, also where the model could make a physical state first."""
+    physics: Literal["model", "engine"] = "model"
+    """What moves a state: the learned dynamics, or the engine that they learned from."""
+    renderer: Literal["model", "engine"] = "model"
+    """What draws a state: the learned renderer, or the ray caster that it learned from."""
     task: str = ""
     """The entry of TASKS that it was asked for as; told in the file, and nothing depends on it."""
     asked: str = ""
@@ -140,7 +152,8 @@ class Request:
 
     def __post_init__(self) -> None:
         self._convert()
-        if not self.prompt.strip() and not self.given and not self.shots:
+        something = self.given or self.shots or self.state is not None
+        if not self.prompt.strip() and not something:
             raise RequestError("the prompt '' is empty; say in a few words what is to be seen")
         if len(self.prompt) > MAX_PROMPT:
             raise RequestError(
@@ -156,6 +169,11 @@ class Request:
             raise RequestError(f"steps {self.steps} is not accepted; 1 to {MAX_STEPS} is")
         if self.sampler not in SAMPLERS:
             raise unknown("sampler", self.sampler, SAMPLERS)
+        for name in ("physics", "renderer"):
+            if getattr(self, name) not in HALVES:
+                raise unknown(name, getattr(self, name), HALVES)
+        if self.no_state and self.state is not None:
+            raise RequestError("state and no_state exclude each other, got both")
         if not (math.isfinite(self.guidance) and 0 <= self.guidance <= 50):
             raise RequestError(f"guidance {self.guidance} is not accepted; 0 to 50 is")
         low, high = self.guidance_interval
@@ -200,6 +218,7 @@ class Request:
         for name in ("prompt", "negative_prompt", "sampler"):
             as_text(name, getattr(self, name))
         put("causal", as_flag("causal", self.causal))
+        put("no_state", as_flag("no_state", self.no_state))
         if self.seed is None:
             put("seed", draw_seed())
         if self.size is not None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Unpack, get_type_hints, overload
+from typing import Any, Unpack, cast, get_type_hints, overload
 
 import numpy as np
 import torch
@@ -35,8 +35,9 @@ from worldtube.generate.prompts import prepare_prompts
 from worldtube.generate.request import Request
 from worldtube.generate.tasks import TASKS
 from worldtube.generate.values import as_flag, as_integer, as_text
-from worldtube.models.model import VideoModel
-from worldtube.video import Clip, ClipLike, as_clip, as_mask, retime
+from worldtube.models.model import StateModel, VideoModel
+from worldtube.state import State, as_state
+from worldtube.video import Clip, ClipLike, Size, as_clip, as_mask, retime
 
 MAX_BATCH = 16
 """Clips that are packed into one row at most, where memory has room for them."""
@@ -306,6 +307,25 @@ class Session:
         """
         return self._run_task("storyboard", *shots, seconds=seconds, **options)
 
+    @describe_options
+    def reproduce(
+        self,
+        state: State | str | PathLike | Mapping[str, Any],
+        prompt: str = "",
+        *,
+        seconds: float | None = None,
+        **options: Unpack[OneSeed],
+    ) -> Generated:
+        """State to video: draw a physical state, and let it go on where more is asked for than it holds.
+
+        Args:
+            state: a `State`, its JSON form, or the path of such a file (docs/guides/state.md)
+            prompt: words that go with the clip
+            seconds: duration; the state's own by default
+            {options}
+        """
+        return self._run_task("reproduce", state, prompt, seconds=seconds, **options)
+
     def run(self, request: Request, *, progress: Progress | bool | None = None) -> Generated:
         """Carry out one request. Given clips of other sizes and rates than the model's stay as they are.
 
@@ -361,10 +381,12 @@ class Session:
         """The request of a task, and the files among its arguments."""
         if task not in TASKS:
             raise unknown("task", task, TASKS)
-        options = resolve_options(task, options, self.model.size)
+        options = resolve_options(task, options, self._native_size(task, options))
         sources: dict[Path, None] = {}
 
         def convert(name: str, value: Any) -> Any:
+            if name == "state" and _hints(task).get(name) is State:
+                return as_state(value)
             if not _takes_clip(task, name) or (name == "mask" and value is None):
                 return value
             if isinstance(value, str | PathLike):
@@ -396,6 +418,15 @@ class Session:
             *args, **self.defaults | {name: time(value) for name, value in options.items()}
         )
         return replace(request, task=task), tuple(sources)
+
+    def _native_size(self, task: str, options: Mapping[str, Any]) -> Size:
+        """Picture size of what a task makes where nothing says otherwise."""
+        takes_clips = any(
+            _takes_clip(task, name) for name in inspect.signature(TASKS[task]).parameters
+        )
+        if takes_clips or options.get("no_state") or "state" not in self.model.abilities:
+            return self.model.size
+        return cast(StateModel, self.model).state_size
 
     def prepare(
         self, request: Request, rewriter: str | None = "grammar"
@@ -482,7 +513,11 @@ def _positional(task: str) -> list[str]:
 
 
 def _takes_clip(task: str, name: str) -> bool:
-    return get_type_hints(TASKS[task]).get(name) in (Clip, Clip | None)
+    return _hints(task).get(name) in (Clip, Clip | None)
+
+
+def _hints(task: str) -> dict[str, Any]:
+    return get_type_hints(TASKS[task])
 
 
 def _split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

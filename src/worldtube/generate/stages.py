@@ -1,140 +1,231 @@
-"""State first: text to a plan, the plan to states by dynamics, the states to pictures by a renderer.
+"""State first: text to a plan, the plan to states by dynamics, the states to latents by a renderer.
 
-Owns the order of the stages. Either half may be something else: `physics` and `renderer` are functions, of the learned
-parts by default. Knows nothing of engines, files or of which task asked.
+Owns the order of the stages and how their results become known tokens of a clip. Either half may be an engine.
+Knows nothing of files or of which task asked.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from worldtube.codec import VideoCodec
-from worldtube.codec.plan import decode_plan
-from worldtube.dynamics import Dynamics, continue_states
+from worldtube import worlds
+from worldtube.codec.plan import PlanTokens, decode_plan
+from worldtube.dynamics import continue_states
 from worldtube.errors import RequestError
+from worldtube.generate.layout import Piece, Plan
 from worldtube.generate.plan import sample_plans
+from worldtube.generate.request import Request
+from worldtube.models.model import StateModel
 from worldtube.renderer import Renderer, Scenes
-from worldtube.state import CameraPath, State
-from worldtube.text.encoder import TextEncoder
-from worldtube.transformer import Transformer
+from worldtube.state import CameraPath, State, resample
 from worldtube.video import Size
 
-Physics = Callable[[State, int], State]
-"""(state, number of frames to add) -> the state with them."""
-Drawer = Callable[[State, Size], Iterator[np.ndarray]]
-"""(state, size) -> blocks uint8 (T, H, W, 3) of its frames, in order."""
-
 SWEEP = 25
-"""Frames over which a planned camera makes its whole move; it stays where it is after them."""
+"""Frames, at the rate of the dynamics, over which a planned camera makes its whole move; it then stays."""
 LATENTS_AT_ONCE = 8
-"""Latent frames that are rendered and decoded together: memory does not grow with a clip."""
+"""Latent frames that are rendered together: memory does not grow with a clip."""
+PLAN_STEPS, PLAN_GUIDANCE = 24, 2.0
+"""Of a plan's diffusion."""
+
+Tell = Callable[[], None]
+"""Called after each unit of work."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StateModel:
-    """The parts that make a clip by way of its physical state."""
+def count_units(plan: Plan) -> int:
+    """Units of work that `draft` tells of: one for each shot, and one for each latent frame."""
+    return len(split_shots(plan)) + sum(piece.grid.frames for piece in plan.pieces)
 
-    name: str
-    planner: Transformer
-    dynamics: Dynamics
-    renderer: Renderer
-    codec: VideoCodec
-    text: TextEncoder
+
+def draft(
+    model: StateModel, requests: Sequence[Request], plans: Sequence[Plan], tell: Tell
+) -> list[Plan]:
+    """Fill in the tokens of clips that are made by way of their state.
+
+    Args:
+        plans: of each request, laid out
+        tell: called as often as `count_units` says of them in all
+    """
+    drafted = []
+    for request, plan, states in zip(
+        requests, plans, make_states(model, requests, plans, tell), strict=True
+    ):
+        pieces, shown = [], []
+        for shot, state in zip(split_shots(plan), states, strict=True):
+            first = 0
+            for piece in shot:
+                part = state[first : first + _coded_frames(piece)]
+                if request.renderer == "model":
+                    piece = _fill(model, piece, part, tell)
+                else:  # an engine draws pixels, not tokens
+                    _tell_of(piece.grid.frames, tell)
+                pieces.append(piece)
+                first += piece.num_frames
+            shown.append(state[:first])
+        drafted.append(replace(plan, pieces=tuple(pieces), states=tuple(shown)))
+    return drafted
+
+
+def split_shots(plan: Plan) -> list[list[Piece]]:
+    """The pieces of each shot."""
+    shots: list[list[Piece]] = []
+    for piece in plan.pieces:
+        if piece.cut or not shots:
+            shots.append([])
+        shots[-1].append(piece)
+    return shots
+
+
+def _fill(model: StateModel, piece: Piece, state: State, tell: Tell) -> Piece:
+    """The piece with the tokens of its state."""
+    grid, parts = piece.grid, []
+    for latents in render(model.parts.renderer, state, grid.stride, grid.height, grid.width):
+        parts.append(latents)
+        _tell_of(latents.shape[1], tell)
+    return replace(piece, known=model.tokens(torch.cat(parts, dim=1)))
+
+
+def _tell_of(count: int, tell: Tell) -> None:
+    for _ in range(count):
+        tell()
 
 
 def make_states(
-    model: StateModel,
-    prompts: Sequence[str],
-    *,
-    seeds: Sequence[int],
-    num_frames: int,
-    steps: int = 24,
-    guidance: float = 2.0,
-    physics: Physics | None = None,
-) -> list[State]:
-    """Make a state of each prompt, all planned and stepped together.
+    model: StateModel, requests: Sequence[Request], plans: Sequence[Plan], tell: Tell
+) -> list[list[State]]:
+    """The state of each shot of each request, over all frames that its latent grids hold.
 
-    Args:
-        num_frames: picture frames, at the rate of the dynamics
-        steps, guidance: of the plan's diffusion
-        physics: goes on from the first frame in place of the learned dynamics
+    Shots with the same number are planned and stepped together. What there is stays the same in all shots of a clip.
 
     Raises:
-        RequestError: where a prompt's plan has no object at all
+        RequestError: where the plan of a prompt has no objects
     """
-    if num_frames < 1:
-        raise RequestError(f"num_frames must be at least 1, got {num_frames}")
-    fps = model.dynamics.config.steps_per_second
-    tokens = sample_plans(
-        model.planner, model.text, prompts, seeds=seeds, steps=steps, guidance=guidance
-    )
-    plans = [decode_plan(token, num_frames=SWEEP, fps=fps) for token in tokens]
-    for prompt, plan in zip(prompts, plans, strict=True):
-        if not plan.bodies:
-            raise RequestError(
-                f"the plan of the prompt {prompt!r:.80} has no objects; try another seed"
-            )
-    starts = [plan[:1] for plan in plans]
-    if num_frames == 1:
-        return starts
-    if physics is not None:
-        states = [physics(start, num_frames - 1) for start in starts]
-    else:
-        states = continue_states(model.dynamics, starts, num_frames - 1)
-    return [
-        replace(state, camera=_extend(plan.camera, num_frames))
-        for state, plan in zip(states, plans, strict=True)
-    ]
+    rate = model.parts.dynamics.config.steps_per_second
+    shots = [split_shots(plan) for plan in plans]
+    made: list[list[State]] = [[] for _ in requests]
+    cast: list[PlanTokens | None] = [None] * len(requests)
+    for number in range(max(map(len, shots), default=0)):
+        begun: dict[int, State] = {}
+        unplanned = []
+        for i, request in enumerate(requests):
+            if number == 0 and request.state is not None:
+                begun[i] = request.state
+                tell()
+            elif number < len(shots[i]):
+                unplanned.append(i)
+        prompts = [shots[i][number][0].prompt for i in unplanned]
+        tokens = sample_plans(
+            model.parts.planner,
+            model.text,
+            prompts,
+            seeds=[requests[i].seed + number for i in unplanned],
+            negative_prompts=[requests[i].negative_prompt for i in unplanned],
+            steps=PLAN_STEPS,
+            guidance=PLAN_GUIDANCE,
+            casts=[cast[i] for i in unplanned],
+        )
+        for i, prompt, token in zip(unplanned, prompts, tokens, strict=True):
+            tell()
+            cast[i] = cast[i] or token
+            begun[i] = _first_state(token, prompt, rate)
+        frames = {i: _count_frames(shots[i][number]) for i in begun}
+        states = _continue(model, requests, begun, {i: plans[i].fps for i in begun}, frames)
+        for i, state in states.items():
+            made[i].append(state)
+    return made
+
+
+def _count_frames(shot: Sequence[Piece]) -> int:
+    """Frames that the latent grids of a shot's pieces hold."""
+    return sum(piece.num_frames for piece in shot[:-1]) + _coded_frames(shot[-1])
+
+
+def _first_state(tokens: PlanTokens, prompt: str, rate: float) -> State:
+    """One frame of bodies, and the whole sweep of the camera."""
+    state = decode_plan(tokens, num_frames=SWEEP, fps=rate)
+    if not state.bodies:
+        raise RequestError(
+            f"the plan of the prompt {prompt!r:.80} has no objects; try another seed"
+        )
+    return replace(state, poses=state.poses[:1])
+
+
+def _continue(
+    model: StateModel,
+    requests: Sequence[Request],
+    begun: dict[int, State],
+    fps: dict[int, float],
+    frames: dict[int, int],
+) -> dict[int, State]:
+    """States over so many frames at their clips' rates; those that the learned dynamics continue step together.
+
+    Args:
+        begun: by number of the request, with cameras that may go on longer than the poses
+    """
+    rate = model.parts.dynamics.config.steps_per_second
+    missing = {
+        i: math.ceil(((frames[i] - 1) / fps[i] - (len(state.poses) - 1) / state.fps) * rate - 1e-6)
+        for i, state in begun.items()
+    }
+    longer = {i: _at_rate(begun[i], rate) for i, count in missing.items() if count > 0}
+    learned = [i for i in longer if requests[i].physics == "model"]
+    if learned:
+        most = max(missing[i] for i in learned)
+        with torch.inference_mode():
+            stepped = continue_states(model.parts.dynamics, [longer[i] for i in learned], most)
+        for i, state in zip(learned, stepped, strict=True):
+            longer[i] = state[: len(longer[i].poses) + missing[i]]
+    for i in longer:
+        if requests[i].physics == "engine":
+            longer[i] = worlds.continue_state(longer[i], missing[i])
+    result = {}
+    for i, first in begun.items():
+        state = longer.get(i, first)
+        if len(first.camera) > len(first.poses):
+            state = replace(state, camera=_extend(first.camera, len(state.poses)))
+        result[i] = resample(state, fps[i], frames[i])
+    return result
+
+
+def _at_rate(state: State, rate: float) -> State:
+    """The state at the rate of the dynamics, its last frame kept."""
+    state = replace(state, camera=_extend(state.camera, len(state.poses)))
+    if abs(state.fps - rate) < 1e-6:
+        return state
+    seconds = (state.num_frames - 1) / state.fps
+    frames = 1 + math.ceil(seconds * rate - 1e-6)
+    return resample(state, rate, frames)
+
+
+def _coded_frames(piece: Piece) -> int:
+    return 1 + (piece.grid.frames - 1) * piece.grid.stride
 
 
 @torch.inference_mode()
-def draw_state(model: StateModel, state: State, size: Size) -> Iterator[np.ndarray]:
-    """Draw a state by the learned renderer and the codec.
+def render(
+    renderer: Renderer, state: State, stride: int, height: int, width: int
+) -> Iterator[Tensor]:
+    """Latents float32 (C, t, h, w) of a state's frames, some latent frames at a time.
 
     Args:
-        state: any number of frames
-        size: multiples of the codec's stride
-
-    Yields:
-        uint8 (T, H, W, 3) blocks of frames, in order. Blocks do not depend on how many there are: the codec decodes
-        causally.
+        state: 1 + stride * n frames
+        stride: picture frames that each latent frame but the first covers
+        height, width: cells of the latent grid
     """
-    stride, rows, columns = model.codec.stride
-    if size.height % rows or size.width % columns:
-        raise RequestError(f"size must be a multiple of {columns}x{rows}, got {size}")
-    missing = -(state.num_frames - 1) % stride
-    scenes = Scenes.from_state(_pad(state, missing), stride=stride)
-    stream, shown = model.codec.decoder_stream(), 0
+    scenes = Scenes.from_state(state, stride=stride)
     for first in range(0, len(scenes), LATENTS_AT_ONCE):
         part = scenes[slice(first, first + LATENTS_AT_ONCE)]
-        latents = model.renderer.render(part, size.height // rows, size.width // columns)
-        pixels = stream(latents.transpose(0, 1)[None])[0]  # (3, T, H, W)
-        frames = _to_frames(pixels)[: state.num_frames - shown]
-        shown += len(frames)
-        if len(frames):
-            yield frames
+        yield renderer.render(part, height, width).transpose(0, 1)
 
 
-def _to_frames(pixels: Tensor) -> np.ndarray:
-    values = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return values.permute(1, 2, 3, 0).cpu().numpy()
-
-
-def _pad(state: State, count: int) -> State:
-    """Repeat the last frame."""
-    if not count:
-        return state
-    poses = state.poses
-    held = {
-        name: np.concatenate([values, values[-1:].repeat(count, 0)])
-        for name, values in vars(poses).items()
-    }
-    return replace(
-        state, poses=replace(poses, **held), camera=_extend(state.camera, state.num_frames + count)
-    )
+def draw_by_engine(plan: Plan, size: Size) -> Iterator[np.ndarray]:
+    """Frames uint8 (T, H, W, 3) of a drafted plan by the ray caster, block by block."""
+    for state in plan.states:
+        for first in range(0, state.num_frames, LATENTS_AT_ONCE):
+            yield worlds.draw_state(state[first : first + LATENTS_AT_ONCE], size)
 
 
 def _extend(camera: CameraPath, num_frames: int) -> CameraPath:

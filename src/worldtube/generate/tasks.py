@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from worldtube.errors import RequestError
 from worldtube.generate.request import Given, Request, Shot
 from worldtube.generate.values import as_flag, as_integer, as_number
+from worldtube.state import State
 from worldtube.video import Clip, Size
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class Options(TypedDict, total=False):
     shift: float | None
     lag: int
     causal: bool
+    no_state: bool
+    physics: Literal["model", "engine"]
+    renderer: Literal["model", "engine"]
 
 
 def generate(
@@ -104,8 +108,12 @@ def extend(
     total = _total([clip], seconds)
     if as_flag("backward", backward):
         given = Given(clip=clip, at=-clip.num_frames)
-    else:
-        given = Given(clip=clip, tokens=getattr(clip, "tokens", None))
+        return Request(prompt=prompt, num_frames=total, given=(given,), **_gentle(options))
+    state = None if options.get("no_state") else getattr(clip, "state", None)
+    if state is not None:  # nothing of it is lost; its frames are drawn again
+        own = {"size": clip.size, "fps": clip.fps}
+        return Request(prompt=prompt, num_frames=total, state=state, **own | options)
+    given = Given(clip=clip, tokens=getattr(clip, "tokens", None))
     return Request(prompt=prompt, num_frames=total, given=(given,), **_gentle(options))
 
 
@@ -268,6 +276,28 @@ def _region(
     return np.broadcast_to(mask.frames.mean(-1) > 127, (count, height, width))
 
 
+def reproduce(
+    state: State,
+    prompt: str = "",
+    *,
+    seconds: float | None = None,
+    **options: Unpack[Options],
+) -> Request:
+    """A physical state to a clip: its picture.
+
+    Args:
+        state: bodies and how they move, the scene and the camera (docs/guides/state.md)
+        prompt: words that go with the clip
+        seconds: duration; the state's own when not said, and what is longer goes on by the physics
+    """
+    fps = options.get("fps") or state.fps
+    if seconds is None:
+        frames = max(1, round(state.seconds * fps))
+    else:
+        frames = max(1, round(as_number("seconds", seconds) * fps))
+    return Request(prompt=prompt, num_frames=frames, state=state, **options)
+
+
 TASKS: dict[str, Callable[..., Request]] = {
     "generate": generate,
     "image": image,
@@ -279,6 +309,7 @@ TASKS: dict[str, Callable[..., Request]] = {
     "paint": paint,
     "remix": remix,
     "storyboard": storyboard,
+    "reproduce": reproduce,
 }
 """name -> function that makes the request."""
 
@@ -289,6 +320,7 @@ NEEDS: dict[str, frozenset[str]] = {
     "connect": frozenset({"known frames", "pieces"}),
     "paint": frozenset({"known parts"}),
     "storyboard": frozenset({"pieces"}),
+    "reproduce": frozenset({"state"}),
 }
 """name -> the least that weights must be able to do for it (`models.model.ABILITIES`); nothing where not listed."""
 
@@ -345,5 +377,16 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     ),
     "lag": (int, 0, "steps that each latent frame starts after the one before"),
     "causal": (bool, False, "frames do not see later ones"),
+    "no_state": (bool, False, "make the picture from words alone, without a physical state first"),
+    "physics": (
+        Literal["model", "engine"],
+        Request.physics,
+        "what moves a state: the learned dynamics, or the engine that they learned from",
+    ),
+    "renderer": (
+        Literal["model", "engine"],
+        Request.renderer,
+        "what draws a state: the learned renderer, or the ray caster that it learned from",
+    ),
 }
 """name of each of Options -> (type, default, meaning), for the commands."""

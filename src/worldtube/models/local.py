@@ -9,7 +9,7 @@ import json
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from worldtube.errors import DataError, NotFound, RequestError, unknown
 from worldtube.models.adapters import put
 from worldtube.models.header import EMBEDDED, check_size, embedded_path
 from worldtube.models.model import ABILITIES, Footprint
+from worldtube.models.parts import StateParts, has_state_parts, load_state_parts
 from worldtube.models.weights import save_weights
 from worldtube.text.encoder import FAMILIAR, TextEncoder
 from worldtube.tokens import TRACKS, Grid, Layout, Words, patchify, unpatchify
@@ -69,9 +70,14 @@ class Card:
 
 
 class LocalModel:
-    """A `VideoModel` from a codec, a frozen text encoder and a `Transformer`."""
+    """A `VideoModel` from a codec, a frozen text encoder and a `Transformer`.
 
-    abilities = frozenset(ABILITIES)
+    Args:
+        load_parts: reads the stages of clips that are made by way of their physical state, when the first comes;
+            None for a model that makes pictures from words alone
+    """
+
+    state_size = Size(128, 128)
 
     def __init__(
         self,
@@ -80,7 +86,10 @@ class LocalModel:
         transformer: Transformer,
         dtype: torch.dtype | None = None,
         bank: Tensor | None = None,
+        load_parts: Callable[[], StateParts] | None = None,
     ):
+        self.abilities = frozenset(ABILITIES) - ({"state"} if load_parts is None else set())
+        self._load_parts = load_parts
         self.card, self.codec, self.transformer, self.bank = card, codec, transformer, bank
         self.name, self.fps = card.name, card.fps
         self.size, self.window = Size(card.width, card.height), card.window
@@ -101,6 +110,15 @@ class LocalModel:
     def text(self) -> TextEncoder:
         """The frozen encoder, loaded when the first prompt comes."""
         return TextEncoder()
+
+    @cached_property
+    def parts(self) -> StateParts:
+        """The stages of clips that are made by way of their state, loaded when the first comes."""
+        assert self._load_parts is not None, f"{self.name} knows no states"
+        return self._load_parts()
+
+    def covers(self, prompt: str) -> bool:
+        return self._load_parts is not None
 
     @property
     def device(self) -> torch.device:
@@ -419,7 +437,12 @@ def load(
             raise RequestError("adapters do not go with a student (accepted: one of the two)")
         put(adapters, transformer, path)
     codec.decoder.to(dtype)  # in bf16 half the time for 0.002 dB
-    model = LocalModel(card, codec.to(device), transformer.to(device), dtype, tensors.get("bank"))
+    load_parts = None
+    if path == embedded_path() and adapters is None and has_state_parts():
+        load_parts = partial(load_state_parts, dtype=dtype)
+    model = LocalModel(
+        card, codec.to(device), transformer.to(device), dtype, tensors.get("bank"), load_parts
+    )
     if uses_packed_weights(device, dtype):
         pack_linears(model.transformer)
     if fast:

@@ -5,13 +5,17 @@ Owns the seam. Knows nothing of requests, tasks or HTTP.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
 from worldtube.tokens import Grid, Layout, Words
 from worldtube.video import Clip, Size
+
+if TYPE_CHECKING:
+    from worldtube.models.parts import StateParts
+    from worldtube.text.encoder import TextEncoder
 
 ABILITIES: dict[str, str] = {
     "known frames": "see frames that are known before those that they make",
@@ -21,6 +25,7 @@ ABILITIES: dict[str, str] = {
     "staircase": "make later frames after earlier ones (lag)",
     "causal": "hide later frames (causal)",
     "long": "make a clip in hops; it must not be longer than they see at once",
+    "state": "know the physical state of what is seen",
 }
 """What weights may be able to do beyond making or remaking a whole clip from words: name -> "its weights cannot ...".
 What a request needs of these follows from its tokens (`generate.layout`)."""
@@ -123,4 +128,21 @@ class VideoModel(Protocol):
         """What was kept of earlier tokens (M, ...), and where they are now, as `velocity` and `remember` take it;
         a row of theirs, which may be empty, for every row of x. Made once, used at every step.
         """
+        ...
+
+
+class StateModel(VideoModel, Protocol):
+    """A model with the ability `state`: it makes a clip's physical state first, then the picture from it."""
+
+    state_size: Size
+    """Native picture size of clips that are made so."""
+    parts: "StateParts"
+    text: "TextEncoder"
+
+    def covers(self, prompt: str) -> bool:
+        """Whether its states know of what a prompt speaks of."""
+        ...
+
+    def tokens(self, latents: Tensor) -> Tensor:
+        """(C, t, h, w) latents of the codec -> (n, P) tokens."""
         ...

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -45,6 +46,42 @@ PARTS: dict[str, tuple[type[Any], type[nn.Module], dict[str, tuple[str, ...]]]] 
 """name -> class of its configuration, class of the network, the names that it knows, in the order of its inputs."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class StateParts:
+    """What makes a clip by way of its physical state, stage by stage."""
+
+    planner: Transformer
+    """Text to plan tokens."""
+    dynamics: Dynamics
+    """A state to the next one."""
+    renderer: Renderer
+    """States to latents of the codec."""
+
+
+def load_state_parts(folder: Path | None = None, *, dtype: torch.dtype | None = None) -> StateParts:
+    """Read all stages: those that ship inside the package, or the files of a folder.
+
+    Args:
+        dtype: what the renderer computes in; the other stages compute in float32
+    """
+    found = {
+        part: load_part(part, None if folder is None else folder / f"{part}.safetensors")
+        for part in PARTS
+    }
+    if dtype is not None:
+        found["renderer"].to(dtype)
+    return StateParts(**found)
+
+
+def has_state_parts() -> bool:
+    """Whether all stages ship inside the package."""
+    return all(_shipped_path(part).is_file() for part in PARTS)
+
+
+def _shipped_path(part: str) -> Path:
+    return Path(str(resources.files("worldtube") / "weights" / f"{part}.safetensors"))
+
+
 def save_part(part: str, config: Any, weights: Mapping[str, Tensor], path: Path) -> None:
     """Write an entry of PARTS: its configuration and its weights by name, whole or not at all."""
     facts = {"format": FORMAT, "model": part, "config": asdict(config), "names": PARTS[part][2]}
@@ -62,9 +99,7 @@ def load_part(part: str, path: Path | str | None = None) -> Any:
         NotFound: where there is no such file; of the parts only `dynamics` ships so far
         DataError: where it is not whole, or holds something else
     """
-    if path is None:
-        path = str(resources.files("worldtube") / "weights" / f"{part}.safetensors")
-    path = Path(path)
+    path = _shipped_path(part) if path is None else Path(path)
     if not path.is_file():
         raise NotFound(
             f"no weights at {path} (a file that `worldtube train {part}` wrote is expected)"

@@ -8,7 +8,11 @@ there without the engines, which are an extra.
 import importlib
 from typing import Any
 
+import numpy as np
+
 from worldtube.errors import MissingExtra, unknown
+from worldtube.state import State
+from worldtube.video import Size
 from worldtube.worlds.world import World
 
 _HOME = {"tabletop": "worldtube.worlds.tabletop:Tabletop", "pour": "worldtube.worlds.pour:Pour"}
@@ -17,17 +21,22 @@ _HOME = {"tabletop": "worldtube.worlds.tabletop:Tabletop", "pour": "worldtube.wo
 def __getattr__(name: str) -> Any:
     if name != "WORLDS":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = {}
+    for world, home in _HOME.items():
+        module, _, kind = home.partition(":")
+        found[world] = getattr(_import_engine(module), kind)
+    globals()["WORLDS"] = found
+    return found
+
+
+def _import_engine(module: str) -> Any:
+    """A module that needs an engine. Raises MissingExtra where it is not installed."""
     try:
-        found = {}
-        for world, home in _HOME.items():
-            module, _, kind = home.partition(":")
-            found[world] = getattr(importlib.import_module(module), kind)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name not in ("mujoco", "numba", "llvmlite"):
             raise
         raise MissingExtra("simulating worlds", "worlds") from error
-    globals()["WORLDS"] = found
-    return found
 
 
 def make(name: str, **arguments: Any) -> World:
@@ -36,3 +45,15 @@ def make(name: str, **arguments: Any) -> World:
     if name not in worlds:
         raise unknown("world", name, worlds)
     return worlds[name](**arguments)
+
+
+def continue_state(state: State, num_frames: int) -> State:
+    """Let the engine go on from the last frame of a state, for `num_frames` more."""
+    physics = _import_engine("worldtube.worlds.tabletop.physics")
+    return physics.continue_state(state, num_frames)[0]
+
+
+def draw_state(state: State, size: Size) -> np.ndarray:
+    """Draw a state by the ray caster: uint8 (T, H, W, 3)."""
+    drawing = _import_engine("worldtube.worlds.tabletop.drawing")
+    return drawing.draw(state, size).rgb
