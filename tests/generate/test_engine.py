@@ -12,7 +12,7 @@ from worldtube.diffusion.samplers import SAMPLERS
 from worldtube.errors import RequestError
 from worldtube.generate import engine
 from worldtube.generate.request import Given, Request
-from worldtube.generate.tasks import TASKS
+from worldtube.generate.tasks import TASKS, possible
 from worldtube.models.gaussian import GaussianModel
 from worldtube.models.local import Card, LocalModel
 from worldtube.transformer import Transformer, TransformerConfig
@@ -94,7 +94,7 @@ def case(name, sampler, seed):
 
 
 CASES = (
-    *TASKS,
+    *possible(GaussianModel.abilities),
     *("backward", "outpaint", "next shot", "middle", "ends", "staircase", "rollout", "hops"),
     *("hops backward", "causal", "causal hops"),
 )

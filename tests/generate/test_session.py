@@ -16,6 +16,7 @@ from PIL import Image
 from worldtube import provenance
 from worldtube.cli import main
 from worldtube.codec import CodecConfig, VideoCodec
+from worldtube.codec.plan import OBJECT_WIDTH, SCENE_WIDTH, PlanTokens, decode_plan
 from worldtube.errors import PromptWarning, RequestError, WorldtubeError
 from worldtube.generate.request import Given, Request
 from worldtube.generate.session import Session
@@ -186,11 +187,26 @@ JUNK = [
 ]  # fmt: skip
 
 
+def one_ball():
+    """A state of one ball at rest, five frames."""
+    objects = np.zeros((1, OBJECT_WIDTH), np.float32)
+    objects[0, :2] = 1
+    tokens = PlanTokens(objects=objects, scene=np.zeros(SCENE_WIDTH, np.float32))
+    return decode_plan(tokens, num_frames=5)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_no_value_of_any_parameter_ends_in_a_traceback(session, task):
     """Every parameter gets every wrong value: it is refused in a sentence, or it is a right one for that parameter."""
     clip = Clip(frames=np.zeros((5, 4, 4, 3), np.uint8), fps=4)
-    required = {"picture": clip, "clip": clip, "first": clip, "second": clip, "prompt": "four"}
+    required = {
+        "state": one_ball(),
+        "picture": clip,
+        "clip": clip,
+        "first": clip,
+        "second": clip,
+        "prompt": "four",
+    }
     parameters = inspect.signature(getattr(session, task)).parameters
     calls = {"num_videos_per_prompt", "num_images_per_prompt", "progress", "rewrite", "rewriter"}
     refused = 0

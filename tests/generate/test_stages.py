@@ -154,7 +154,7 @@ def test_an_edited_state_is_drawn_again(session, tmp_path):
     assert again.num_frames == 5
     assert [body.colour for body in again.state.bodies] == ["green"]
     longer = session.reproduce(data, seconds=1, size=SIZE)
-    assert longer.num_frames == 12 == longer.state.num_frames
+    assert longer.num_frames == 13 == longer.state.num_frames
     same = session.reproduce(clip.state, size=SIZE)
     assert np.abs(same.frames.astype(int) - clip.frames).max() <= 1
     assert read_state(tmp_path / "state.json").num_frames == 5
@@ -193,10 +193,10 @@ def test_wrong_requests_end_in_a_sentence(session, model):
         session.reproduce("nowhere.json")
     without = models.load(embedded_path(), dtype="float32")
     without.abilities = without.abilities - {"state"}
-    with pytest.raises(RequestError, match="its weights know no physical state"):
+    with pytest.raises(RequestError, match="its weights cannot know the physical state"):
         Session(without).generate("a ball", renderer="engine")
     state = session.generate("a ball", num_frames=1, size=SIZE).state
-    with pytest.raises(RequestError, match="its weights know no physical state"):
+    with pytest.raises(RequestError, match="its weights cannot know the physical state"):
         Session(without).reproduce(state)
     with pytest.raises(RequestError, match="state and no_state exclude each other"):
         session.reproduce(state, no_state=True)

@@ -158,17 +158,8 @@ def uses_state(model: VideoModel, request: Request) -> bool:
 
     It is where a state is given; else where the model knows states of what the prompts speak of, nothing is given,
     and the request does not say otherwise.
-
-    Raises:
-        RequestError: where the model knows no states and the request asks for one, or for an engine
     """
     if "state" not in model.abilities:
-        engines = [n for n in ("physics", "renderer") if getattr(request, n) == "engine"]
-        if request.state is not None or engines:
-            what = "a state" if request.state is not None else f"{engines[0]} 'engine'"
-            raise RequestError(
-                f"{what} is not possible with {model.name}: its weights know no physical state"
-            )
         return False
     if request.state is not None:
         return True
@@ -186,6 +177,8 @@ def needs(
 ) -> set[str]:
     """Those of ABILITIES that a request takes. Of each of its pieces: coded frames, and what it begins with."""
     found = set()
+    if request.state is not None or "engine" in (request.physics, request.renderer):
+        found.add("state")
     for frames, known in zip(coded, given, strict=True):
         if known is not None and known.mask is not None:
             found.add("known parts")

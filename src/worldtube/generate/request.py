@@ -215,7 +215,7 @@ class Request:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
-        for name in ("prompt", "negative_prompt", "sampler"):
+        for name in ("prompt", "negative_prompt", "sampler", "physics", "renderer"):
             as_text(name, getattr(self, name))
         put("causal", as_flag("causal", self.causal))
         put("no_state", as_flag("no_state", self.no_state))

@@ -421,10 +421,12 @@ class Session:
 
     def _native_size(self, task: str, options: Mapping[str, Any]) -> Size:
         """Picture size of what a task makes where nothing says otherwise."""
+        value = options.get("no_state")
         takes_clips = any(
             _takes_clip(task, name) for name in inspect.signature(TASKS[task]).parameters
         )
-        if takes_clips or options.get("no_state") or "state" not in self.model.abilities:
+        alone = value is not None and as_flag("no_state", value)
+        if takes_clips or alone or "state" not in self.model.abilities:
             return self.model.size
         return cast(StateModel, self.model).state_size
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from worldtube.errors import RequestError
-from worldtube.generate.request import Given, Request, Shot
+from worldtube.generate.request import Given, Request, Shot, check_fps
 from worldtube.generate.values import as_flag, as_integer, as_number
 from worldtube.state import State
 from worldtube.video import Clip, Size
@@ -109,7 +109,8 @@ def extend(
     if as_flag("backward", backward):
         given = Given(clip=clip, at=-clip.num_frames)
         return Request(prompt=prompt, num_frames=total, given=(given,), **_gentle(options))
-    state = None if options.get("no_state") else getattr(clip, "state", None)
+    alone = as_flag("no_state", options.get("no_state", False))
+    state = None if alone else getattr(clip, "state", None)
     if state is not None:  # nothing of it is lost; its frames are drawn again
         own = {"size": clip.size, "fps": clip.fps}
         return Request(prompt=prompt, num_frames=total, state=state, **own | options)
@@ -290,12 +291,9 @@ def reproduce(
         prompt: words that go with the clip
         seconds: duration; the state's own when not said, and what is longer goes on by the physics
     """
-    fps = options.get("fps") or state.fps
-    if seconds is None:
-        frames = max(1, round(state.seconds * fps))
-    else:
-        frames = max(1, round(as_number("seconds", seconds) * fps))
-    return Request(prompt=prompt, num_frames=frames, state=state, **options)
+    fps = check_fps(options["fps"]) if options.get("fps") is not None else state.fps
+    frames = max(1, round(state.seconds * fps)) if seconds is None else None
+    return Request(prompt=prompt, seconds=seconds, num_frames=frames, state=state, **options)
 
 
 TASKS: dict[str, Callable[..., Request]] = {

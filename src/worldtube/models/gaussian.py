@@ -48,7 +48,7 @@ class GaussianModel:
     fps = 4.0
     size = Size(1, 1)
     stride = (1, 1)
-    abilities = frozenset(ABILITIES)
+    abilities = frozenset(ABILITIES) - {"state"}
     defaults: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
