@@ -112,8 +112,8 @@ def extend(
     alone = as_flag("no_state", options.get("no_state", False))
     state = None if alone else getattr(clip, "state", None)
     if state is not None:  # nothing of it is lost; its frames are drawn again
-        own = {"size": clip.size, "fps": clip.fps}
-        return Request(prompt=prompt, num_frames=total, state=state, **own | options)
+        own: Options = {"size": clip.size, "fps": clip.fps, **options}
+        return Request(prompt=prompt, num_frames=total, state=state, **own)
     given = Given(clip=clip, tokens=getattr(clip, "tokens", None))
     return Request(prompt=prompt, num_frames=total, given=(given,), **_gentle(options))
 
