@@ -1,4 +1,4 @@
-"""The physical state of a clip: rigid bodies and how they move, the scene around them, the camera.
+"""The physical state of a clip: rigid bodies and how they move, water, the scene around them, the camera.
 
 Owns the names, units and shapes that simulators, learned dynamics, renderers and files share, and the JSON form
 that people read and edit. NumPy alone; knows nothing of how a state comes about or of how it is drawn.
@@ -114,6 +114,178 @@ class CameraPath:
         return replace(self, positions=self.positions[frames], targets=self.targets[frames])
 
 
+ABOVE, INSIDE, OUTSIDE = 0, 1, 2
+"""Where a particle is with respect to a cup: above its mouth, in it, or neither."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pouring:
+    """How a held cup turns: about its lip, which stays where it is, by 3 s^2 - 2 s^3 of the angle at the share s of
+    the duration."""
+
+    body: int
+    heading: float
+    """Direction that the water is poured in, radians from +x."""
+    start: float
+    """Seconds after the first frame; below 0 where it began earlier."""
+    duration: float
+    """Seconds."""
+    angle: float
+    """Radians turned in all."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Water:
+    """Water over T frames: N particles of one volume, and how wet the table top is on a grid of X x Y nodes."""
+
+    cups: tuple[int, ...]
+    """The C bodies whose walls hold it."""
+    spacing: float
+    """Metres between neighbouring particles at rest."""
+    particle_volume: float
+    """Cubic metres that a particle stands for."""
+    positions: np.ndarray
+    """float32 (T, N, 3), metres."""
+    velocities: np.ndarray
+    """float32 (T, N, 3), metres per second."""
+    sides: np.ndarray
+    """int8 (T, N, C): ABOVE, INSIDE or OUTSIDE of each cup."""
+    present: np.ndarray
+    """bool (T, N): False once a particle has left the scene."""
+    wetness: np.ndarray
+    """float32 (T, X, Y): 0 dry to 1 wet."""
+    wetness_origin: tuple[float, float]
+    """Where node (0, 0) is on the table top, metres."""
+    wetness_spacing: float
+    """Metres between nodes."""
+    pouring: Pouring | None = None
+    """What is poured by a hand that is not seen."""
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, frames: slice) -> "Water":
+        """Those frames; `pouring` counts its start from the first frame that there was."""
+        names = ("positions", "velocities", "sides", "present", "wetness")
+        return replace(self, **{name: getattr(self, name)[frames] for name in names})
+
+    @property
+    def volumes(self) -> np.ndarray:
+        """float64 (T,): cubic metres in the scene."""
+        return self.present.sum(1) * self.particle_volume
+
+    @property
+    def held_volumes(self) -> np.ndarray:
+        """float64 (T, C): cubic metres in each cup."""
+        held = (self.sides == INSIDE) & self.present[..., None]
+        return held.sum(1) * self.particle_volume
+
+    def ground_heights(
+        self, table: tuple[float, float, float, float], *, cell: float = 0.06, below: float = 0.1
+    ) -> np.ndarray:
+        """Mean height of the water that is in no cup and low over the table top, metres, float32 (T, X, Y).
+
+        A cell's height times its area is the volume over it: the sum over all is the volume on the table.
+
+        Args:
+            table: left, right, front and back edge, metres
+            cell: metres across of a square cell; the first one begins at the left front corner
+            below: height under which water counts, metres
+        """
+        left, right, front, back = table
+        shape = math.ceil((right - left) / cell), math.ceil((back - front) / cell)
+        heights = np.zeros((len(self), *shape), np.float32)
+        x, y, z = np.moveaxis(self.positions, -1, 0)
+        on_table = (x >= left) & (x < right) & (y >= front) & (y < back) & (z > -0.02) & (z < below)
+        free = self.present & on_table & ~(self.sides == INSIDE).any(-1)
+        frame, particle = np.nonzero(free)
+        column = ((x[frame, particle] - left) / cell).astype(int).clip(0, shape[0] - 1)
+        row = ((y[frame, particle] - front) / cell).astype(int).clip(0, shape[1] - 1)
+        np.add.at(heights, (frame, column, row), self.particle_volume / cell**2)
+        return heights
+
+    def to_json(self, *, digits: int = 5) -> dict[str, Any]:
+        """Return the readable form; wetness as the nodes that change from frame to frame (all are dry before)."""
+
+        def rounded(values: np.ndarray) -> list[Any]:
+            return np.round(np.asarray(values, float), digits).tolist()
+
+        wetness = np.round(self.wetness.astype(float), digits)
+        change = np.diff(wetness, axis=0, prepend=np.zeros_like(wetness[:1]))
+        changed = np.argwhere(change != 0)
+        return {
+            "cups": list(self.cups),
+            "spacing": self.spacing,
+            "particle_volume": self.particle_volume,
+            "positions": rounded(self.positions),
+            "velocities": rounded(self.velocities),
+            "sides": self.sides.tolist(),
+            "present": self.present.astype(int).tolist(),
+            "wetness": {
+                "origin": list(self.wetness_origin),
+                "spacing": self.wetness_spacing,
+                "nodes": list(self.wetness.shape[1:]),
+                "changes": [[*index, float(wetness[tuple(index)])] for index in changed.tolist()],
+            },
+            "pouring": None if self.pouring is None else asdict(self.pouring),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], *, frames: int, bodies: int) -> "Water":
+        """Read what `to_json` wrote. Raises DataError as `State.from_json` does."""
+        names = ("cups", "spacing", "particle_volume", "positions", "velocities", "sides")
+        _check_fields("water", data, (*names, "present", "wetness", "pouring"))
+        cups = tuple(int(k) for k in _numbers("water.cups", data["cups"], (None,)))
+        if any(not 0 <= k < bodies for k in cups):
+            raise DataError(f"water.cups must be bodies, 0 to {bodies - 1}, got {list(cups)}")
+        positions = _numbers("water.positions", data["positions"], (frames, None, 3))
+        count = positions.shape[1]
+        sides = _numbers("water.sides", data["sides"], (frames, count, len(cups)))
+        if not np.isin(sides, (ABOVE, INSIDE, OUTSIDE)).all():
+            raise DataError("water.sides must be 0 (above), 1 (inside) or 2 (outside)")
+        wet = data["wetness"]
+        _check_fields("water.wetness", wet, ("origin", "spacing", "nodes", "changes"))
+        across, away = _numbers("water.wetness.nodes", wet["nodes"], (2,)).astype(int).tolist()
+        wetness = np.zeros((frames, across, away), np.float32)
+        changes = _numbers("water.wetness.changes", wet["changes"] or np.zeros((0, 4)), (None, 4))
+        index = changes[:, :3].astype(int)
+        if ((index < 0) | (index >= wetness.shape)).any():
+            raise DataError(
+                f"water.wetness.changes must be (frame, i, j, wetness) with frame, i, j below "
+                f"{frames}, {across}, {away}"
+            )
+        order = np.argsort(index[:, 0], kind="stable")
+        for (t, i, j), value in zip(index[order], changes[order, 3], strict=True):
+            wetness[t:, i, j] = value
+        pouring = data["pouring"]
+        if pouring is not None:
+            _check_fields("water.pouring", pouring, tuple(f.name for f in fields(Pouring)))
+            pouring = Pouring(
+                body=int(_numbers("water.pouring.body", pouring["body"], ()).item()),
+                **{
+                    name: _number(f"water.pouring.{name}", pouring[name])
+                    for name in ("heading", "start", "duration", "angle")
+                },
+            )
+            if pouring.body not in cups:
+                raise DataError(f"water.pouring.body must be one of water.cups, got {pouring.body}")
+        origin = wet["origin"]
+        _numbers("water.wetness.origin", origin, (2,))
+        return cls(
+            cups=cups,
+            spacing=_number("water.spacing", data["spacing"]),
+            particle_volume=_number("water.particle_volume", data["particle_volume"]),
+            positions=positions,
+            velocities=_numbers("water.velocities", data["velocities"], (frames, count, 3)),
+            sides=sides.astype(np.int8),
+            present=_numbers("water.present", data["present"], (frames, count)) > 0.5,
+            wetness=wetness,
+            wetness_origin=(float(origin[0]), float(origin[1])),
+            wetness_spacing=_number("water.wetness.spacing", wet["spacing"]),
+            pouring=pouring,
+        )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class State:
     """A clip's physical state, a row of poses and a camera per picture frame."""
@@ -123,6 +295,14 @@ class State:
     poses: Poses
     surroundings: Surroundings
     camera: CameraPath
+    water: Water | None = None
+    """Where there is any."""
+
+    def __post_init__(self):
+        if self.water is not None and len(self.water) != len(self.poses):
+            raise DataError(
+                f"water must have as many frames as poses, {len(self.poses)}, got {len(self.water)}"
+            )
 
     @property
     def num_frames(self) -> int:
@@ -133,10 +313,20 @@ class State:
         return self.num_frames / self.fps
 
     def __getitem__(self, frames: slice) -> "State":
-        return replace(self, poses=self.poses[frames], camera=self.camera[frames])
+        water = self.water
+        if water is not None:
+            first = range(self.num_frames)[frames][:1]
+            if water.pouring is not None and first:
+                start = water.pouring.start - first[0] / self.fps
+                water = replace(water, pouring=replace(water.pouring, start=start))
+            water = water[frames]
+        return replace(self, poses=self.poses[frames], camera=self.camera[frames], water=water)
 
     def __repr__(self) -> str:
         names = ", ".join(f"{body.colour} {body.shape}" for body in self.bodies)
+        if self.water is not None:
+            litres = 1000 * self.water.volumes[:1].sum()
+            names += f"{', ' if names else ''}{litres:.3g} litres of water"
         return f"State({self.num_frames} frames at {self.fps:g} fps: {names or 'no bodies'})"
 
     def to_json(self, *, digits: int = 5) -> dict[str, Any]:
@@ -162,10 +352,12 @@ class State:
             "field_of_view": self.camera.field_of_view,
         }
         surroundings = asdict(self.surroundings)
+        water = {} if self.water is None else {"water": self.water.to_json(digits=digits)}
         return {
             "format": FORMAT,
             "fps": self.fps,
             "bodies": bodies,
+            **water,
             "surroundings": surroundings,
             "camera": camera,
         }
@@ -182,7 +374,8 @@ class State:
         Raises:
             DataError: for an unknown or missing field, or a value of the wrong kind, in one sentence.
         """
-        _check_fields("state", data, ("format", "fps", "bodies", "surroundings", "camera"))
+        names = ("format", "fps", "bodies", "surroundings", "camera")
+        _check_fields("state", data, names, optional=("water",))
         if data["format"] != FORMAT:
             raise DataError(f"state format must be {FORMAT}, got {data['format']!r}")
         fps = _numbers("fps", data["fps"], ()).item()
@@ -218,18 +411,22 @@ class State:
             for name, values in columns.items()
         }
         stacked["rotations"] = rotations_from_quaternions(stacked["rotations"])
+        water = data.get("water")
+        if water is not None:
+            water = Water.from_json(water, frames=frames, bodies=len(bodies))
         return cls(
             fps=fps,
             bodies=tuple(bodies),
             poses=Poses(**stacked),
             surroundings=surroundings,
             camera=path,
+            water=water,
         )
 
 
 def resample(state: State, fps: float, num_frames: int) -> State:
-    """The same motion at another frame rate: positions and the camera in straight lines between frames, rotations
-    along the shortest arc; what lies after the end is as the last frame.
+    """The same motion at another frame rate: positions, water and the camera in straight lines between frames,
+    rotations along the shortest arc; what lies after the end is as the last frame.
 
     Args:
         fps: frames per second of the result
@@ -259,7 +456,18 @@ def resample(state: State, fps: float, num_frames: int) -> State:
     camera = replace(
         state.camera, positions=mixed(state.camera.positions), targets=mixed(state.camera.targets)
     )
-    return replace(state, fps=fps, poses=poses, camera=camera)
+    water = state.water
+    if water is not None:
+        nearest = np.where(share < 0.5, low, high)
+        water = replace(
+            water,
+            positions=mixed(water.positions),
+            velocities=mixed(water.velocities),
+            sides=water.sides[nearest],
+            present=water.present[nearest],
+            wetness=mixed(water.wetness),
+        )
+    return replace(state, fps=fps, poses=poses, camera=camera, water=water)
 
 
 def _surroundings(data: Mapping[str, Any]) -> Surroundings:
@@ -304,15 +512,24 @@ def as_state(value: "State | str | PathLike | Mapping[str, Any]") -> State:
     raise DataError(f"a state must be a State, its JSON form or a path, got {type(value).__name__}")
 
 
-def _check_fields(name: str, data: Any, expected: Sequence[str]) -> None:
+def _check_fields(
+    name: str, data: Any, expected: Sequence[str], *, optional: Sequence[str] = ()
+) -> None:
     if not isinstance(data, Mapping):
         raise DataError(f"{name} must be a JSON object, got {type(data).__name__}")
     if missing := set(expected) - set(data):
         raise DataError(f"{name} has no field {min(missing)!r} (fields: {', '.join(expected)})")
-    if unknown := set(data) - set(expected):
+    if unknown := set(data) - set(expected) - set(optional):
         raise DataError(
-            f"{name} has an unknown field {min(unknown)!r} (fields: {', '.join(expected)})"
+            f"{name} has an unknown field {min(unknown)!r} "
+            f"(fields: {', '.join((*expected, *optional))})"
         )
+
+
+def _number(name: str, value: Any) -> float:
+    """A number in double precision."""
+    _numbers(name, value, ())
+    return float(value)
 
 
 def _numbers(name: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:

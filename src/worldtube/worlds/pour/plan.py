@@ -8,10 +8,14 @@ import numpy as np
 
 from worldtube.errors import RequestError
 from worldtube.worlds import fluid, render
-from worldtube.worlds.world import COLOURS, HELD_OUT, VALIDATION_SEEDS
+from worldtube.worlds.world import COLOURS, HELD_OUT, VALIDATION_SEEDS, Camera
 
 VERSION = 1
 TEMPLATES = ("knock", "pour")
+NUM_STEPS = 24
+"""Frames over which a camera makes its whole move."""
+ORBIT, ZOOM, SLIDE = 0.45, 0.28, 0.4
+"""Radians of an orbit, share of the distance and metres to a side of a dolly, over the whole move."""
 
 # Half of the sizes that the table top's other worlds use, times the scale of a `large` thing.
 _SCALE = {"small": 1.0, "large": 0.54 / 0.32}
@@ -58,6 +62,12 @@ class BallPlan:
     @property
     def radius(self) -> float:
         return _BALL * _SCALE[self.size]
+
+    @property
+    def spin(self) -> tuple[float, float, float]:
+        """Radians per second: it rolls unless it is thrown upwards."""
+        x, y, z = self.velocity
+        return (-y / self.radius, x / self.radius, 0.0) if z == 0.0 else (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +116,28 @@ class Plan:
             }
             for i, (item, shape) in enumerate(items)
         ]
+
+    def camera_at(self, frame: float) -> Camera:
+        """Where the camera is at a frame."""
+        s = frame / NUM_STEPS
+        azimuth, distance, aside = self.azimuth, 3.0 if self.tilt is None else 3.3, 0.0
+        sign = 1.0 if self.camera_direction in ("right", "out") else -1.0
+        if self.camera == "orbit":
+            azimuth += sign * ORBIT * (s - 0.5)
+        elif self.camera_direction in ("in", "out"):
+            distance *= 1 + sign * ZOOM * (s - 0.5)
+        elif self.camera == "dolly":
+            aside = sign * SLIDE * (s - 0.5)
+        up = 0.56 if self.tilt is None else 0.52
+        target = (aside, 0.08, 0.18 if self.tilt is None else 0.42)
+        return Camera(
+            position=(
+                target[0] + distance * math.sin(azimuth) * math.cos(up),
+                target[1] - distance * math.cos(azimuth) * math.cos(up),
+                target[2] + distance * math.sin(up),
+            ),
+            target=target,
+        )
 
 
 def plan(seed: int) -> Plan:
@@ -179,6 +211,20 @@ def plan(seed: int) -> Plan:
             duration=float(rng.uniform(0.7, 1.2)),
             angle=float(rng.uniform(1.75, 2.2)),
         )
+    x0, x1, y0, y1 = (float(v) for v in table)
+    return Plan(
+        seed=seed,
+        template=template,
+        cups=cups,
+        ball=ball,
+        tilt=tilt,
+        table=(x0, x1, y0, y1),
+        **draw_surroundings(rng),
+    )
+
+
+def draw_surroundings(rng: np.random.Generator) -> dict[str, Any]:
+    """Draw the fields of a plan that say how the camera moves, and what ground, sky and light are."""
     kind = ("fixed", "orbit", "dolly")[int(rng.choice(3, p=(0.7, 0.16, 0.14)))]
     direction = None
     if kind != "fixed":
@@ -189,27 +235,20 @@ def plan(seed: int) -> Plan:
     ground = int(rng.integers(len(render.GROUNDS)))
     red, green, blue = (float(v) for v in rng.uniform(0.93, 1.07, 3))
     across, away = (float(v) for v in rng.uniform(-3, 3, 2))
-    x0, x1, y0, y1 = (float(v) for v in table)
-    return Plan(
-        seed=seed,
-        template=template,
-        cups=cups,
-        ball=ball,
-        tilt=tilt,
-        table=(x0, x1, y0, y1),
-        camera=kind,
-        camera_direction=direction,
-        azimuth=azimuth,
-        ground=ground,
-        ground_tint=(red, green, blue),
-        ground_offset=(across, away),
-        sky=int(rng.integers(len(render.SKIES))),
-        sun=(
+    return {
+        "camera": kind,
+        "camera_direction": direction,
+        "azimuth": azimuth,
+        "ground": ground,
+        "ground_tint": (red, green, blue),
+        "ground_offset": (across, away),
+        "sky": int(rng.integers(len(render.SKIES))),
+        "sun": (
             math.cos(around) * math.cos(up),
             math.sin(around) * math.cos(up),
             math.sin(up),
         ),
-    )
+    }
 
 
 def _aim(rng: np.random.Generator, cup: CupPlan, way: float, colour: str) -> BallPlan:

@@ -8,11 +8,21 @@ import math
 import numpy as np
 
 from worldtube.worlds import fluid
-from worldtube.worlds.pour.plan import CupPlan, Plan
+from worldtube.worlds.pour.plan import BallPlan, CupPlan, Plan
 
 _WALLS = 14
 _BALL_DENSITY = {"rubber": 1000.0, "plastic": 700.0, "wood": 900.0, "metal": 1700.0}
 _CUP_DENSITY = {"plastic": 800.0, "glass": 1000.0}
+BALL_FRICTION, FRICTION = 0.5, 1.6
+_DAMPING = 0.6
+"""Share of critical damping of contacts."""
+RESTITUTION = math.exp(-math.pi * _DAMPING / math.sqrt(1 - _DAMPING**2))
+"""Height of speed after a bounce over that before."""
+
+
+def ball_mass(ball: BallPlan) -> float:
+    """Kilograms."""
+    return _BALL_DENSITY[ball.material] * 4 / 3 * math.pi * ball.radius**3
 
 
 def lump(
@@ -46,7 +56,7 @@ def model(p: Plan, dt: float) -> str:
         bodies.append(
             f'<body name="ball" pos="{x} {y} {z}"><freejoint name="ball"/>'
             f'<geom type="sphere" size="{p.ball.radius}" density="{_BALL_DENSITY[p.ball.material]}"'
-            ' friction="0.5 0.005 0.002"/></body>'
+            f' friction="{BALL_FRICTION} 0.005 0.002"/></body>'
         )
     for k, cup in enumerate(p.cups):
         vessel = cup.vessel
@@ -71,7 +81,7 @@ def model(p: Plan, dt: float) -> str:
             f' mass="0"{contact}/>{staves}</body>'
         )
     return f"""<mujoco><option timestep="{dt}" gravity="0 0 -{fluid.GRAVITY}"/>
-<default><geom friction="1.6 0.005 0.001" solref="0.008 0.6"/></default>
+<default><geom friction="{FRICTION} 0.005 0.001" solref="0.008 {_DAMPING}"/></default>
 <worldbody>
 <geom type="box" pos="{(x0 + x1) / 2} {(y0 + y1) / 2} -0.05" size="{(x1 - x0) / 2} {(y1 - y0) / 2} 0.05"/>
 <geom type="plane" pos="0 0 -0.9" size="20 20 0.1"/>

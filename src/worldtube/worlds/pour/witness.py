@@ -4,6 +4,7 @@ Owns the definitions of the words. Sees poses, contacts and the water as they ar
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,8 @@ from worldtube.worlds.world import Event
 
 FAST = 1.8
 """Metres per second above which a ball is said to be fast; other worlds call slow what none of these is."""
+FALLEN = -0.15
+"""Height below which the middle of a thing that fell off the table is, metres."""
 _ORDER = ("poured", "tipped", "spilled", "fell_off", "upright", "missed", "hit")
 """Which event is the headline, if several happened."""
 
@@ -43,14 +46,14 @@ class Witness:
                 self._passed = now
 
     def frame(
-        self, seconds: float, positions: np.ndarray, rotations: np.ndarray, ids: np.ndarray
+        self, seconds: float, positions: np.ndarray, rotations: np.ndarray, visible: np.ndarray
     ) -> None:
-        """Find this frame's events in the objects' poses, the water and the masks."""
+        """Find this frame's events in the objects' poses, the water, and which objects can be seen, bool (K,)."""
         p, self._seconds, self._rotations = self.plan, seconds, rotations
         self.path.append(positions)
         for i, item in enumerate(p.objects):
             # Only what a witness can see: a ball that drops behind the table is just gone.
-            if positions[i, 2] < -0.15 and (ids == 1 + i).any():
+            if positions[i, 2] < FALLEN and visible[i]:
                 self._once("fell_off", i)
             if p.tilt is None and item["shape"] == "cup" and rotations[i, 2, 2] < 0.5:
                 self._once("tipped", i)
@@ -101,9 +104,8 @@ class Witness:
 
     @property
     def event(self) -> str | None:
-        """The headline; a ball that falls off the table is none."""
-        kinds = {e.kind for e in self.events if e.kind != "fell_off" or e.a == self.cup}
-        return next((kind for kind in _ORDER if kind in kinds), None)
+        """The headline."""
+        return find_headline(self.events, self.cup)
 
     def groups(self, fps: float) -> list[dict[str, Any]]:
         """A group for each object. A motion is what a thing does by itself: until the hit."""
@@ -135,6 +137,12 @@ class Witness:
         else:
             return []
         return [{"a": 0, "relation": relation, "b": 1}]
+
+
+def find_headline(events: Iterable[Event], cup: int) -> str | None:
+    """The most telling of the events; that anything but the first cup falls off the table is none."""
+    kinds = {event.kind for event in events if event.kind != "fell_off" or event.a == cup}
+    return next((kind for kind in _ORDER if kind in kinds), None)
 
 
 def _motion(path: np.ndarray) -> str:

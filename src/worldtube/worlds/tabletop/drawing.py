@@ -1,4 +1,5 @@
-"""A state drawn by the ray caster, at any size: the exact reference of learned renderers. No engine, no seed."""
+"""A state drawn by the ray caster, at any size, with its water: the exact reference of learned renderers. No engine,
+no seed."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 from worldtube.state import Body, State
 from worldtube.video import Size
 from worldtube.worlds import render
+from worldtube.worlds.fluid.drawing import water_of
 from worldtube.worlds.tabletop.things import Thing
 from worldtube.worlds.world import Camera
 
@@ -23,7 +25,7 @@ class Drawing(NamedTuple):
     rgb: np.ndarray
     """uint8 (T, H, W, 3)."""
     ids: np.ndarray
-    """uint8 (T, H, W): 0 ground and sky, 1 + k body k."""
+    """uint8 (T, H, W): 0 ground and sky, 1 + k body k, 200 water, 201 what it wetted."""
     depth: np.ndarray
     """float32 (T, H, W): metres along the ray."""
 
@@ -58,6 +60,7 @@ def make_scene(
 def scene_of(state: State, frame: int) -> render.Scene:
     """What the ray caster needs of one frame."""
     around = state.surroundings
+    water, stain = water_of(state, frame)
     return make_scene(
         state.bodies,
         state.poses.positions[frame].astype(np.float64),
@@ -68,6 +71,8 @@ def scene_of(state: State, frame: int) -> render.Scene:
         sky=render.SKIES.index(around.sky),
         sun=around.sun,
         table=around.table,
+        water=water,
+        stain=stain,
     )
 
 
@@ -81,19 +86,26 @@ def camera_of(state: State, frame: int) -> Camera:
     )
 
 
+def _key(state: State, frame: int) -> np.ndarray:
+    """Numbers of a frame; where they are the same as those of another, so is its picture."""
+    arrays = [
+        state.poses.positions,
+        state.poses.rotations,
+        state.camera.positions,
+        state.camera.targets,
+    ]
+    if state.water is not None:
+        water = state.water
+        arrays += [water.positions, water.sides, water.present, water.wetness]
+    return np.concatenate([array[frame].ravel().astype(np.float32) for array in arrays])
+
+
 def draw(state: State, size: Size, *, supersample: int = 2) -> Drawing:
     """Draw every frame of a state; frames in which nothing moved are copies of the one before."""
     frames: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     drawn: np.ndarray | None = None
     for t in range(state.num_frames):
-        key = np.concatenate(
-            [
-                state.poses.positions[t].ravel(),
-                state.poses.rotations[t].ravel(),
-                state.camera.positions[t],
-                state.camera.targets[t],
-            ]
-        )
+        key = _key(state, t)
         if drawn is not None and np.abs(key - drawn).max() < _UNCHANGED:
             frames.append(frames[-1])
             continue
