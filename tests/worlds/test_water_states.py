@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("mujoco", reason="the worlds extra is not installed")
 
-from worldtube.errors import DataError
+from worldtube.errors import DataError, RequestError
 from worldtube.state import INSIDE, State, resample
 from worldtube.video import Size
 from worldtube.worlds import render
@@ -15,6 +15,7 @@ from worldtube.worlds.pour import Pour, plan
 from worldtube.worlds.pour.engine import facts_of, simulate
 from worldtube.worlds.tabletop.drawing import draw, scene_of
 from worldtube.worlds.tabletop.engine import simulate as simulate_tabletop
+from worldtube.worlds.tabletop.physics import continue_state
 from worldtube.worlds.tabletop.plan import plan as plan_tabletop
 
 SIZE = Size(48, 48)
@@ -112,6 +113,11 @@ def test_a_state_without_water_has_the_same_form_as_ever():
     state, _ = simulate_tabletop(plan_tabletop(3), num_frames=2)
     assert list(state.to_json()) == ["format", "fps", "bodies", "surroundings", "camera"]
     assert State.from_json(state.to_json()).water is None
+
+
+def test_the_engine_of_rigid_bodies_refuses_water(clips):
+    with pytest.raises(RequestError, match="the state must have no water"):
+        continue_state(clips[3][1], 3)
 
 
 def test_slices_count_the_pouring_from_their_first_frame(clips):

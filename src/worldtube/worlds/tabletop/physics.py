@@ -86,6 +86,8 @@ def continue_state(
     """
     if num_frames < 1:
         raise RequestError(f"num_frames must be at least 1, got {num_frames}")
+    if state.water is not None:
+        raise RequestError("the state must have no water to go on by the engine of rigid bodies")
     plan = plan_from_state(state, frame=state.num_frames - 1)
     engine = Engine(plan)
     parts = [state.poses]
