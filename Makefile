@@ -24,7 +24,8 @@ setup: $(VENV)/installed-dev
 
 # A process more than cores: many tests wait for servers and other processes.
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $$($(BIN)/python -c "import os; print(1 + os.cpu_count())") --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $$($(BIN)/python -c "import os; print(1 + os.cpu_count())") \
+		--dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -4,8 +4,30 @@ import json
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from forks import Forks
+
+LONGEST_FIRST = (
+    "train/test_parallel.py",
+    "test_docs.py",
+    "train/test_ladder.py",
+    "serve/test_studio.py",
+    "train/test_loop.py",
+    "data/test_films.py",
+    "train/test_codec.py",
+    "train/test_finetune.py",
+    "evaluate/test_adherence.py",
+    "serve/test_client.py",
+)
+"""Files that take longest, though their tests may be few: begun late, they would leave the other processes idle."""
+
+
+def pytest_collection_modifyitems(items):
+    """Longest files first; `--no-loadscope-reorder` keeps that order with several processes."""
+    places = {str(Path(__file__).parent / name): i for i, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(str(item.path), len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,6 +39,14 @@ def own_home(tmp_path_factory):
     os.environ.pop("WORLDTUBE_HOME")
     if before is not None:
         os.environ["WORLDTUBE_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def forks():
+    """Runs Python programs in processes of their own; the first that asks waits for the server that forks them."""
+    forks = Forks()
+    yield forks
+    forks.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -39,10 +40,8 @@ def test_every_command_is_in_the_docs():
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem)
-def test_example(example, tmp_path):
-    done = subprocess.run(
-        [sys.executable, example], cwd=tmp_path, capture_output=True, text=True, timeout=900
-    )
+def test_example(example, tmp_path, forks):
+    done = forks.run(example, cwd=tmp_path, timeout=900)
     assert done.returncode == 0, done.stderr
     assert done.stdout or list(tmp_path.iterdir())
     assert len(example.read_text().splitlines()) <= 40
@@ -126,7 +125,16 @@ def test_the_page_about_python_names_everything():
     assert not [name for name in sorted(names) if not re.search(rf"\b{name}\b", page)]
 
 
-def follow(guide, folder):
+def words_of(command: str) -> list[str] | None:
+    """The words after `python` of a command that needs no shell; None for others."""
+    words = list(shlex.shlex(command, posix=True, punctuation_chars=True))
+    if any(set(word) <= set("();<>|&") for word in words):
+        return None
+    name, *rest = shlex.split(command, comments=True)
+    return {"worldtube": ["-m", "worldtube", *rest], "python": rest}.get(name)
+
+
+def follow(guide, folder, forks):
     """Run a guide's commands and scripts in order; each ends as the page says, and prints first what it says."""
     page = (ROOT / "docs" / "guides" / guide).read_text()
     shell = f'worldtube() {{ "{sys.executable}" -m worldtube "$@"; }}; python() {{ "{sys.executable}" "$@"; }}; '
@@ -138,13 +146,17 @@ def follow(guide, folder):
         for command, printed in re.findall(r"^\$ (.*)\n?((?:^(?!\$ ).+\n)*)", block, re.MULTILINE):
             if command.startswith("pip install"):
                 continue
-            done = subprocess.run(
-                ["bash", "-c", shell + command],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=300,
-            )
+            words = words_of(command)
+            if words is None or words[0] == "-c":
+                done = subprocess.run(
+                    ["bash", "-c", shell + command],
+                    cwd=folder,
+                    capture_output=True,
+                    text=True,
+                    timeout=300,
+                )
+            else:
+                done = forks.run(*words, cwd=folder, timeout=300)
             told = re.search(r"exit code (\d)", command)
             assert done.returncode == int(told[1] if told else 0), (command, done.stderr)
             said = done.stderr if done.returncode == 2 else done.stdout
@@ -153,30 +165,35 @@ def follow(guide, folder):
     return seen
 
 
-def test_the_guide_to_provenance(tmp_path):
-    assert follow("provenance.md", tmp_path) >= 7
+def test_the_guide_to_provenance(tmp_path, forks):
+    assert follow("provenance.md", tmp_path, forks) >= 7
     assert json.loads((tmp_path / "longer.json").read_text())["verdict"] == "unaltered"
 
 
-def test_the_guide_to_models(tmp_path):
+def test_the_guide_to_models(tmp_path, forks):
     pytest.importorskip("diffusers")
     sys.path.append(str(ROOT / "tests" / "models"))
     import tiny
 
     tiny.wan(tmp_path / "wan")
-    assert follow("models.md", tmp_path) >= 5
+    forks.imports(
+        "diffusers.pipelines.wan.pipeline_wan",
+        "transformers.models.umt5.modeling_umt5",
+        "worldtube.models.diffusers",
+    )
+    assert follow("models.md", tmp_path, forks) >= 5
     assert (tmp_path / "box.mp4").exists()
 
 
-def test_the_guide_to_hardware(tmp_path):
-    assert follow("hardware.md", tmp_path) == 2
+def test_the_guide_to_hardware(tmp_path, forks):
+    assert follow("hardware.md", tmp_path, forks) == 2
 
 
-def test_the_guide_to_given_clips(tmp_path):
-    assert follow("given.md", tmp_path) == 5
+def test_the_guide_to_given_clips(tmp_path, forks):
+    assert follow("given.md", tmp_path, forks) == 5
 
 
-def test_the_guide_to_films(tmp_path):
+def test_the_guide_to_films(tmp_path, forks):
     """Its commands run in order on films that are made here, and print first what it says they print."""
     pytest.importorskip("lance")
     pytest.importorskip("scenedetect")
@@ -184,19 +201,19 @@ def test_the_guide_to_films(tmp_path):
     films = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(films)
     films.good(tmp_path / "films")
-    assert follow("films.md", tmp_path) == 5
+    assert follow("films.md", tmp_path, forks) == 5
     assert (tmp_path / "page.html").read_text().count("<video") == 8
 
 
-def test_the_guide_to_training(tmp_path):
-    assert follow("training.md", tmp_path) >= 7
+def test_the_guide_to_training(tmp_path, forks):
+    assert follow("training.md", tmp_path, forks) >= 7
     assert (tmp_path / "own" / "before.png").is_file() and (tmp_path / "own.mp4").is_file()
     assert "Validation loss" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.slow
-def test_the_guide_to_scaling(tmp_path):
-    assert follow("scaling.md", tmp_path) == 1
+def test_the_guide_to_scaling(tmp_path, forks):
+    assert follow("scaling.md", tmp_path, forks) == 1
     assert (tmp_path / "ladder" / "compute.png").exists()
 
 
@@ -206,6 +223,6 @@ def test_the_weights_ship_and_are_small():
     assert sum(p.stat().st_size for p in weights) < 40e6
 
 
-def test_the_guide_to_states(tmp_path):
+def test_the_guide_to_states(tmp_path, forks):
     pytest.importorskip("mujoco")
-    assert follow("state.md", tmp_path) >= 1
+    assert follow("state.md", tmp_path, forks) >= 1

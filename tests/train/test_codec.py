@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forks import Child, Forks
 from states import same, state_of
 
 from worldtube import records
@@ -108,7 +110,7 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
 from test_codec import CONFIG, discs
 from worldtube.train.codec import train_codec
 train_codec(CONFIG, [discs(16), discs(8, side=24)], Path(sys.argv[2]),
@@ -116,31 +118,25 @@ train_codec(CONFIG, [discs(16), discs(8, side=24)], Path(sys.argv[2]),
 """
 
 
-def start_run(folder: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+def start_run(forks: Forks, folder: Path) -> Child:
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return forks.start("-c", SCRIPT, Path(__file__).parent, folder, env=env)
 
 
-def test_after_a_kill_it_goes_on_to_the_bit(tmp_path: Path) -> None:
-    with start_run(tmp_path / "killed") as killed:
-        assert killed.stdout is not None
-        for line in killed.stdout:
-            if (
-                line.strip() == "7"
-            ):  # a checkpoint is begun after every step, when the last one is whole
-                killed.send_signal(signal.SIGKILL)
-                break
+def test_after_a_kill_it_goes_on_to_the_bit(tmp_path: Path, forks: Forks) -> None:
+    killed = start_run(forks, tmp_path / "killed")
+    # A checkpoint is begun after every step, when the last one is whole.
+    while killed.poll() is None and "7" not in killed.stdout().split():
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait(60).returncode == -signal.SIGKILL
     stopped = Checkpoints(tmp_path / "killed").facts()
     assert stopped is not None
     assert 5 <= stopped["step"] < CONFIG.steps
-    with start_run(tmp_path / "whole") as whole, start_run(tmp_path / "killed") as again:
-        assert again.communicate()[0].split()[0] == str(stopped["step"] + 1)
-        whole.communicate()
+    running = [start_run(forks, tmp_path / name) for name in ("whole", "killed")]
+    whole, again = (child.wait(300) for child in running)
     assert whole.returncode == again.returncode == 0
+    assert again.stdout.split()[0] == str(stopped["step"] + 1)
 
     first, second = (state_of(tmp_path / name) for name in ("whole", "killed"))
     assert first["step"] == CONFIG.steps

@@ -8,6 +8,7 @@ number it draws the same samples and its loss is the same to 1e-3.
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 import torch
 from states import same, state_of
 from test_loop import prepared  # noqa: F401 - a fixture
+from worker import NO_RAY
 
 from worldtube.cli import main
 from worldtube.errors import RequestError
@@ -34,24 +36,46 @@ def environment(**more):
     return os.environ | {"OMP_NUM_THREADS": "1"} | more
 
 
-def start(what, arguments, *, processes=1, restarts=0, more=None):
-    """By python, or by torchrun."""
-    program = [
-        str(WORKER),
-        what,
-        json.dumps([str(a) if isinstance(a, Path) else a for a in arguments]),
-    ]
-    if processes > 1:
-        where = ["--standalone", "--nproc-per-node", str(processes)]
-        where += ["--max-restarts", str(restarts), "--monitor-interval", "0.2"]
-        program = ["-m", "torch.distributed.run", *where, *program]
+def program_of(what, arguments):
+    """The worker's command line."""
+    return [WORKER, what, json.dumps([str(a) if isinstance(a, Path) else a for a in arguments])]
+
+
+def torchrun(what, arguments, *, processes, restarts=0):
+    where = ["--standalone", "--nproc-per-node", str(processes)]
+    where += ["--max-restarts", str(restarts), "--monitor-interval", "0.2"]
     return subprocess.run(
-        [sys.executable, *program],
-        env=environment(**(more or {})),
+        [sys.executable, "-m", "torch.distributed.run", *where, *program_of(what, arguments)],
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=ENOUGH,
     )
+
+
+@pytest.fixture(scope="module")
+def start(forks):
+    """One process, or several that torch.distributed's environment alone brings together, as Slurm starts them."""
+
+    def start(what, arguments, *, processes=1):
+        shared = {}
+        if processes > 1:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+        children = []
+        for rank in range(processes):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if shared else {}
+            env = environment(**shared, **own)
+            children.append(forks.start(*program_of(what, arguments), env=env))
+        ended = [child.wait(ENOUGH) for child in children]
+        code = next((one.returncode for one in ended if one.returncode), 0)
+        texts = ("".join(getattr(one, name) for one in ended) for name in ("stdout", "stderr"))
+        return subprocess.CompletedProcess(program_of(what, arguments), code, *texts)
+
+    return start
 
 
 def done(result):
@@ -76,7 +100,7 @@ WAYS = {
 
 
 @pytest.fixture(scope="module")
-def alone(prepared, tmp_path_factory):  # noqa: F811
+def alone(prepared, tmp_path_factory, start):  # noqa: F811
     """One step of one process."""
     out = tmp_path_factory.mktemp("alone") / "step.pt"
     done(start("one_step", [prepared, out, {"dtype": "float32", "rows": 5}]))
@@ -84,11 +108,12 @@ def alone(prepared, tmp_path_factory):  # noqa: F811
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "python"])
-def test_a_step_of_two_processes_is_that_of_one(prepared, tmp_path, alone, way):  # noqa: F811
+def test_a_step_of_two_processes_is_that_of_one(prepared, tmp_path, alone, start, way):  # noqa: F811
     processes, changes = WAYS[way]
     out = tmp_path / "step.pt"
     changes = changes | {"dtype": "float32", "rows": 5}
-    done(start("one_step", [prepared, out, changes], processes=processes))
+    started = torchrun if way == "ddp" else start
+    done(started("one_step", [prepared, out, changes], processes=processes))
     made = torch.load(out)
     assert made["numbers"] == pytest.approx(alone["numbers"], rel=1e-5)
     assert made["norm"] == pytest.approx(alone["norm"], rel=1e-5)
@@ -115,7 +140,7 @@ SLOW_PAIRS = (("fsdp", "python"), ("ddp", "fsdp"))
 
 
 @pytest.fixture(scope="module")
-def straight(prepared, tmp_path_factory):  # noqa: F811
+def straight(prepared, tmp_path_factory, start):  # noqa: F811
     """Runs that nobody killed, by way; each is made once."""
     made = {}
 
@@ -140,33 +165,21 @@ def straight(prepared, tmp_path_factory):  # noqa: F811
         *(pytest.param(w, marks=pytest.mark.slow) for w in ("ddp", "fsdp", "fsdp, sequence")),
     ],
 )
-def test_killed_and_resumed_is_uninterrupted(prepared, tmp_path, straight, way):  # noqa: F811
+def test_killed_and_resumed_is_uninterrupted(prepared, tmp_path, straight, start, way):  # noqa: F811
     processes, changes = WAYS[way]
     out = tmp_path / "run"
     changes = {"steps": STEPS, "checkpoint_minutes": 0.0, **changes}
     arguments = [prepared, out, changes, STEPS // 2]
-    first = start("run", arguments, processes=processes, restarts=1)
-    if processes == 1:  # torchrun starts the others again by itself
-        assert first.returncode == -9
+    if processes > 1:  # torchrun starts them again by itself
+        first = torchrun("run", arguments, processes=processes, restarts=1)
+    else:
+        assert start("run", arguments).returncode == -9
         reached = Checkpoints(out).facts()["step"]
         assert 0 < reached <= STEPS // 2
         first = start("run", arguments)
     done(first)
     assert (out / "died").exists()
     equal(out, straight(way))
-
-
-@pytest.fixture
-def ray_starts():
-    """Skips where Ray itself cannot start, which is no fault of ours: in some containers it finds no address."""
-    pytest.importorskip("ray")
-    program = "import ray; ray.init(num_cpus=1, include_dashboard=False); ray.shutdown()"
-    try:
-        subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, check=True, timeout=ENOUGH / 2
-        )
-    except subprocess.SubprocessError as error:
-        pytest.skip(f"Ray does not start on this machine: {error}")
 
 
 def test_on_ray_each_worker_has_its_threads(tmp_path, monkeypatch):
@@ -194,19 +207,25 @@ def test_on_ray_each_worker_has_its_threads(tmp_path, monkeypatch):
     assert told == {"cpus": {"CPU": before + 2}, "threads": before + 2, "parallel": "ddp"}
 
 
-@pytest.mark.usefixtures("ray_starts")
 def test_on_ray_a_killed_worker_is_replaced(prepared, tmp_path, straight):  # noqa: F811
+    pytest.importorskip("ray")
     out = tmp_path / "run"
     changes = {"steps": STEPS, "checkpoint_minutes": 0.0, "parallel": "ddp"}
     path = os.pathsep.join([str(WORKER.parent), os.environ.get("PYTHONPATH", "")])
     # Ray's workers are nice, so that on a machine with much else to do they would hardly start.
-    more = {"PYTHONPATH": path, "RAY_worker_niceness": "0"}
-    done(start("on_ray", [prepared, out, changes, 2, STEPS // 2], more=more))
+    env = environment(PYTHONPATH=path, RAY_worker_niceness="0")
+    program = program_of("on_ray", [prepared, out, changes, 2, STEPS // 2])
+    made = subprocess.run(
+        [sys.executable, *program], env=env, capture_output=True, text=True, timeout=ENOUGH
+    )
+    if made.returncode == NO_RAY:
+        pytest.skip(f"Ray does not start on this machine: {made.stderr[-1000:]}")
+    done(made)
     assert (out / "died").exists()
     equal(out, straight("ddp"))
 
 
-def test_a_folder_in_which_another_process_trains_is_refused_by_all(prepared, tmp_path):  # noqa: F811
+def test_a_folder_in_which_another_process_trains_is_refused_by_all(prepared, tmp_path, start):  # noqa: F811
     out = tmp_path / "run"
     with kept(out):
         made = start("run", [prepared, out, {"parallel": "ddp"}], processes=2)
@@ -218,7 +237,14 @@ def test_a_folder_in_which_another_process_trains_is_refused_by_all(prepared, tm
     ("way", "then"),
     [("python", "fsdp"), *(pytest.param(*p, marks=pytest.mark.slow) for p in SLOW_PAIRS)],
 )
-def test_another_number_of_processes_goes_on(prepared, tmp_path, straight, way, then):  # noqa: F811
+def test_another_number_of_processes_goes_on(
+    prepared,  # noqa: F811
+    tmp_path,
+    straight,
+    start,
+    way,
+    then,
+):
     out = tmp_path / "run"
     for steps, (processes, changes) in ((STEPS // 2, WAYS[way]), (STEPS, WAYS[then])):
         changes = {"decay": 0.0, "steps": steps, **changes}
@@ -229,7 +255,7 @@ def test_another_number_of_processes_goes_on(prepared, tmp_path, straight, way, 
     assert losses(out) == pytest.approx(losses(whole), rel=1e-3)
 
 
-def test_a_bad_sample_of_another_process_is_skipped_by_all(prepared, tmp_path):  # noqa: F811
+def test_a_bad_sample_of_another_process_is_skipped_by_all(prepared, tmp_path, start):  # noqa: F811
     out = tmp_path / "run"
     made = start("poisoned", [prepared, out, {"steps": 4, "parallel": "ddp"}], processes=2)
     done(made)
@@ -238,20 +264,19 @@ def test_a_bad_sample_of_another_process_is_skipped_by_all(prepared, tmp_path): 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_asked_to_stop_keeps_the_step_at_hand(prepared, tmp_path, number):  # noqa: F811
+def test_a_run_that_is_asked_to_stop_keeps_the_step_at_hand(prepared, tmp_path, forks, number):  # noqa: F811
     out = tmp_path / "run"
-    given = json.dumps([str(prepared), str(out), {"steps": 100_000}])
     log, deadline = out / "samples.jsonl", time.monotonic() + ENOUGH
-    with subprocess.Popen(
-        [sys.executable, WORKER, "run", given], env=environment(), stderr=subprocess.PIPE, text=True
-    ) as running:
-        while time.monotonic() < deadline and running.poll() is None:
-            if log.exists() and log.read_text().count("\n") > 4:
-                break
-            time.sleep(0.05)
-        running.send_signal(number)
-        _, told = running.communicate(timeout=ENOUGH)
-    assert running.returncode != 0 and "KeyboardInterrupt" in told
+    running = forks.start(
+        *program_of("run", [prepared, out, {"steps": 100_000}]), env=environment()
+    )
+    while time.monotonic() < deadline and running.poll() is None:
+        if log.exists() and log.read_text().count("\n") > 4:
+            break
+        time.sleep(0.05)
+    running.send_signal(number)
+    ended = running.wait(ENOUGH)
+    assert ended.returncode != 0 and "KeyboardInterrupt" in ended.stderr
     assert Checkpoints(out).facts()["step"] == len(samples(out)) > 3
 
 

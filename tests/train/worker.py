@@ -17,6 +17,9 @@ from worldtube.train.loop import setup, train
 from worldtube.train.parallel import joined, whole
 from worldtube.train.recipes import RECIPES
 
+NO_RAY = 77
+"""Exit code where Ray itself cannot start, which is no fault of ours: in some containers it finds no address."""
+
 
 def config_of(changes):
     config = replace(RECIPES["tiny"][1], sample_every=0, log_every=1, log_samples=True)
@@ -66,10 +69,21 @@ def report_or_die(out, die_at, step, numbers):
 
 def on_ray(folder, out, changes, workers, die_at=None):
     """Train in workers of Ray, of which one may die."""
+    import ray
     from worker import report_or_die  # by the name that the workers know
 
     from worldtube.train.on_ray import launch
 
+    honest = ray.init
+
+    def init(**told):
+        try:
+            return honest(**told)
+        except Exception as error:
+            print(error, file=sys.stderr)
+            sys.exit(NO_RAY)
+
+    ray.init = init
     kept = partial(report_or_die, out, die_at)
     launch(config_of(changes), workers=workers, **given(folder, out), kept=kept)
 

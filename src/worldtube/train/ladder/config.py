@@ -52,7 +52,7 @@ LADDERS: dict[str, tuple[str, LadderConfig]] = {
     "tiny": (
         "three budgets of seconds each, for the test of the tool itself",
         LadderConfig(
-            budgets=(8e8, 2.6e9, 8.6e9), widths=(24, 48), rows=2, least_steps=20, most_epochs=1e9, clips=8,
+            budgets=(3.2e8, 1.04e9, 3.44e9), widths=(24, 48), rows=2, least_steps=8, most_epochs=1e9, clips=8,
             held_out_clips=4, size=16, num_frames=5, patch=1,
         ),
     ),
