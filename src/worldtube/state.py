@@ -1,7 +1,8 @@
 """The physical state of a clip: rigid bodies and how they move, water, the scene around them, the camera.
 
-Owns the names, units and shapes that simulators, learned dynamics, renderers and files share, and the JSON form
-that people read and edit. NumPy alone; knows nothing of how a state comes about or of how it is drawn.
+Owns the names, units and shapes that simulators, learned dynamics, renderers and files share, the JSON form that
+people read and edit, and the limits of what can be drawn. NumPy alone; knows nothing of how a state comes about or of
+how it is drawn.
 """
 
 import json
@@ -14,13 +15,42 @@ from typing import Any
 
 import numpy as np
 
-from worldtube.errors import DataError
+from worldtube.errors import DataError, RequestError
 from worldtube.files import atomic_path
 
 FORMAT = 1
 """Version of the JSON form."""
 _CONTACT = 0.012
 """Metres that a standing body may be above what it stands on."""
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "shape": ("ball", "box", "cylinder", "cup"),
+    "colour": ("red", "orange", "yellow", "green", "blue", "purple", "white", "black"),
+    "material": ("rubber", "plastic", "metal", "wood"),
+    "size": ("small", "large"),
+    "ground": ("wood", "tiles", "cloth", "stone", "checker"),
+    "sky": ("day", "dusk", "studio", "mint"),
+}
+"""field of a body or of the surroundings -> the names that it may have."""
+MAX_BODIES = 4
+"""Bodies of a state that can be drawn."""
+MAX_FPS = 120.0
+"""Frames per second of a state that can be drawn."""
+_WORLD = ((-20.0, 20.0), (-20.0, 20.0), (-1.0, 20.0))
+"""Lowest and highest x, y and z of a body's centre in the first frame, metres: the floor lies 0.9 m below the table."""
+_FAR = 1000.0
+"""Metres from the origin within which everything stays in all frames."""
+_LIMITS: dict[str, tuple[float, float, str]] = {
+    "mass": (0.001, 1000.0, "kilograms"),
+    "friction": (0.0, 2.0, ""),
+    "restitution": (0.0, 1.0, ""),
+}
+_LENGTHS = {"ball": 1, "box": 3, "cylinder": 2, "cup": 4}
+"""How many of a body's dimensions its shape has."""
+_LENGTH = (0.01, 2.0)
+"""Smallest and largest dimension, metres; the wall of a cup may be thinner."""
+_SPEED, _SPIN = 100.0, 1000.0
+"""Metres per second and radians per second at most, in the first frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,9 +426,17 @@ class State:
         surroundings = _surroundings(data["surroundings"])
         moving = {"positions": 3, "rotations": 4, "velocities": 3, "spins": 3}
         bodies, columns = [], {name: [] for name in moving}
+        if not isinstance(data["bodies"], Sequence) or isinstance(data["bodies"], str):
+            raise DataError(f"bodies must be a list, got {type(data['bodies']).__name__}")
         for k, entry in enumerate(data["bodies"]):
             _check_fields(f"bodies[{k}]", entry, (*(f.name for f in fields(Body)), *moving))
             constant = {f.name: entry[f.name] for f in fields(Body)}
+            for name in ("shape", "colour", "material", "size"):
+                if not isinstance(entry[name], str):
+                    raise DataError(f"bodies[{k}].{name} must be a name, got {entry[name]!r:.60}")
+            for name in ("mass", "friction", "restitution", "group"):
+                _numbers(f"bodies[{k}].{name}", entry[name], ())
+                constant[name] = int(entry[name]) if name == "group" else float(entry[name])
             _numbers(f"bodies[{k}].dimensions", entry["dimensions"], (4,))
             constant["dimensions"] = tuple(float(value) for value in entry["dimensions"])
             bodies.append(Body(**constant))
@@ -422,6 +460,105 @@ class State:
             camera=path,
             water=water,
         )
+
+
+def check_state(state: State) -> State:
+    """Return a state that can be drawn and goes on by the physics.
+
+    Names and numbers are checked in all frames, where bodies are in the first: what moves may roll away later.
+
+    Raises:
+        RequestError: for a value outside of what is accepted, in one sentence that names both
+    """
+    if not 1 <= state.fps <= MAX_FPS:
+        raise RequestError(f"fps must be between 1 and {MAX_FPS:g}, got {state.fps:g}")
+    if not 1 <= len(state.bodies) <= MAX_BODIES:
+        raise RequestError(f"bodies must be 1 to {MAX_BODIES}, got {len(state.bodies)}")
+    around, camera = state.surroundings, state.camera
+    _check_name("surroundings.ground", around.ground, NAMES["ground"])
+    _check_name("surroundings.sky", around.sky, NAMES["sky"])
+    left, right, front, back = around.table
+    if not (left < right and front < back):
+        raise RequestError(
+            f"surroundings.table must be left, right, front and back edge in order, got {list(around.table)}"
+        )
+    if np.linalg.norm(around.sun) < 1e-3:
+        raise RequestError(f"surroundings.sun must point somewhere, got {list(around.sun)}")
+    _check_range("camera.field_of_view", camera.field_of_view, 5, 120, "degrees")
+    if np.linalg.norm(camera.positions - camera.targets, axis=-1).min() < 0.01:
+        raise RequestError("camera.positions and camera.targets must be at least 0.01 m apart")
+    for k, body in enumerate(state.bodies):
+        _check_body(f"bodies[{k}]", body)
+    places = {f"bodies[{k}]": state.poses.positions[:, k] for k in range(len(state.bodies))}
+    for name, path in (places | {"camera": camera.positions}).items():
+        farthest = float(np.abs(path).max())
+        if farthest > _FAR:
+            raise RequestError(
+                f"{name}.positions must be within {_FAR:g} m of the origin, got {farthest:g} m"
+            )
+    for k in range(len(state.bodies)):
+        _check_start(state, k)
+    for k in range(len(state.bodies)):
+        for other in range(k):
+            _check_apart(state, other, k)
+    return state
+
+
+def _check_body(name: str, body: Body) -> None:
+    for field in ("shape", "colour", "material", "size"):
+        _check_name(f"{name}.{field}", getattr(body, field), NAMES[field])
+    low, high = _LENGTH
+    for index, length in enumerate(body.dimensions[: _LENGTHS[body.shape]]):
+        _check_range(f"{name}.dimensions[{index}]", length, 0.001 if index == 3 else low, high, "m")
+    for field, (low, high, unit) in _LIMITS.items():
+        _check_range(f"{name}.{field}", getattr(body, field), low, high, unit)
+
+
+def _check_start(state: State, k: int) -> None:
+    """Where a body is in the first frame and how it moves there."""
+    name, poses = f"bodies[{k}]", state.poses
+    for axis, value, (low, high) in zip("xyz", poses.positions[0, k], _WORLD, strict=True):
+        if not low <= value <= high:
+            raise RequestError(
+                f"{name} must begin between {low:g} and {high:g} m in {axis}, got {value:g} m"
+            )
+    for field, most, unit in (("velocities", _SPEED, "m/s"), ("spins", _SPIN, "rad/s")):
+        value = float(np.linalg.norm(getattr(poses, field)[0, k]))
+        if value > most:
+            raise RequestError(f"{name}.{field} must be at most {most:g} {unit}, got {value:g}")
+
+
+def _check_apart(state: State, first: int, second: int) -> None:
+    """Whether the centre of either body is outside of the other in the first frame; cups hold others."""
+    pair = (first, second)
+    if any(state.bodies[k].shape == "cup" for k in pair):
+        return
+    positions, rotations = state.poses.positions[0], state.poses.rotations[0]
+    for outer, inner in (pair, pair[::-1]):
+        body = state.bodies[outer]
+        x, y, z = np.abs(rotations[outer].T @ (positions[inner] - positions[outer]))
+        a, b, c, _ = body.dimensions
+        inside = {
+            "ball": x * x + y * y + z * z < a * a,
+            "box": x < a and y < b and z < c,
+            "cylinder": x * x + y * y < a * a and z < b,
+        }[body.shape]
+        if inside:
+            raise RequestError(
+                f"bodies[{inner}] must begin outside of bodies[{outer}], got centres "
+                f"{np.linalg.norm(positions[inner] - positions[outer]):.2g} m apart"
+            )
+
+
+def _check_name(field: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise RequestError(f"{field} must be one of {', '.join(known)}, got {name!r:.60}")
+
+
+def _check_range(field: str, value: float, low: float, high: float, unit: str) -> None:
+    if not low <= value <= high:
+        between = f"{low:g} and {high:g}{unit and ' ' + unit}"
+        raise RequestError(f"{field} must be between {between}, got {value:g}")
 
 
 def resample(state: State, fps: float, num_frames: int) -> State:
@@ -535,9 +672,10 @@ def _number(name: str, value: Any) -> float:
 def _numbers(name: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     """float32 array of that shape, None for any length."""
     try:
-        array = np.asarray(value, np.float32)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{name} must be numbers, got {value!r:.60}") from error
+    array = np.where(np.abs(array) > np.finfo(np.float32).max, np.inf, array).astype(np.float32)
     fits = len(array.shape) == len(shape) and all(
         want in (None, got) for want, got in zip(shape, array.shape, strict=True)
     )

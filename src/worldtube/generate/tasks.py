@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from worldtube.errors import RequestError
 from worldtube.generate.request import Given, Request, Shot, check_fps
 from worldtube.generate.values import as_flag, as_integer, as_number
-from worldtube.state import State
+from worldtube.state import State, check_state
 from worldtube.video import Clip, Size
 
 if TYPE_CHECKING:
@@ -290,7 +290,11 @@ def reproduce(
         state: bodies and how they move, the scene and the camera (docs/guides/state.md)
         prompt: words that go with the clip
         seconds: duration; the state's own when not said, and what is longer goes on by the physics
+
+    Raises:
+        RequestError: for a state that cannot be drawn (`state.check_state`)
     """
+    check_state(state)
     fps = check_fps(options["fps"]) if options.get("fps") is not None else state.fps
     frames = max(1, round(state.seconds * fps)) if seconds is None else None
     return Request(prompt=prompt, seconds=seconds, num_frames=frames, state=state, **options)
