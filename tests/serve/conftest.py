@@ -1,17 +1,24 @@
 """A server with the embedded model and the Gaussian one, whose clips cost nothing, for tests that do not hurt it."""
 
+import socket
+import threading
+
 import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra: pip install 'worldtube[serve]'")
 pytest.importorskip("openai", reason="needs OpenAI's client: pip install 'openai<4'")
 
+from random_model import random_model
 from running import FAST, Running
 
 from worldtube import video
+from worldtube.generate.session import Session
+from worldtube.serve.api.app import application
 from worldtube.serve.config import ServeConfig
 from worldtube.serve.jobs import Database
 from worldtube.serve.keys import Keys
+from worldtube.serve.worker import Worker
 from worldtube.video import Clip
 
 
@@ -76,3 +83,42 @@ def keyed(tmp_path_factory):
     running.keys = keys
     yield running
     running.stop()
+
+
+class Inside:
+    """A server in this process, whose model `random` makes clips by way of their state, and `gaussian` does not."""
+
+    def __init__(self, folder):
+        import uvicorn
+
+        config = ServeConfig(folder=folder, model=("gaussian",), moderation="off", poll_ms=50)
+        Database(config.database).migrate()
+        self.worker = Worker(config)
+        self.worker.sessions = {"random": Session(random_model()), **self.worker.sessions}
+        self.worker.announce()
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.api = uvicorn.Server(uvicorn.Config(application(config), log_level="warning"))
+        runs = (self.worker.run, lambda: self.api.run(sockets=[self.socket]))
+        self.threads = [threading.Thread(target=run, daemon=True) for run in runs]
+        for thread in self.threads:
+            thread.start()
+
+    def client(self):
+        import openai
+
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none")
+
+    def stop(self):
+        self.worker.stopping.set()
+        self.api.should_exit = True
+        for thread in self.threads:
+            thread.join()
+        self.worker.jobs.database.close()
+
+
+@pytest.fixture(scope="session")
+def inside(tmp_path_factory):
+    inside = Inside(tmp_path_factory.mktemp("inside") / "data")
+    yield inside
+    inside.stop()

@@ -44,11 +44,12 @@ def test_the_guide(server, tmp_path, monkeypatch, capsys):
             done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True)
             assert done.returncode == 0 and done.stdout, (line, done.stderr)
             assert '"error":{' not in done.stdout, (line, done.stdout)
-    assert scripts == 2 and commands == 7
+    assert scripts == 3 and commands == 7
     assert (tmp_path / "ball.mp4").stat().st_size > 1000 and (tmp_path / "ball.webp").exists()
     space["client"].close()
     told = capsys.readouterr().out
     assert "completed" in told and told.splitlines()[1] == "2"
+    assert ("reproduce 2" in told) == ("state" in space["video"].variants)
 
 
 def test_the_line_that_the_guide_shows_is_the_one_that_is_printed():

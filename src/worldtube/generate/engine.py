@@ -419,14 +419,22 @@ def stream(
     *,
     progress: Progress | None = None,
     look: Look | None = None,
+    on_states: Callable[[Sequence[State]], None] | None = None,
 ) -> Iterator[np.ndarray]:
-    """The clip's frames as they are done, in blocks uint8 (T, H, W, 3): a minute needs no more memory than a hop."""
+    """The clip's frames as they are done, in blocks uint8 (T, H, W, 3): a minute needs no more memory than a hop.
+
+    Args:
+        on_states: called once, before the first block, with the physical state of each shot
+    """
     budget.check(model, [request], streamed=True)
 
     def blocks() -> Iterator[np.ndarray]:
         show: Callable[[Tensor, Tensor], Iterator[np.ndarray]] | None = None
         for plans, values, done in walk(model, [request], progress=progress, look=look):
-            show = show or _show(model, request, plans[0])
+            if show is None:
+                show = _show(model, request, plans[0])
+                if on_states is not None:
+                    on_states(plans[0].states)
             yield from show(values[0], done[0])
 
     yield from assemble(request.composition, blocks())

@@ -21,6 +21,7 @@ from worldtube.serve.schema import Upload
 
 MAX_FIELD = 32 << 20
 """Bytes of a form field: a picture as a data URL may have 20 MiB."""
+MAX_FIELDS = 200
 MAX_DEPTH = 8
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 Plain = Any
@@ -35,7 +36,9 @@ async def read_body(request: Request, path: Callable[[str], Path]) -> dict[str, 
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in FORMS:
         try:
-            async with request.form(max_part_size=MAX_FIELD, max_fields=200, max_files=4) as form:
+            async with request.form(
+                max_part_size=MAX_FIELD, max_fields=MAX_FIELDS, max_files=4
+            ) as form:
                 pairs = [
                     (
                         name,
@@ -48,6 +51,10 @@ async def read_body(request: Request, path: Callable[[str], Path]) -> dict[str, 
         except HTTPException as error:
             if "exceeded maximum size" in error.detail:
                 raise TooLarge(f"a form field must have at most {MAX_FIELD} bytes") from error
+            if error.detail.startswith("Too many fields"):
+                raise RequestError(
+                    f"a form must have at most {MAX_FIELDS} fields (accepted: a state as one field of JSON text)"
+                ) from error
             raise
         return _clean(nested(pairs))
     data = await request.body()

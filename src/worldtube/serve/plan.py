@@ -12,6 +12,7 @@ from typing import Any
 from worldtube.errors import RequestError
 from worldtube.serve.config import ALIAS_PREFIX, ALIASES
 from worldtube.serve.schema import (
+    MAX_FPS,
     MAX_PIXELS,
     MAX_SIDE,
     MIN_SIDE,
@@ -21,6 +22,7 @@ from worldtube.serve.schema import (
     Remix,
     total,
 )
+from worldtube.state import State
 from worldtube.video import Size, nearest_num_frames
 
 
@@ -39,6 +41,8 @@ class Facts:
     render_pixels: int
     tasks: tuple[str, ...] | None = None
     """That its weights can do; None: all."""
+    state_size: Size | None = None
+    """Picture size that it makes best by way of a physical state; None where it knows none."""
 
     @staticmethod
     def of(name: str, told: Mapping[str, Any]) -> "Facts":
@@ -51,6 +55,7 @@ class Facts:
             stride=(told["stride"][0], told["stride"][1]),
             render_pixels=told["render_pixels"],
             tasks=tuple(told["tasks"]) if "tasks" in told else None,
+            state_size=Size.parse(told["state"]["size"]) if told.get("state") else None,
         )
 
     @property
@@ -100,6 +105,8 @@ class Source:
     rendered: Size | None = None
     warning: str = ""
     """What of it is not kept."""
+    halves: Mapping[str, str] | None = None
+    """Of a video with a physical state: `physics` and `renderer`, where they were asked for."""
 
 
 Row = dict[str, Any]
@@ -116,16 +123,24 @@ def choose(name: str | None, models: Mapping[str, Facts]) -> Facts:
     return models[name]
 
 
-def create(body: Create, facts: Facts, picture: Size | None = None) -> Row:
-    """Words, or words and a picture, or a storyboard.
+def create(
+    body: Create, facts: Facts, picture: Size | None = None, state: State | None = None
+) -> Row:
+    """Words, or words and a picture, or a storyboard, or a physical state.
 
     Args:
         picture: the size of the picture that is given; the video has it too where the body names none
+        state: what is drawn, checked
     """
-    usual = facts.default_size if picture is None else _playable(picture)
-    size = Size.parse(body.size) if body.size else usual
-    fps = body.fps or facts.fps
     spec: dict[str, Any] = {}
+    usual = facts.default_size if picture is None else _playable(picture)
+    if picture is None and facts.state_size is not None and not body.no_state:
+        usual = facts.state_size
+        spec |= {"any_size": True} if body.size is None else {}
+    size = Size.parse(body.size) if body.size else usual
+    fps = body.fps or (facts.fps if state is None else state.fps)
+    if fps > MAX_FPS:
+        raise RequestError(f"fps of a state must be at most {MAX_FPS:g}, got {fps:g}")
     if body.storyboard is not None:
         each = [facts.frames(shot.seconds, fps) for shot in body.storyboard]
         spec["shots"] = [[shot.prompt, shot.seconds] for shot in body.storyboard]
@@ -135,7 +150,12 @@ def create(body: Create, facts: Facts, picture: Size | None = None) -> Row:
         task = "generate" if body.input_reference is None else "animate"
         seconds = body.seconds or facts.seconds
         num_frames = body.num_frames or facts.frames(seconds, fps)
-        seconds = num_frames / fps if body.num_frames else seconds
+        if state is not None:
+            task = "reproduce"
+            if body.num_frames is None and body.seconds is None:
+                num_frames = max(1, round(state.seconds * fps))
+        exact = body.num_frames is not None or (state is not None and body.seconds is None)
+        seconds = num_frames / fps if exact else seconds
         if seconds > 60:
             raise RequestError(f"num_frames {num_frames} at {fps:g} fps is not accepted; 60 s are")
     rendered, warnings = _rendered(facts, size)
@@ -183,7 +203,33 @@ def extend(body: Extend, facts: Facts, source: Source, following: Source | None)
     row = _row(
         *(body, facts, task, source.size, rendered, source.fps, num_frames, seconds, spec, warnings)
     )
+    if (
+        body.direction == "forward"
+        and source.halves
+        and facts.state_size is not None
+        and not body.no_state
+    ):
+        row["spec"]["options"] = dict(source.halves) | row["spec"]["options"]
     return row | {"remixed_from": source.id}
+
+
+def check_half(
+    body: Create | Extend, name: str, facts: Facts, source: Source | None = None
+) -> None:
+    """Raises RequestError where `physics` or `renderer` is asked for and there is no state that it would be of.
+
+    Args:
+        source: the video that is extended
+    """
+    half = getattr(body, name)
+    if half == "engine" and facts.state_size is None:
+        raise RequestError(
+            f"{name} must be model with {facts.name}, got {half!r}: it knows no states"
+        )
+    if half is not None and source is not None and source.halves is None:
+        raise RequestError(
+            f"{name} is accepted for a video with a physical state; this one has none"
+        )
 
 
 def _of_source(facts: Facts, source: Source, *, new_only: bool) -> tuple[Size, list[str]]:
@@ -234,6 +280,9 @@ def _row(
         "guidance": body.guidance_scale,
         "negative_prompt": body.negative_prompt,
     }
+    if isinstance(body, Create | Extend):
+        options |= {"no_state": body.no_state or None}
+        options |= {"physics": body.physics, "renderer": body.renderer}
     spec |= {"options": {name: value for name, value in options.items() if value is not None}}
     seed = body.seed if body.seed is not None else random.SystemRandom().randrange(2**31)
     told = (task, rendered, fps, num_frames, body.num_inference_steps, body.guidance_scale)

@@ -4,6 +4,7 @@ Owns names, types and limits of the wire; the only place with pydantic. Knows no
 Fields after OpenAI's own are ours; a field that is not here is an error that names it.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +23,16 @@ from pydantic import (
 from worldtube.errors import RequestError
 from worldtube.video import Size
 
-MAX_SECONDS = 60.0
+MAX_SECONDS, MAX_FPS = 60.0, 60.0
 MIN_SIDE, MAX_SIDE, MAX_PIXELS = 16, 4096, 1920 * 1088
 EVENTS = ("video.completed", "video.failed")
+VARIANTS = {
+    "video": ("video.mp4", "video/mp4"),
+    "thumbnail": ("thumbnail.webp", "image/webp"),
+    "spritesheet": ("spritesheet.webp", "image/webp"),
+    "state": ("state.json", "application/json"),
+}
+"""What can be fetched of a finished video: name -> file, media type."""
 
 
 @dataclass(frozen=True)
@@ -108,17 +116,61 @@ class Options(Body):
     num_inference_steps: int | None = Field(None, ge=1, le=1000)
 
 
-class Create(Options):
+Half = Literal["model", "engine"]
+
+
+class StateOptions(Options):
+    """Of jobs that can be made by way of their physical state; ours."""
+
+    no_state: bool = False
+    """Make the picture from words alone."""
+    physics: Half | None = None
+    """What moves a state; `model` when not said, of an extension what moved the video."""
+    renderer: Half | None = None
+    """What draws a state; as `physics`."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "StateOptions":
+        for name in ("physics", "renderer"):
+            if self.no_state and getattr(self, name) is not None:
+                raise ValueError(f"{name} is not accepted beside no_state")
+        return self
+
+
+def _json_object(value: Any) -> Any:
+    """A JSON object, or its text: forms cannot nest lists of lists."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"it must be a JSON object, got text that is no JSON: {error}"
+            ) from error
+    if not isinstance(value, dict):
+        raise ValueError(f"it must be a JSON object, got {type(value).__name__}")
+    return value
+
+
+JsonObject = Annotated[
+    dict[str, Any],
+    PlainValidator(_json_object),
+    WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string", "format": "json"}]}),
+]
+
+
+class Create(StateOptions):
     prompt: Words | None = None
     seconds: Seconds | None = None
     size: Picture | None = None
     input_reference: File | ImageReference | None = None
-    fps: float | None = Field(None, ge=1, le=60, allow_inf_nan=False)
+    fps: float | None = Field(None, ge=1, le=MAX_FPS, allow_inf_nan=False)
     num_frames: int | None = Field(None, ge=1, le=3600)
     width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE)
     height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE)
     storyboard: tuple[Shot, ...] | None = Field(None, min_length=1, max_length=20)
     """Shots with words of their own; `prompt`, where given, is put before each."""
+    state: JsonObject | None = None
+    """A physical state that is drawn; it goes on by the physics where more is asked for than it holds."""
 
     @model_validator(mode="before")
     @classmethod
@@ -137,8 +189,17 @@ class Create(Options):
 
     @model_validator(mode="after")
     def _one_length(self) -> "Create":
+        for name, excluded in (
+            ("state", ("input_reference", "storyboard")),
+            ("input_reference", ("physics", "renderer")),
+        ):
+            for other in excluded if getattr(self, name) is not None else ():
+                if getattr(self, other) is not None:
+                    raise ValueError(f"{other} is not accepted beside {name}")
+        if self.state is not None and self.no_state:
+            raise ValueError("no_state is not accepted beside state")
         if self.storyboard is None:
-            if self.prompt is None:
+            if self.prompt is None and self.state is None:
                 raise ValueError("prompt is missing")
             return self
         for name in ("seconds", "num_frames", "input_reference"):
@@ -163,7 +224,7 @@ class Edit(Options):
     strength: float = Field(0.8, ge=0, le=1, allow_inf_nan=False)
 
 
-class Extend(Options):
+class Extend(StateOptions):
     prompt: Words
     video: File | VideoReference
     seconds: Seconds
@@ -175,6 +236,9 @@ class Extend(Options):
     def _both_ends(self) -> "Extend":
         if (self.direction == "connect") != (self.next_video is not None):
             raise ValueError("next_video is accepted, and needed, where direction is connect")
+        for name in ("physics", "renderer"):
+            if self.direction != "forward" and getattr(self, name) is not None:
+                raise ValueError(f"{name} is accepted where direction is forward")
         return self
 
 
@@ -240,6 +304,8 @@ class Video(BaseModel):
     warnings: list[str]
     storyboard: list[Shot] | None
     """The shots, where it is made of some."""
+    variants: list[str]
+    """What can be fetched of it: `video`, `thumbnail`, `spritesheet` and, where it was made by way of it, `state`."""
 
     @staticmethod
     def of(row: Mapping[str, Any]) -> "Video":
@@ -268,7 +334,15 @@ class Video(BaseModel):
             rendered_size=row["rendered_size"],
             warnings=row["warnings"],
             storyboard=[Shot(prompt=p, seconds=s) for p, s in row["spec"].get("shots", [])] or None,
+            variants=variants_of(row),
         )
+
+
+def variants_of(row: Mapping[str, Any]) -> list[str]:
+    """Names of VARIANTS that a row's video has."""
+    if row["status"] != "completed":
+        return []
+    return list(row["variants"] or [name for name in VARIANTS if name != "state"])
 
 
 class Page(BaseModel):

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,16 +24,19 @@ from worldtube import provenance, video
 from worldtube.errors import DataError, RequestError
 from worldtube.generate import engine, tasks
 from worldtube.generate.compose import ResultShape, adapt, result_shape
-from worldtube.generate.layout import Plan, outline
+from worldtube.generate.layout import Plan, outline, uses_state
 from worldtube.generate.request import Request
 from worldtube.generate.session import Session, load
 from worldtube.models import GaussianModel
+from worldtube.models.model import StateModel
 from worldtube.serve import moderation
 from worldtube.serve.config import ServeConfig
 from worldtube.serve.jobs import Database, Job, Jobs, Lost, Row, Workers
 from worldtube.serve.jobs.registry import HEARTBEAT_SECONDS
 from worldtube.serve.leases import Leases
+from worldtube.serve.schema import VARIANTS
 from worldtube.serve.store import Store, open_store
+from worldtube.state import MAX_BODIES, NAMES, State, read_state
 from worldtube.video import Clip, Size, fit
 
 logger = logging.getLogger(__name__)
@@ -71,7 +74,7 @@ def open_models(sources: Sequence[str], device: str, dtype: str = "auto") -> dic
 def facts(session: Session, *, render_pixels: int | None) -> dict[str, Any]:
     """What the API needs to know of a model, as `plan.Facts` reads it."""
     model = session.model
-    return {
+    told = {
         "fps": model.fps,
         "size": str(model.size),
         "seconds": session.defaults.get("seconds") or Request.seconds,
@@ -79,14 +82,21 @@ def facts(session: Session, *, render_pixels: int | None) -> dict[str, Any]:
         "render_pixels": render_pixels or 4 * model.size.width * model.size.height,
         "tasks": tasks.possible(model.abilities),
     }
+    if "state" in model.abilities:
+        names = {f"{field}s": list(NAMES[field]) for field in ("shape", "colour", "material")}
+        size = str(cast(StateModel, model).state_size)
+        told["state"] = {"size": size, "max_bodies": MAX_BODIES, **names}
+    return told
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class EncodedClip(Clip):
-    """A clip with its tokens: what continues it need not encode it again."""
+class KnownClip(Clip):
+    """A clip with what is known of it: what continues it need not encode it again."""
 
-    tokens: torch.Tensor
+    tokens: torch.Tensor | None = None
     """(n, P)."""
+    state: State | None = None
+    """A row per frame."""
 
 
 class Worker:
@@ -173,10 +183,13 @@ class Worker:
         if task == "storyboard":
             request = ask(*(s[0] for s in shots), seconds=[s[1] for s in shots], **options)
             return replace(request, prompt=prompt)
+        if task == "reproduce":
+            state = read_state(self.store.path(f"videos/{job.id}/in/state.json"))
+            return replace(ask(state, prompt, **options), num_frames=row["num_frames"])
         if task == "generate":
             return replace(ask(prompt, **options), num_frames=row["num_frames"])
         given = self._input(job, "picture.png" if task == "animate" else "clip.mp4")
-        if not isinstance(given, EncodedClip):
+        if not isinstance(given, KnownClip):
             options["size"] = Size.parse(row["size"])  # what is given stays as it is
         if task == "animate":
             request = replace(ask(given, prompt, **options), num_frames=row["num_frames"])
@@ -194,23 +207,39 @@ class Worker:
     def _prepare(self, job: Job, request: Request) -> tuple[Job, Request]:
         """Rewrite the prompts and add the warnings about them to the job's. Raises Refused."""
         rewriter = None if self.config.rewriter == "off" else self.config.rewriter
-        request, messages = self.sessions[job.row["model"]].prepare(request, rewriter)
+        session, name = self.sessions[job.row["model"]], job.row["model"]
+        request, messages = session.prepare(request, rewriter)
         if request.asked:
             moderation.check_prompts(request.words, self.config.moderation)
         warnings = [*job.row["warnings"], *messages]
-        return replace(job, row={**job.row, "warnings": warnings}), request
+        row = {**job.row, "warnings": warnings}
+        if row["spec"].get("any_size") and not uses_state(session.model, request):
+            # No size was asked for: words alone are made at the size that suits them.
+            size = session.model.size
+            request = replace(request, size=size)
+            row["rendered_size"] = str(size)
+            warnings.append(f"{name} makes this at {size}; it is enlarged to {row['size']}")
+        return replace(job, row=row), request
 
     def _input(self, job: Job, name: str) -> Clip:
-        """A file that the API put beside the job. One of ours comes with its tokens, at the size that it was made at,
-        so that it is gone on from without decoding and encoding it."""
+        """A file that the API put beside the job. One of ours comes with its tokens or its state, at the size that it
+        was made at, so that it is gone on from without decoding and encoding it."""
         at, row = f"videos/{job.id}/in/", job.row
         clip = video.read(self.store.path(at + name))
+        names = self.store.names(at) if name == "clip.mp4" else []
         native = abs(row["fps"] - self.sessions[row["model"]].model.fps) < 1e-3
-        if name != "clip.mp4" or not native or "clip.npy" not in self.store.names(at):
+        state = tokens = None
+        forward = row["task"] == "extend" and not row["spec"]["backward"]
+        if "clip.json" in names and forward and not row["spec"]["options"].get("no_state"):
+            state = read_state(self.store.path(at + "clip.json"))
+        elif "clip.npy" in names and native:
+            tokens = torch.from_numpy(np.load(self.store.path(at + "clip.npy"), allow_pickle=False))
+        else:
             return clip
         clip = fit(clip, Size.parse(row["rendered_size"]))
-        tokens = torch.from_numpy(np.load(self.store.path(at + "clip.npy"), allow_pickle=False))
-        return EncodedClip(frames=clip.frames, fps=clip.fps, sound=clip.sound, tokens=tokens)
+        return KnownClip(
+            frames=clip.frames, fps=clip.fps, sound=clip.sound, tokens=tokens, state=state
+        )
 
     def _parents(self, job: Job) -> list[Path]:
         """What a job's clip is made from: uploads as they came, videos of ours as they left."""
@@ -235,10 +264,14 @@ class Worker:
             job, request = ready[0]
             shapes = outline(session.model, request)
             details = engine.describe(session.model, request, shapes, shape.num_frames)
-            frames = engine.stream(session.model, request, progress=leases.tell, look=look)
-            self._hand_in(
-                job, request, leases, folder, blocks=frames, fps=shape.fps, details=details
+            states: list[State] = []
+            frames = engine.stream(
+                *(session.model, request), progress=leases.tell, look=look, on_states=states.extend
             )
+            self._hand_in(
+                job, request, leases, folder, blocks=frames, fps=shape.fps, details=details,
+                states=states,
+            )  # fmt: skip
             return
         clips = engine.generate(
             session.model, requests, batch=len(ready), progress=leases.tell, look=look
@@ -247,7 +280,7 @@ class Worker:
             with leases.one(job):
                 self._hand_in(
                     job, request, leases, folder, blocks=[clip.frames], fps=clip.fps,
-                    details=clip.details, tokens=clip.tokens,
+                    details=clip.details, tokens=clip.tokens, states=clip.states,
                 )  # fmt: skip
 
     def _hand_in(
@@ -261,8 +294,13 @@ class Worker:
         fps: float,
         details: dict[str, Any],
         tokens: torch.Tensor | None = None,
+        states: Sequence[State] = (),
     ) -> None:
-        """Write, look, store, and only then say that it is done."""
+        """Write, look, store, and only then say that it is done.
+
+        Args:
+            states: of each shot; filled in by the time that the last block has come
+        """
         size, row, count = Size.parse(job.row["size"]), job.row, 0
 
         def frames() -> Iterator[np.ndarray]:
@@ -286,20 +324,30 @@ class Worker:
         if made.size != size:
             raise DataError(f"the file of {job.id} has {made.size}, not {size}")
         moderation.check_frames(made.frames, self.config.moderation)
-        files = [path, *_stills(made, folder / job.id, details)]
-        if tokens is not None:
-            files.append(folder / f"{job.id}.npy")
-            np.save(files[-1], tokens.numpy())
+        files = {"video": path, **_stills(made, folder / job.id, details)}
+        if len(states) == 1:
+            files["state"] = folder / f"{job.id}.json"
+            states[0].save(files["state"])
         own, at = f"videos/{job.id}", f"videos/{job.id}/{job.epoch}"
-        for file, name in zip(files, FILES, strict=False):
-            self.store.put(file, f"{at}/{name}")
+        for variant, file in files.items():
+            self.store.put(file, f"{at}/{VARIANTS[variant][0]}")
+        if tokens is not None:
+            np.save(folder / f"{job.id}.npy", tokens.numpy())
+            self.store.put(folder / f"{job.id}.npy", f"{at}/{TOKENS}")
         for name in self.store.names(own):  # what killed workers left
             if name.isdigit() and int(name) < job.epoch:
                 self.store.delete(f"{own}/{name}")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
             warnings = row["warnings"] + self._unplaced_characters(row, request)
-            self.jobs.complete(job, num_frames=count, sha256=digest, warnings=warnings)
+            self.jobs.complete(
+                job,
+                num_frames=count,
+                sha256=digest,
+                warnings=warnings,
+                rendered_size=row["rendered_size"],
+                variants=list(files),
+            )
         except Lost:
             self.store.delete(at)
             raise
@@ -317,11 +365,11 @@ class Worker:
         ]
 
 
-FILES = ("video.mp4", "thumbnail.webp", "spritesheet.webp", "tokens.npy")
-"""What lies under videos/ID/EPOCH/ of a finished video; tokens only of a clip in one piece."""
+TOKENS = "tokens.npy"
+"""Beside the files of `schema.VARIANTS`, under videos/ID/EPOCH/: the tokens of a clip in one piece."""
 
 
-def _stills(clip: Clip, stem: Path, details: dict[str, Any]) -> list[Path]:
+def _stills(clip: Clip, stem: Path, details: dict[str, Any]) -> dict[str, Path]:
     """A thumbnail, and up to 25 frames in rows; they leave through the same door as the clip."""
     count = min(SHEET_COLUMNS * SHEET_ROWS, clip.num_frames)
     chosen = clip.frames[np.linspace(0, clip.num_frames - 1, count).round().astype(int)]
@@ -332,11 +380,11 @@ def _stills(clip: Clip, stem: Path, details: dict[str, Any]) -> list[Path]:
     rows = [
         np.concatenate(list(small[i : i + columns]), axis=1) for i in range(0, len(small), columns)
     ]
-    paths = []
+    paths = {}
     for name, picture in (("thumbnail", clip.frames[0]), ("spritesheet", np.concatenate(rows))):
         path = stem.with_name(f"{stem.name}-{name}.webp")
         provenance.write(Clip(frames=picture[None], fps=1.0), path, details=details)
-        paths.append(path)
+        paths[name] = path
     return paths
 
 
@@ -370,4 +418,4 @@ class Preview:
         self.next = now + max(0.5, (now - began) / PREVIEW_SHARE)
 
 
-__all__ = ["FILES", "Worker", "facts", "open_models"]
+__all__ = ["TOKENS", "KnownClip", "Worker", "facts", "open_models"]

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from worldtube.errors import NotFound, Refused, RequestError
+from worldtube.errors import DataError, NotFound, Refused, RequestError
 from worldtube.serve.form import TooLarge
 from worldtube.serve.jobs import Conflict, QueueFull
 
@@ -52,7 +52,7 @@ def blame(param: str) -> Generator[None]:
     """Say of which field an error is that is raised in the block."""
     try:
         yield
-    except RequestError as error:
+    except (RequestError, DataError) as error:
         raise ApiError(400, "invalid_value", str(error), param) from error
 
 

@@ -19,12 +19,12 @@ from worldtube.serve.schema import Check
 router = APIRouter()
 
 
-TOLD = ("default", "fps", "size", "seconds", "stride", "render_pixels", "tasks")
+TOLD = ("default", "fps", "size", "seconds", "stride", "render_pixels", "tasks", "state")
 """Facts of a model that are told with it; ours, and not of its aliases."""
 
 
 def _model(name: str, created: float, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    told = {fact: facts[fact] for fact in TOLD} if facts else {}
+    told = {fact: facts[fact] for fact in TOLD if fact in facts} if facts else {}
     return {
         "id": name,
         "object": "model",

@@ -22,6 +22,7 @@ from worldtube.serve.jobs.tables import characters
 from worldtube.serve.keys import Caller
 from worldtube.serve.plan import Facts, Source
 from worldtube.serve.schema import (
+    VARIANTS,
     Character,
     CharacterTold,
     Create,
@@ -33,17 +34,15 @@ from worldtube.serve.schema import (
     Upload,
     Video,
     VideoReference,
+    variants_of,
 )
+from worldtube.state import State, check_state
 from worldtube.video import Size
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 LINK_SECONDS = 600
 STREAM_SECONDS = 0.3
-VARIANTS = {
-    "video": ("video.mp4", "video/mp4"),
-    "thumbnail": ("thumbnail.webp", "image/webp"),
-    "spritesheet": ("spritesheet.webp", "image/webp"),
-}
+HALVES = ("physics", "renderer")
 Inputs = dict[str, Path | str]
 """Name beside the job -> a file of this host, or a key of the store."""
 
@@ -68,8 +67,17 @@ def create(
                 seen = here.examine(source, inputs["picture.png"], "picture", facts.fps)
                 picture = Size(seen.width, seen.height)
                 inputs["picture"] = source
-        with blame("num_frames"):
-            return plan.create(body, facts, picture), inputs
+        state = None
+        if body.state is not None:
+            with blame("state"):
+                state = check_state(State.from_json(body.state))
+            inputs["state.json"] = asked.path("state.json")
+            state.save(inputs["state.json"])
+        for half in HALVES:
+            with blame(half):
+                plan.check_half(body, half, facts)
+        with blame("num_frames" if state is None else "state"):
+            return plan.create(body, facts, picture, state), inputs
 
     return _submit(here, caller, asked, row, out)
 
@@ -119,6 +127,9 @@ def extend(
         if asked.body.next_video is not None:
             _, following, more = _source(here, caller, asked, {facts.name: facts}, "next_video")
             inputs |= more
+        for half in HALVES:
+            with blame(half):
+                plan.check_half(asked.body, half, facts, source)
         with blame("seconds"):
             return plan.extend(asked.body, facts, source, following), inputs
 
@@ -191,7 +202,7 @@ def content(
     here: Here,
     caller: Needed,
     id: str,
-    variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+    variant: Literal["video", "thumbnail", "spritesheet", "state"] = "video",
     redirect: bool = True,
 ) -> Any:
     """`redirect=false`, ours: the bytes from here, also where files lie in a bucket that could be pointed to."""
@@ -199,6 +210,9 @@ def content(
     if row["status"] != "completed":
         code = "video_failed" if row["status"] == "failed" else "video_not_ready"
         raise ApiError(404, code, f"video {id} is {row['status'].replace('_', ' ')}")
+    if variant not in variants_of(row):
+        message = f"video {id} has no {variant}: it was made without one, or of several shots"
+        raise ApiError(404, f"{variant}_not_found", message, "variant")
     name, kind = VARIANTS[variant]
     return _file(here, _key(row, name), kind, f"{id}{Path(name).suffix}", redirect=redirect)
 
@@ -359,13 +373,24 @@ def _source_of(row: Row) -> Source:
         model=row["model"],
         seed=row["seed"],
         rendered=Size.parse(row["rendered_size"]),
+        halves=_halves_of(row),
     )
+
+
+def _halves_of(row: Row) -> dict[str, str] | None:
+    """What moves and what draws the state of a video, where it has one."""
+    if "state" not in variants_of(row):
+        return None
+    options = row["spec"]["options"]
+    return {name: options[name] for name in HALVES if name in options}
 
 
 def _inputs_of(here: Server, row: Row, facts: Facts, name: str) -> Inputs:
     inputs = Inputs({f"{name}.mp4": _key(row, "video.mp4")})
     if row["model"] == facts.name and "tokens.npy" in here.store.names(_key(row, "")):
         inputs[f"{name}.npy"] = _key(row, "tokens.npy")
+    if facts.state_size is not None and "state" in variants_of(row):
+        inputs[f"{name}.json"] = _key(row, "state.json")
     return inputs
 
 

@@ -46,6 +46,8 @@ videos = Table(
     Column("completed_at", Float),
     Column("expires_at", Float),
     Column("sha256", String(64)),
+    # names of what can be fetched of a finished video; null of those from before there were several kinds
+    Column("variants", JSON),
     # who makes it
     Column("attempt", Integer, nullable=False),
     Column("epoch", Integer, nullable=False),
