@@ -24,7 +24,7 @@ LOOKS, _STEPS = 14, 3
 _CUP_WALLS = 12
 _STIFF = 200.0
 """Angular frequency of contacts, 1 / s: a bounce lasts 16 ms."""
-_DENSITY = {"rubber": 420.0, "plastic": 330.0, "wood": 380.0, "metal": 800.0}
+DENSITY = {"rubber": 420.0, "plastic": 330.0, "wood": 380.0, "metal": 800.0}
 _BOUNCE = {"rubber": 0.72, "plastic": 0.58, "wood": 0.42, "metal": 0.35}
 """Height of speed after a bounce over that before; bodies with corners keep less."""
 _CORNERS = 0.32
@@ -242,7 +242,7 @@ def restitution(shape: str, material: str) -> float:
 def _geoms(thing: Thing) -> str:
     log = math.log(restitution(thing.shape, thing.material))
     damping = 2 * _STIFF * -log / math.hypot(math.pi, log)
-    density = thing.heaviness * _DENSITY[thing.material] * (2.0 if thing.shape == "cup" else 1.0)
+    density = thing.heaviness * DENSITY[thing.material] * (2.0 if thing.shape == "cup" else 1.0)
     rolls = thing.shape in ("ball", "cylinder")
     common = (
         f'density="{density}" solref="{-(_STIFF**2):.6g} {-damping:.6g}" solimp="0.95 0.99 0.001" '

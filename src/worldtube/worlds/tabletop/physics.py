@@ -13,7 +13,7 @@ import numpy as np
 from worldtube.errors import RequestError
 from worldtube.state import CameraPath, Poses, State, find_supports, quaternions_from_rotations
 from worldtube.worlds.render import GROUNDS, SKIES
-from worldtube.worlds.tabletop.engine import FPS, Engine, facts_of
+from worldtube.worlds.tabletop.engine import DENSITY, FPS, Engine, facts_of
 from worldtube.worlds.tabletop.plan import Plan, View
 from worldtube.worlds.tabletop.things import Thing
 
@@ -25,6 +25,11 @@ def plan_from_state(state: State, frame: int = 0) -> Plan:
     """
     if abs(state.fps - FPS) > 1e-3:
         raise RequestError(f"the state's fps must be {FPS:g}, got {state.fps:g}")
+    for k, body in enumerate(state.bodies):
+        if body.material not in DENSITY:
+            raise RequestError(
+                f"bodies[{k}].material must be one of {', '.join(DENSITY)} for the engine, got {body.material!r}"
+            )
     poses, around = state.poses, state.surroundings
     supports, airborne = find_supports(state, frame)
     quaternions = quaternions_from_rotations(poses.rotations[frame])
