@@ -76,3 +76,16 @@ def test_no_template_is_without_words(template):
         assert 2 <= len(text.split()) <= 70
         assert "{" not in text
         assert "  " not in text
+
+
+def test_a_cup_that_is_poured_from_neither_stands_nor_rests():
+    rests = ("stands", "standing", "still", "motionless", "not moving", "on the table", "sits")
+    told = 0
+    for n in range(300):
+        truth = invent(np.random.default_rng(n), "pour")
+        if len(truth["groups"]) > 1:
+            continue
+        text = write_freely(truth, np.random.default_rng(n)).lower()
+        told += "water" in text
+        assert not any(word in text for word in rests), text
+    assert told > 50

@@ -258,6 +258,14 @@ HAPPENINGS: dict[str, tuple[str, ...]] = {
     "poured": ("pours out its water", "pours water", "is emptied", "lets its water run out"),
     "spilled": ("spills its water", "spills water", "loses its water", "leaks water"),
 }
+OF_WATER = ("of water", "of water", "full of water", "with water in it", "with some water")
+POURS = (
+    # (third person, plural, -ing)
+    ("pours water", "pour water", "pouring water"),
+    ("pours out its water", "pour out their water", "pouring out its water"),
+    ("is emptied", "are emptied", "being emptied"),
+    ("tilts and pours", "tilt and pour", "tilting and pouring"),
+)
 CAMERAS: dict[tuple[str, str | None], tuple[str, ...]] = {
     ("orbit", "left"): (
         "camera orbits left",
@@ -417,7 +425,9 @@ class _FreeWriter:
             link = "which" if self.chance(0.5) else "that"
             phrase = f"{noun} {link} {be} {' and '.join(looks)}"
         else:
-            phrase = " ".join([*looks, noun, behind]).strip()
+            water = self.pick(OF_WATER) if self.holds_water(index) and self.chance(0.5) else ""
+            words = [*looks, noun, "" if behind else water, behind]
+            phrase = " ".join(word for word in words if word)
         if group.count > 1:
             return f"{self.pick(COUNTS.get(group.count, (str(group.count),)))} {phrase}"
         if not self.with_articles:
@@ -437,11 +447,22 @@ class _FreeWriter:
             noun = f"{self.colours[index]} {noun}"
         return f"the {noun}" if self.with_articles or self.chance(0.5) else noun
 
+    def holds_water(self, index: int) -> bool:
+        """Whether this group is the cup that the pour world fills: its first cup."""
+        cups = [i for i, group in enumerate(self.facts.groups) if group.shape == "cup"]
+        return self.facts.world == "pour" and cups[:1] == [index]
+
+    def pours(self, index: int) -> bool:
+        """Whether this group is a cup that is held and tilted; it neither stands nor rests."""
+        return self.facts.template == "pour" and self.holds_water(index)
+
     # verbs
 
     def verb(self, index: int, form: int) -> str:
         """What a group does; form 0 third person, 1 plural, 2 -ing."""
         group, template = self.facts.groups[index], self.facts.template
+        if self.pours(index):
+            return self.pick(POURS)[form]
         kind = {"fall": "fall", "rest": "rest"}.get(group.motion)
         if kind is None:
             kind = {"ball": "roll", "cylinder": "roll", "box": "slide", "cup": "slide"}[group.shape]
@@ -486,6 +507,9 @@ class _FreeWriter:
             )
         if kind == "toppled" and self.facts.template == "stack":
             return self.pick(("the stack falls over", "the tower collapses", "the pile topples"))
+        if kind == "poured" and self.pours(a):  # which was told as what the cup does
+            flows = self.pick(("goes", "runs", "flows", "all goes"))
+            return f"the water {flows} into {self.again(b)}" if b not in (None, a) else ""
         text = self.pick(HAPPENINGS[kind])
         if "{b}" in text:
             text = text.replace("{b}", self.again(b if b is not None else a))
@@ -508,7 +532,7 @@ class _FreeWriter:
         if kind in ("into", "towards") and group.motion in WAYS:
             verb = self.verb(index, self.form(index))
             return f"{self.name(index)} {verb} {place}"
-        if group.motion == "rest" and self.chance(0.5):
+        if group.motion == "rest" and not self.pours(index) and self.chance(0.5):
             be = "is" if group.count == 1 else "are"
             return f"{self.name(index)} {be} {place}"
         return f"{self.name(index)} {place} {self.verb(index, self.form(index))}"
@@ -578,7 +602,9 @@ class _FreeWriter:
     def inverted(self) -> str:
         """What happens first, what there is after it."""
         group: Group = self.facts.groups[0]
-        if group.motion == "rest":
+        if self.pours(0):
+            text = f"water {self.pick(('pours', 'runs', 'flows', 'comes'))} out of {self.name(0)}"
+        elif group.motion == "rest":
             verb = self.pick(
                 ("stands", "sits", "rests", "is")
                 if group.count == 1
@@ -613,7 +639,10 @@ class _FreeWriter:
         """Key words."""
         tags = []
         for i, group in enumerate(self.facts.groups):
-            tags += [self.name(i), self.verb(i, 2) if group.motion != "rest" else "still"]
+            tags += [
+                self.name(i),
+                self.verb(i, 2) if group.motion != "rest" or self.pours(i) else "still",
+            ]
         if event := self.happening():
             tags.append(event)
         return ", ".join(tags)
