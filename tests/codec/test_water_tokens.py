@@ -107,7 +107,10 @@ def test_the_engine_makes_the_same_clip_of_the_tokens(seed):
     assert again.water.volumes[0] == pytest.approx(all_of_it, rel=1e-5)
     difference = np.abs(again.water.held_volumes - state.water.held_volumes)
     assert difference.max() < 0.05 * all_of_it and difference[-1].max() < 0.02 * all_of_it
-    np.testing.assert_allclose(again.poses.positions, state.poses.positions, atol=0.03)
+    distance = np.abs(again.poses.positions - state.poses.positions).max((1, 2))
+    assert (
+        distance[:10].max() < 2e-3 and distance.max() < 0.2
+    )  # a cup that tumbles parts from itself slowly
 
 
 def test_a_plan_without_water_says_so():
