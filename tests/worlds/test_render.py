@@ -164,3 +164,31 @@ def test_an_empty_scene_has_no_ids():
 def test_supersample_out_of_range_is_refused():
     with pytest.raises(RequestError, match="supersample is 9"):
         render.render(scene(BALL), CAMERA, SIZE, supersample=9)
+
+
+def test_no_ray_leaps_over_thin_water():
+    """Where there is a sheet of water 3 cm thick over the table, every pixel shows water, and where it is."""
+    spacing = 0.03
+    z = np.arange(9) * spacing - 0.15
+    density = np.maximum(0.015 - np.abs(z - 0.03), -0.045).astype(np.float32)
+    sheet = render.Water(
+        density=np.broadcast_to(density, (60, 40, 9)),
+        origin=(-0.885, -0.585, float(z[0])),
+        spacing=spacing,
+        level=0.0,
+    )
+    _, ids, depth = render.render(scene(water=sheet), CAMERA, Size(200, 200), supersample=1)
+    corners = np.array([[a, b, 0.045] for a in (-0.8, 0.8) for b in (-0.5, 0.5)])
+    x, y, _ = render.project(CAMERA, corners).T
+    left, right = (200 * bound(x[[1, 3]]) for bound in (np.min, np.max))  # of the far edge
+    inside = slice(int(200 * y.min()) + 1, int(200 * y.max())), slice(int(left) + 1, int(right))
+    assert ids[inside].size > 5000
+    assert (ids[inside] == 200).all()
+    # Down to the surface along each ray.
+    eye, right_axis, up, forward = render.camera_axes(CAMERA)
+    row, column = np.mgrid[inside]
+    half = math.tan(math.radians(17.5))
+    across, away = (column + 0.5) / 100 - 1, 1 - (row + 0.5) / 100
+    ways = forward + half * (across[..., None] * right_axis + away[..., None] * up)
+    expected = (0.045 - eye[2]) / (ways / np.linalg.norm(ways, axis=-1, keepdims=True))[..., 2]
+    np.testing.assert_allclose(depth[inside], expected, atol=2e-3)

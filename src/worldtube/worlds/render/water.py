@@ -72,6 +72,9 @@ def next_surface(ox, oy, oz, dx, dy, dz, limit, density, info, held, inside):
         if t0 > t1:
             t0, t1 = t1, t0
         near, far = max(near, t0), min(far, t1)
+    # Clear of the border, where rounding would decide whether the first sample is beyond the grid: from there the long
+    # step would leap over thin water.
+    near += 1e-6
     if near >= far:
         return FAR
     step = 0.6 * info[3]
