@@ -145,7 +145,7 @@ OUTSIDE = [
     ),
     (
         lambda d: d["camera"].update(targets=d["camera"]["positions"]),
-        "camera.positions and camera.targets must be at least 0.01 m apart",
+        "camera.positions and camera.targets must be 0.01 m apart in x and y, got 0 m",
     ),
     (
         lambda d: d["bodies"][0].update(shape="ball", dimensions=[0, 0, 0, 0]),
@@ -241,6 +241,20 @@ def test_names_are_those_of_all_that_reads_states():
             more = {"glass"} if module is plan_tokens else set()  # no plan has any
             assert set(names) - more <= set(known), (module, field)
     assert (MAX_BODIES, MAX_FPS) == (SLOTS, REQUEST_FPS)
+
+
+def test_bodies_may_only_begin(state):
+    data = copy.deepcopy(state.to_json())
+    for body in data["bodies"]:
+        for name in ("positions", "rotations", "velocities", "spins"):
+            body[name] = body[name][:1]
+    begun = State.from_json(data)
+    assert (begun.num_frames, len(begun.camera), begun.seconds) == (1, 4, 4 / 12)
+    assert State.from_json(begun.to_json()).num_frames == 1
+    assert TASKS["reproduce"](begun).num_frames == 4
+    data["bodies"][0]["positions"] *= 2
+    with pytest.raises(DataError, match=r"bodies\[0\].positions must be 4 x 3 finite numbers"):
+        State.from_json(data)
 
 
 def test_quaternions_of_any_rotation():

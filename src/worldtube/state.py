@@ -340,7 +340,8 @@ class State:
 
     @property
     def seconds(self) -> float:
-        return self.num_frames / self.fps
+        """How long it lasts; where only the camera is known for longer, how long that is."""
+        return max(self.num_frames, len(self.camera)) / self.fps
 
     def __getitem__(self, frames: slice) -> "State":
         water = self.water
@@ -401,6 +402,8 @@ class State:
     def from_json(cls, data: Mapping[str, Any]) -> "State":
         """Read what `to_json` wrote, or what a person made of it.
 
+        Bodies have a row for each frame of the camera, or one row alone: how they begin. Physics makes the rest.
+
         Raises:
             DataError: for an unknown or missing field, or a value of the wrong kind, in one sentence.
         """
@@ -428,6 +431,7 @@ class State:
         bodies, columns = [], {name: [] for name in moving}
         if not isinstance(data["bodies"], Sequence) or isinstance(data["bodies"], str):
             raise DataError(f"bodies must be a list, got {type(data['bodies']).__name__}")
+        rows = 1 if _only_begins(data["bodies"]) else frames
         for k, entry in enumerate(data["bodies"]):
             _check_fields(f"bodies[{k}]", entry, (*(f.name for f in fields(Body)), *moving))
             constant = {f.name: entry[f.name] for f in fields(Body)}
@@ -441,17 +445,17 @@ class State:
             constant["dimensions"] = tuple(float(value) for value in entry["dimensions"])
             bodies.append(Body(**constant))
             for name, width in moving.items():
-                columns[name].append(_numbers(f"bodies[{k}].{name}", entry[name], (frames, width)))
+                columns[name].append(_numbers(f"bodies[{k}].{name}", entry[name], (rows, width)))
         stacked = {
             name: np.stack(values, axis=1)
             if values
-            else np.zeros((frames, 0, moving[name]), "float32")
+            else np.zeros((rows, 0, moving[name]), "float32")
             for name, values in columns.items()
         }
         stacked["rotations"] = rotations_from_quaternions(stacked["rotations"])
         water = data.get("water")
         if water is not None:
-            water = Water.from_json(water, frames=frames, bodies=len(bodies))
+            water = Water.from_json(water, frames=rows, bodies=len(bodies))
         return cls(
             fps=fps,
             bodies=tuple(bodies),
@@ -492,8 +496,11 @@ def check_state(state: State, *, renderer: str = "model") -> State:
     if np.linalg.norm(around.sun) < 1e-3:
         raise RequestError(f"surroundings.sun must point somewhere, got {list(around.sun)}")
     _check_range("camera.field_of_view", camera.field_of_view, 5, 120, "degrees")
-    if np.linalg.norm(camera.positions - camera.targets, axis=-1).min() < 0.01:
-        raise RequestError("camera.positions and camera.targets must be at least 0.01 m apart")
+    aside = np.linalg.norm((camera.positions - camera.targets)[:, :2], axis=-1).min()
+    if aside < 0.01:  # straight up and down there is no right and left
+        raise RequestError(
+            f"camera.positions and camera.targets must be 0.01 m apart in x and y, got {aside:.2g} m"
+        )
     for k, body in enumerate(state.bodies):
         _check_body(f"bodies[{k}]", body)
     places = {f"bodies[{k}]": state.poses.positions[:, k] for k in range(len(state.bodies))}
@@ -654,6 +661,12 @@ def as_state(value: "State | str | PathLike | Mapping[str, Any]") -> State:
     if isinstance(value, str | PathLike):
         return read_state(value)
     raise DataError(f"a state must be a State, its JSON form or a path, got {type(value).__name__}")
+
+
+def _only_begins(bodies: Sequence[Any]) -> bool:
+    """Whether every body of a readable form has one row of positions."""
+    paths = [body.get("positions") if isinstance(body, Mapping) else None for body in bodies]
+    return bool(paths) and all(isinstance(path, list) and len(path) == 1 for path in paths)
 
 
 def _check_fields(

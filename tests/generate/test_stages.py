@@ -160,6 +160,17 @@ def test_an_edited_state_is_drawn_again(session, tmp_path):
     assert read_state(tmp_path / "state.json").num_frames == 5
 
 
+@pytest.mark.parametrize("fps", [12, 24])
+def test_what_only_begins_goes_on_for_as_long_as_its_camera(session, fps):
+    state = session.generate("a red ball", num_frames=9, fps=fps, size=SIZE).state
+    turned = state.camera.positions + np.arange(9, dtype=np.float32)[:, None] / 10
+    camera = replace(state.camera, positions=turned)
+    again = session.reproduce(replace(state, poses=state.poses[:1], camera=camera), size=SIZE)
+    assert again.state.num_frames == 9
+    np.testing.assert_allclose(again.state.camera.positions, turned, atol=1e-5)
+    np.testing.assert_allclose(again.state.poses.positions, state.poses.positions, atol=1e-5)
+
+
 def test_slices_keep_their_states(model):
     clip = engine.generate(model, [Request(prompt="a red ball", num_frames=9, size=SIZE)])[0]
     part = clip[2:7]

@@ -98,6 +98,9 @@ def test_type_watch_play_extend(page, client):
     page.get_by_label("Prompt").fill("a red ball rolls")
     page.get_by_label("Model").select_option("worldtube-small")
     page.get_by_label("Steps").fill("150")
+    alone = page.get_by_label("Words alone")
+    if alone.is_visible():  # by way of a state it takes few steps, and no previews
+        alone.check()
     page.evaluate(WATCH)
     page.keyboard.press("Control+Enter")
     told = page.locator("#live")
@@ -150,6 +153,8 @@ def test_type_watch_play_extend(page, client):
 def test_a_job_that_is_being_made_can_be_cancelled(page, client):
     page.get_by_label("Prompt").fill("a red ball rolls")
     page.get_by_label("Model").select_option("worldtube-small")
+    if page.get_by_label("Words alone").is_visible():
+        page.get_by_label("Words alone").check()
     page.get_by_label("Seconds", exact=True).fill("8")
     page.get_by_label("Steps").fill("1000")
     page.locator("#submit").click()
@@ -360,3 +365,169 @@ def test_a_file_from_elsewhere_has_no_signal(page, tmp_path):
     page.get_by_label("File", exact=True).set_input_files(path)
     page.locator("#check-result").get_by_text("No signal found").wait_for()
     assert "that does not say who made it" in page.locator("#check-result").inner_text()
+
+
+@browses
+def test_the_objects_of_a_video_are_shown_and_drawn_again(visit, inside):
+    """From a video by way of its state, over its paths, to the same motion in another colour and another shape."""
+    with inside.client() as client:
+        made = client.videos.create(
+            prompt="a red ball",
+            model="random",
+            size="64x48",
+            seconds="1",
+            extra_body={"seed": 0},
+        )
+        plain = client.videos.create(prompt="a", model="gaussian", size="64x64", seconds="1")
+        assert finished(client, made.id).status == finished(client, plain.id).status == "completed"
+
+        def state_of(id):
+            return client.videos.download_content(id, variant="state").json()
+
+        def newest():
+            return next(iter(client.videos.list(limit=1)))
+
+        state = state_of(made.id)
+        page = visit(f"{inside.url}/#{made.id}")
+        page.locator("#stage .badge").wait_for()
+        panel = page.get_by_role("region", name="What is in it")
+        assert panel.locator("li").count() == len(state["bodies"]) == 4
+        colours = [panel.get_by_label(f"Colour of object {k + 1}") for k in range(4)]
+        shapes = [panel.get_by_label(f"Shape of object {k + 1}") for k in range(4)]
+        assert [one.input_value() for one in colours] == [b["colour"] for b in state["bodies"]]
+        assert [one.input_value() for one in shapes] == [b["shape"] for b in state["bodies"]]
+        assert state["bodies"][0]["size"] in panel.locator("li").first.inner_text()
+        assert page.locator("#stage svg").count() == 0
+        panel.get_by_label("Show paths").check()
+        assert page.locator("#stage svg polyline").count() == 4
+        points = page.locator("#stage svg polyline").first.get_attribute("points").split()
+        assert len(points) == 13 and serious(page) == []
+
+        colours[0].select_option("green")
+        panel.get_by_role("button", name="Draw again").click()
+        page.locator("#stage .facts").get_by_text("From a state").wait_for()
+        page.locator("#stage .badge").wait_for()
+        again = newest()
+        drawn = state_of(again.id)
+        assert (again.task, again.size, again.num_frames) == ("reproduce", "64x48", 13)
+        assert again.prompt.startswith("a small green") or again.prompt.startswith("a large green")
+        assert drawn["bodies"][0]["colour"] == "green"
+        for body, before in zip(drawn["bodies"], state["bodies"], strict=True):
+            assert body["positions"] == before["positions"], "the same motion"
+        assert page.locator("#stage svg polyline").count() == 4, "paths stay wanted"
+
+        panel = page.get_by_role("region", name="What is in it")
+        shape = "ball" if drawn["bodies"][1]["shape"] != "ball" else "box"
+        panel.get_by_label("Shape of object 2").select_option(shape)
+        assert "physics is computed anew" in panel.inner_text()
+        panel.get_by_role("button", name="Draw again").click()
+        page.wait_for_url(lambda url: again.id not in url)
+        page.locator("#stage .badge").wait_for()
+        other = state_of(newest().id)
+        assert other["bodies"][1]["shape"] == shape and len(other["bodies"][1]["positions"]) == 13
+        assert other["camera"] == state["camera"]
+
+        assert page.get_by_label("Size", exact=True).input_value() == "best"
+        for alone in (False, True):
+            page.get_by_label("Prompt").fill("a red ball")
+            page.get_by_label("Seconds", exact=True).fill("0.25")
+            page.evaluate("document.querySelector('details.more').open = true")
+            page.get_by_label("Steps").fill("2")
+            page.get_by_label("Words alone").set_checked(alone)
+            page.locator("#submit").click()
+            page.locator("#stage .facts").get_by_text("0.25 s at 12 fps").wait_for()
+            page.locator("#stage .badge").wait_for()
+            one = newest()
+            assert ("state" in one.variants) != alone
+            assert one.size == ("64x64" if alone else "128x128")
+            page.locator(f"#cards [data-id={plain.id}] button").click()
+            page.locator("#stage .facts").get_by_text("gaussian").wait_for()
+        page.get_by_label("Model").select_option("gaussian")
+        assert page.get_by_label("Words alone").is_hidden()
+
+        page.locator(f"#cards [data-id={plain.id}] button").click()
+        page.locator("#stage .badge").wait_for()
+        assert page.locator("#stage .objects").count() == page.locator("#stage svg").count() == 0
+
+
+@browses
+def test_what_cannot_be_drawn_again_is_said(visit, inside):
+    with inside.client() as client:
+        body = {"model": "random", "size": "48x32", "seconds": "0.5", "extra_body": {"seed": 0}}
+        made = finished(client, client.videos.create(prompt="a red ball", **body).id)
+    page = visit(f"{inside.url}/#{made.id}")
+    panel = page.get_by_role("region", name="What is in it")
+    page.route(re.compile("/v1/videos$"), lambda route: route.fulfill(status=400, json=REFUSAL))
+    panel.get_by_role("button", name="Draw again").click()
+    panel.get_by_role("alert").get_by_text("bodies must be 1 to 4").wait_for()
+    assert panel.get_by_role("button", name="Draw again").is_enabled()
+    assert all("400 (Bad Request)" in text for text in visit.said)
+    visit.said.clear()
+
+
+REFUSAL = {"error": {"message": "bodies must be 1 to 4, got 5", "param": "state"}}
+
+
+@browses
+def test_the_page_reckons_as_the_package_does(visit, inside):
+    """Where points are seen, the dimensions of another shape, and what moves how."""
+    from worldtube.codec.plan import decode_plan, encode_plan
+    from worldtube.state import State, vertical_reach, volume
+    from worldtube.worlds.render import project
+    from worldtube.worlds.tabletop.engine import simulate
+    from worldtube.worlds.tabletop.plan import plan
+    from worldtube.worlds.world import Camera
+
+    page = visit(inside.url)
+    state = simulate(plan(3), num_frames=5)[0]
+    data = state.to_json(digits=9)
+    body = data["bodies"][0]
+
+    def run(code, *arguments):
+        call = (
+            f"async (given) => {{ const m = await import('/studio/objects.js'); return {code}; }}"
+        )
+        return page.evaluate(call, list(arguments))
+
+    seen = run(
+        "m.project(given[0], 4, given[1], {width: 96, height: 64})",
+        data["camera"],
+        body["positions"],
+    )
+    camera = Camera(
+        position=tuple(data["camera"]["positions"][4]),
+        target=tuple(data["camera"]["targets"][4]),
+        field_of_view=data["camera"]["field_of_view"],
+    )
+    expected = project(camera, np.array(body["positions"]), 1.5)[:, :2] * (96, 64)
+    np.testing.assert_allclose(seen, expected, atol=1e-3)
+
+    looks = [{"colour": one["colour"], "shape": one["shape"]} for one in data["bodies"]]
+    for shape in ("ball", "box", "cylinder", "cup"):
+        looks[0] = {"colour": "white", "shape": shape}
+        edited = State.from_json(run("m.edit(given[0], given[1])", data, looks))
+        one, before = edited.bodies[0], state.bodies[0]
+        assert (one.shape, one.colour) == (shape, "white")
+        if shape == before.shape:
+            assert edited.num_frames == 5 and one.dimensions == before.dimensions
+            continue
+        assert edited.num_frames == 1 and len(edited.camera) == 5
+        np.testing.assert_allclose(one.mass / volume(one), before.mass / volume(before), rtol=1e-5)
+        bottoms = [
+            s.poses.positions[0, 0, 2] - vertical_reach(b, s.poses.rotations[0, 0])
+            for s, b in ((edited, one), (state, before))
+        ]
+        assert bottoms[0] == pytest.approx(bottoms[1], abs=1e-5)
+        again = decode_plan(encode_plan(edited, 4), num_frames=1)
+        match = next(b for b in again.bodies if (b.colour, b.shape) == ("white", shape))
+        np.testing.assert_allclose(match.dimensions, one.dimensions, rtol=0.02)
+
+    moves = {
+        "rests": [[0, 0, 0.2], [0.01, 0, 0.2]],
+        "moves right": [[0, 0, 0.2], [0.5, 0.1, 0.2]],
+        "moves left and falls": [[0, 0, 0.8], [-0.5, 0.1, 0.2]],
+        "moves away": [[0, 0, 0.2], [0, 0.3, 0.2]],
+        "moves closer": [[0, 0, 0.2], [0, -0.3, 0.2]],
+        "falls": [[0, 0, 1], [0, 0, 0.2]],
+    }
+    assert [run("m.doing({positions: given[0]})", path) for path in moves.values()] == [*moves]

@@ -185,7 +185,7 @@ def _continue(
     for i, first in begun.items():
         state = longer.get(i, first)
         if len(first.camera) > len(first.poses):
-            state = replace(state, camera=_extend(first.camera, len(state.poses)))
+            state = replace(state, camera=_camera_at(first, state.fps, len(state.poses)))
         result[i] = resample(state, fps[i], frames[i])
     return result
 
@@ -198,6 +198,18 @@ def _at_rate(state: State, rate: float) -> State:
     seconds = (state.num_frames - 1) / state.fps
     frames = 1 + math.ceil(seconds * rate - 1e-6)
     return resample(state, rate, frames)
+
+
+def _camera_at(state: State, fps: float, num_frames: int) -> CameraPath:
+    """The camera of a state at another rate, held after its end."""
+    at = np.arange(num_frames) * (state.fps / fps)
+    known = np.arange(len(state.camera))
+
+    def mixed(values: np.ndarray) -> np.ndarray:
+        return np.stack([np.interp(at, known, axis) for axis in values.T], -1).astype(np.float32)
+
+    camera = state.camera
+    return replace(camera, positions=mixed(camera.positions), targets=mixed(camera.targets))
 
 
 def _coded_frames(piece: Piece) -> int:

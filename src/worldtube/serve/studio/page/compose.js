@@ -15,6 +15,9 @@ export const TASKS = {
   edit: { label: "Edit", hint: "A clip is made anew with other words.", verb: "Edit", to: EDIT, sources: ["Clip"], kind: "video" },
   storyboard: { label: "Storyboard", hint: "Shots with words of their own, a cut between them.", verb: "Make the storyboard", to: CREATE, sources: [], sized: true, board: true },
 };
+/** name -> what a task is called that the form does not have. */
+export const OTHERS = { remix: "Remix", reproduce: "From a state" };
+export const label = (name) => TASKS[name]?.label ?? OTHERS[name] ?? name;
 const FIELDS = { prompt: "prompt", seconds: "seconds", size: "size", seed: "seed", num_inference_steps: "steps", guidance_scale: "guidance",
   negative_prompt: "negative_prompt", strength: "strength", model: "model", width: "width", height: "height" };
 
@@ -53,6 +56,7 @@ export function start(onmade, onstill) {
   $("size").addEventListener("change", hintSize);
   for (const id of ["width", "height"]) $(id).addEventListener("input", hintSize);
   $("model").addEventListener("change", drawSizes);
+  $("model").addEventListener("change", drawStateless);
   $("strength").addEventListener("input", tellStrength);
   drawShots();
   choose(task);
@@ -68,7 +72,18 @@ export function know(served) {
     $("seconds").value = $("seconds").defaultValue = String(Math.round(4 * model().seconds) / 4);
   }
   drawSizes();
+  drawStateless();
 }
+
+/** Whether what is asked for may be made by way of a physical state. */
+const stateful = () => Boolean(model()?.state) && ["generate", "storyboard", "extend"].includes(task);
+
+function drawStateless() {
+  $("no_state").parentElement.hidden = !stateful();
+}
+
+/** What a served model knows of states: names of colours and shapes; null where it knows none. */
+export const states = (id) => models.find((one) => one.id === id)?.state ?? null;
 
 /** Finished videos that a clip can be taken from. */
 export function offer(videos) {
@@ -89,6 +104,7 @@ export function choose(name) {
   $("seconds-field").hidden = Boolean(one.board) || one.to === EDIT;
   $("seconds-label").textContent = one.adds ?? "Seconds";
   $("strength-field").hidden = one.to !== EDIT;
+  drawStateless();
   $("submit-label").textContent = one.verb;
   drawSources();
   hintSize();
@@ -164,6 +180,8 @@ function drawSizes() {
   const kept = $("size").value;
   const shape = (w, h) => (w === h ? "square" : w > h ? "wide" : "tall");
   const options = sizes().map(([w, h]) => h_option(w, h, shape(w, h)));
+  const best = model()?.state?.size; // the server takes another where the words are beyond the model's states
+  if (best) options.unshift(h("option", { value: "best" }, `${best.replace("x", " × ")} best`));
   $("size").replaceChildren(...options, h("option", { value: "custom" }, "Another size…"));
   if ([...$("size").options].some((option) => option.value === kept)) $("size").value = kept;
   hintSize();
@@ -178,7 +196,7 @@ function pickSize(size) {
   hintSize();
 }
 
-const size = () => ($("size").value === "custom" ? `${$("width").value}x${$("height").value}` : $("size").value);
+const size = () => ({ custom: `${$("width").value}x${$("height").value}`, best: "" })[$("size").value] ?? $("size").value;
 
 function hintSize() {
   const sized = Boolean(TASKS[task].sized), one = model();
@@ -293,6 +311,7 @@ function body() {
     fields.direction = task === "extend" ? document.querySelector("[name=direction]:checked").value : task;
   }
   if (task === "connect") fields.next_video = source(given[1]);
+  if (stateful() && $("no_state").checked) fields.no_state = true;
   if (to === EDIT) fields.strength = number("strength");
   return fields;
 }

@@ -15,6 +15,14 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
+/** An element of a drawing, with its attributes and children. */
+export function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS($("drawing").content.firstElementChild.namespaceURI, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
 /** Tell people who hear the page rather than see it. */
 export function say(text) {
   $("live").textContent = text;

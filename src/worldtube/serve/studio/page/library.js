@@ -1,7 +1,7 @@
 // Earlier work: the cards, finding among them, and what is not yet loaded. Owns the videos that the page knows.
 
 import * as api from "./api.js";
-import { TASKS } from "./compose.js";
+import { OTHERS, TASKS, label } from "./compose.js";
 import { $, ago, h, seconds, title } from "./dom.js";
 
 const videos = new Map();
@@ -22,7 +22,7 @@ export const finished = () => all().filter((one) => one.status === "completed");
 export function start(onopen, onchange) {
   open = onopen;
   changed = onchange;
-  const names = [...Object.entries(TASKS).map(([name, { label }]) => [name, label]), ["remix", "Remix"]];
+  const names = [...Object.keys(TASKS), ...Object.keys(OTHERS)].map((name) => [name, label(name)]);
   $("find-task").append(h("option", { value: "" }, "Every task"), ...names.map(([value, label]) => h("option", { value }, label)));
   let timer;
   $("find").addEventListener("input", () => {
@@ -124,8 +124,7 @@ const STATES = { queued: "Waiting", failed: "Failed" };
 function drawCard(video, key) {
   const state = active(video) || video.status === "failed";
   const words = STATES[video.status] ?? `${video.progress} %`;
-  const name = TASKS[video.task]?.label ?? video.task;
-  const about = `${name} · ${seconds(video.seconds)} · ${ago(video.created_at)}`;
+  const about = `${label(video.task)} · ${seconds(video.seconds)} · ${ago(video.created_at)}`;
   const card = h("li", { "data-id": video.id, "data-key": key },
     h("button", { type: "button", class: "card", "aria-pressed": String(video.id === shown), onclick: () => open(videos.get(video.id)) },
       h("span", { class: `picture ${video.status}` },

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import * as compose from "./compose.js";
 import { $, ago, h, say, seconds, title } from "./dom.js";
 import * as library from "./library.js";
+import * as objects from "./objects.js";
 import * as provenance from "./provenance.js";
 
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
@@ -11,6 +12,7 @@ const PREVIEW_MS = 700;
 const EXAMPLES = ["a large red ball rolls to the right", "a small blue box falls onto the table", "a white ball knocks over a purple cup and the water spills"];
 
 let watch = null;
+let made = () => {};
 let urls = [];
 
 function clear() {
@@ -22,6 +24,11 @@ function clear() {
 function kept(blob) {
   urls.push(URL.createObjectURL(blob));
   return urls.at(-1);
+}
+
+/** `onmade` is told of each video that is asked for here. */
+export function start(onmade) {
+  made = onmade;
 }
 
 /** Which video is on show. */
@@ -146,14 +153,24 @@ async function finished(video, signal) {
   try {
     const blob = await api.content(video.id);
     if (signal.aborted) return;
-    media.replaceChildren(player(video, (download.href = kept(blob))));
+    const clip = player(video, (download.href = kept(blob)));
+    media.replaceChildren(clip);
     download.removeAttribute("aria-disabled");
+    if (video.variants.includes("state")) await inside(video, clip, media, signal);
     const results = await provenance.check(blob, video.id);
     proof.replaceChildren(provenance.badge(results));
   } catch (error) {
     const text = error.message ?? "The server does not answer.";
     (media.querySelector("video") ? proof : media).replaceChildren(h("p", { class: "error" }, text));
   }
+}
+
+/** The objects of a video that has a physical state, below it. */
+async function inside(video, clip, media, signal) {
+  const state = JSON.parse(await (await api.content(video.id, "state")).text());
+  if (signal.aborted) return;
+  const draw = async (other, prompt) => made(await api.ask("/v1/videos", { model: video.model, size: video.size, prompt, state: other }));
+  $("stage").append(objects.panel(video, state, { known: compose.states(video.model), draw, clip, media }));
 }
 
 function failed(video) {
@@ -167,7 +184,7 @@ function failed(video) {
 
 function told(video) {
   const shown = video.rendered_size === video.size ? video.size : `${video.size}, made at ${video.rendered_size}`;
-  return { Task: compose.TASKS[video.task]?.label ?? video.task, Size: shown.replaceAll("x", " × "), Length: `${seconds(video.seconds)} at ${video.fps} fps`, Model: video.model, Seed: String(video.seed) };
+  return { Task: compose.label(video.task), Size: shown.replaceAll("x", " × "), Length: `${seconds(video.seconds)} at ${video.fps} fps`, Model: video.model, Seed: String(video.seed) };
 }
 
 function facts(video) {

@@ -23,6 +23,7 @@ function open(video) {
 }
 
 compose.start(made, library.still);
+stage.start(made);
 library.start((video) => {
   open(video);
   $("stage").scrollIntoView({ block: "nearest" });
