@@ -20,6 +20,8 @@ MADE = (
     ("a white ball knocks over a purple cup and the water spills", "64x64"),
     ("a large red ball rolls to the right", "64x64"),
 )
+STATE = "a large red ball rolls to the right and hits a small blue box"
+"""Made by way of its physical state, where the model knows states."""
 MOST_BYTES = 150_000
 WAIT = 180_000
 
@@ -60,6 +62,23 @@ def still(page: Page) -> None:
     )
 
 
+def objects(page: Page) -> None:
+    """A video with its objects and their paths; nothing where the model knows no states."""
+    if page.locator("#size option[value=best]").count() == 0:
+        return
+    page.evaluate("document.querySelector('details.more').open = true")
+    page.get_by_label("Seed").fill("6")
+    make(page, STATE, "best")
+    done(page)
+    page.get_by_label("Seed").fill("")
+    page.get_by_label("Show paths").check()
+    still(page)
+    page.wait_for_timeout(500)  # the paths follow the frame
+    keep(page, "objects", "#stage")
+    page.get_by_label("Show paths").uncheck()
+    page.evaluate("document.querySelector('details.more').open = false")
+
+
 def main(url: str) -> None:
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as driver:
@@ -73,11 +92,16 @@ def main(url: str) -> None:
             done(page)
         page.locator("summary", has_text="More settings").click()
         page.get_by_label("Steps").fill("60")  # long enough for a picture of it
+        alone = page.get_by_label("Words alone")
+        if alone.is_visible():  # by way of a state there is no picture of it before it is done
+            alone.check()
         make(page, *MADE[-1])
         page.locator(".making img:not([hidden])").wait_for(timeout=WAIT)
         keep(page, "making")
         done(page)
         page.get_by_label("Steps").fill("")
+        if alone.is_visible():
+            alone.uncheck()
         page.locator("summary", has_text="More settings").click()
         still(page)
         keep(page, "light")
@@ -88,6 +112,8 @@ def main(url: str) -> None:
         page.get_by_role("button", name="Pause both").click()
         still(page)
         keep(page, "compare")
+        page.get_by_role("button", name="Done").click()
+        objects(page)
         page.close()
 
         page = browser.new_page(viewport=desk, color_scheme="dark")

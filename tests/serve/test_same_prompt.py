@@ -1,4 +1,7 @@
-"""The same prompt by command line, Python and HTTP: one rewriting, one list of warnings, one clip."""
+"""The same prompt by command line, Python and HTTP: one rewriting, one list of warnings, one clip.
+
+From words alone: plans of a physical state take prompts as they are.
+"""
 
 import json
 
@@ -32,7 +35,7 @@ def test_the_same_prompt_by_command_line_python_and_http(
     path = tmp_path / "cli.mp4"
     options = {"seconds": "1", "size": "64x64", "seed": "7", "steps": "1"}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    assert main(["generate", prompt, *words, "--json", "--out", str(path)]) == 0
+    assert main(["generate", prompt, *words, "--no-state", "--json", "--out", str(path)]) == 0
     printed = capsys.readouterr()
     told = json.loads(printed.out)
     lines = [
@@ -41,12 +44,14 @@ def test_the_same_prompt_by_command_line_python_and_http(
         if line.startswith("worldtube: ") and "watermark" not in line  # one step makes flat frames
     ]
 
-    clip = session.generate(prompt, seconds=1, size=video.Size(64, 64), seed=7, steps=1)
+    clip = session.generate(
+        prompt, seconds=1, size=video.Size(64, 64), seed=7, steps=1, no_state=True
+    )
     issued = [str(one.message) for one in recwarn if one.category is worldtube.PromptWarning]
 
     job = client.videos.create(
         prompt=prompt, model="worldtube-small", size="64x64", seconds="1",
-        extra_body={"seed": 7, "num_inference_steps": 1},
+        extra_body={"seed": 7, "num_inference_steps": 1, "no_state": True},
     )  # fmt: skip
     job = finished(client, job.id)
     assert job.status == "completed", job.error

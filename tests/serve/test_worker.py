@@ -275,8 +275,11 @@ def test_sizes_that_a_model_makes():
 def test_what_is_made_when_nothing_is_said_is_what_the_model_makes_best(known):
     shipped = facts(load(), render_pixels=None)
     row = plan.create(Create(prompt="a"), Facts.of("m", shipped | {"default": True}))
-    assert (row["size"], row["rendered_size"], row["warnings"]) == ("64x64", "64x64", [])
+    best = shipped.get("state", {"size": "64x64"})["size"]  # that of states, where it knows some
+    assert (row["size"], row["rendered_size"], row["warnings"]) == (best, best, [])
     assert (row["seconds"], row["num_frames"], row["fps"]) == ("2", 25, 12)
+    words = Create(prompt="a", no_state=True)
+    assert plan.create(words, Facts.of("m", shipped | {"default": True}))["size"] == "64x64"
     # The Gaussian model's native picture is one pixel, which no video can be.
     row = plan.create(Create(prompt="a"), known)
     assert row["size"] == "16x16" and row["num_frames"] == 8

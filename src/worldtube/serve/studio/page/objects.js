@@ -101,7 +101,8 @@ function paths(state, made, shown, clip) {
   const thin = Math.max(shown.width, shown.height) / 220;
   const lines = state.bodies.map((body) => svg("polyline", { class: `path ${body.colour}`, "stroke-width": thin }));
   const dots = state.bodies.map((body) => svg("circle", { class: `path ${body.colour}`, r: 2 * thin, "stroke-width": thin / 2 }));
-  const layer = svg("svg", { class: "paths", viewBox: `0 0 ${shown.width} ${shown.height}`, "aria-hidden": "true" }, ...lines, ...dots);
+  const inside = svg("svg", shown, ...lines, ...dots); // what leaves the picture is cut off at its edges
+  const layer = svg("svg", { class: "paths", viewBox: `0 0 ${shown.width} ${shown.height}`, "aria-hidden": "true" }, inside);
   function draw(frame) {
     state.bodies.forEach((body, k) => {
       const seen = project(state.camera, frame, body.positions, made).map(bring);
