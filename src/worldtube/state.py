@@ -49,6 +49,8 @@ _LENGTHS = {"ball": 1, "box": 3, "cylinder": 2, "cup": 4}
 """How many of a body's dimensions its shape has."""
 _LENGTH = (0.01, 2.0)
 """Smallest and largest dimension, metres; the wall of a cup may be thinner."""
+_LARGEST = 1e12
+"""Largest number of a readable form, of either sign."""
 _SPEED, _SPIN = 100.0, 1000.0
 """Metres per second and radians per second at most, in the first frame."""
 
@@ -695,14 +697,18 @@ def _numbers(name: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{name} must be numbers, got {value!r:.60}") from error
-    array = np.where(np.abs(array) > np.finfo(np.float32).max, np.inf, array).astype(np.float32)
     fits = len(array.shape) == len(shape) and all(
         want in (None, got) for want, got in zip(shape, array.shape, strict=True)
     )
-    if not fits or not np.isfinite(array).all():
+    if not fits:
         want = " x ".join("any" if n is None else str(n) for n in shape) or "one"
         raise DataError(f"{name} must be {want} finite numbers, got shape {array.shape}")
-    return array
+    wrong = ~(np.abs(array) <= _LARGEST)
+    if wrong.any():
+        raise DataError(
+            f"{name} must be finite numbers of at most {_LARGEST:g}, got {array[wrong][0]:g}"
+        )
+    return array.astype(np.float32)
 
 
 def rotations_from_quaternions(quaternions: np.ndarray) -> np.ndarray:
