@@ -468,13 +468,10 @@ class State:
         )
 
 
-def check_state(state: State, *, renderer: str = "model") -> State:
+def check_state(state: State) -> State:
     """Return a state that can be drawn and goes on by the physics.
 
     Names and numbers are checked in all frames, where bodies are in the first: what moves may roll away later.
-
-    Args:
-        renderer: `model` or `engine`; the learned one draws no water
 
     Raises:
         RequestError: for a value outside of what is accepted, in one sentence that names both
@@ -483,10 +480,6 @@ def check_state(state: State, *, renderer: str = "model") -> State:
         raise RequestError(f"fps must be between 1 and {MAX_FPS:g}, got {state.fps:g}")
     if not 1 <= len(state.bodies) <= MAX_BODIES:
         raise RequestError(f"bodies must be 1 to {MAX_BODIES}, got {len(state.bodies)}")
-    if state.water is not None and renderer != "engine":
-        raise RequestError(
-            f"renderer must be engine for a state with water, got {renderer}: it draws no water"
-        )
     around, camera = state.surroundings, state.camera
     _check_name("surroundings.ground", around.ground, NAMES["ground"])
     _check_name("surroundings.sky", around.sky, NAMES["sky"])

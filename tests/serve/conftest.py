@@ -1,5 +1,6 @@
 """A server with the embedded model and the Gaussian one, whose clips cost nothing, for tests that do not hurt it."""
 
+import contextlib
 import socket
 import threading
 
@@ -13,12 +14,14 @@ from random_model import random_model
 from running import FAST, Running
 
 from worldtube import video
+from worldtube.errors import RequestError
 from worldtube.generate.session import Session
 from worldtube.serve.api.app import application
 from worldtube.serve.config import ServeConfig
 from worldtube.serve.jobs import Database
 from worldtube.serve.keys import Keys
 from worldtube.serve.worker import Worker
+from worldtube.state import check_state
 from worldtube.video import Clip
 
 
@@ -85,8 +88,21 @@ def keyed(tmp_path_factory):
     running.stop()
 
 
+def first_seed(session):
+    """The first seed whose state can be drawn: bodies of random plans lie inside one another."""
+    for seed in range(200):
+        clip = session.generate("a red ball", seed=seed, num_frames=1, size="16x16")
+        with contextlib.suppress(RequestError):
+            check_state(clip.state)
+            return seed
+    raise AssertionError("no seed of 200")
+
+
 class Inside:
-    """A server in this process, whose model `random` makes clips by way of their state, and `gaussian` does not."""
+    """A server in this process, whose model `random` makes clips by way of their state, and `gaussian` does not.
+
+    With `seed` the state of `a red ball` is one that can be drawn.
+    """
 
     def __init__(self, folder):
         import uvicorn
@@ -94,7 +110,9 @@ class Inside:
         config = ServeConfig(folder=folder, model=("gaussian",), moderation="off", poll_ms=50)
         Database(config.database).migrate()
         self.worker = Worker(config)
-        self.worker.sessions = {"random": Session(random_model()), **self.worker.sessions}
+        session = Session(random_model())
+        self.worker.sessions = {"random": session, **self.worker.sessions}
+        self.seed = first_seed(session)
         self.worker.announce()
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"

@@ -376,7 +376,7 @@ def test_the_objects_of_a_video_are_shown_and_drawn_again(visit, inside):
             model="random",
             size="64x48",
             seconds="1",
-            extra_body={"seed": 0},
+            extra_body={"seed": inside.seed},
         )
         plain = client.videos.create(prompt="a", model="gaussian", size="64x64", seconds="1")
         assert finished(client, made.id).status == finished(client, plain.id).status == "completed"
@@ -453,7 +453,7 @@ def test_the_objects_of_a_video_are_shown_and_drawn_again(visit, inside):
 @browses
 def test_what_cannot_be_drawn_again_is_said(visit, inside):
     with inside.client() as client:
-        body = {"model": "random", "size": "48x32", "seconds": "0.5", "extra_body": {"seed": 0}}
+        body = {"model": "random", "size": "48x32", "seconds": "0.5"}
         made = finished(client, client.videos.create(prompt="a red ball", **body).id)
     page = visit(f"{inside.url}/#{made.id}")
     panel = page.get_by_role("region", name="What is in it")
@@ -463,6 +463,24 @@ def test_what_cannot_be_drawn_again_is_said(visit, inside):
     assert panel.get_by_role("button", name="Draw again").is_enabled()
     assert all("400 (Bad Request)" in text for text in visit.said)
     visit.said.clear()
+
+
+@browses
+def test_with_water_only_colours_change(visit, inside):
+    with inside.client() as client:
+        body = {"model": "random", "size": "48x32", "seconds": "0.5"}
+        made = finished(client, client.videos.create(prompt="a red ball", **body).id)
+        state = client.videos.download_content(made.id, variant="state").json()
+    page = visit(inside.url)
+    page.route(
+        re.compile("variant=state"),
+        lambda route: route.fulfill(json=state | {"water": {"cups": []}}),
+    )
+    page.locator(f"#cards [data-id={made.id}] button").click()
+    panel = page.get_by_role("region", name="What is in it")
+    assert panel.get_by_label("Colour of object 1").is_enabled()
+    assert panel.get_by_label("Shape of object 1").is_disabled()
+    panel.get_by_text("There is water in it").wait_for()
 
 
 REFUSAL = {"error": {"message": "bodies must be 1 to 4, got 5", "param": "state"}}

@@ -294,7 +294,7 @@ def reproduce(
     Raises:
         RequestError: for a state that cannot be drawn (`state.check_state`)
     """
-    check_state(state, renderer=options.get("renderer", Request.renderer))
+    check_state(state)
     fps = check_fps(options["fps"]) if options.get("fps") is not None else state.fps
     frames = max(1, round(state.seconds * fps)) if seconds is None else None
     return Request(prompt=prompt, seconds=seconds, num_frames=frames, state=state, **options)

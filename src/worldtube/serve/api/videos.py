@@ -70,7 +70,7 @@ def create(
         state = None
         if body.state is not None:
             with blame("state"):
-                state = check_state(State.from_json(body.state), renderer=body.renderer or "model")
+                state = check_state(State.from_json(body.state))
             inputs["state.json"] = asked.path("state.json")
             state.save(inputs["state.json"])
         for half in HALVES:

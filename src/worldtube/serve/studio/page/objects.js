@@ -140,12 +140,13 @@ export function panel(video, state, { known, draw, clip, media }) {
   };
   const explain = () => {
     const moves = state.bodies.some((body, k) => body.shape !== looks[k].shape);
-    if (!known) hint.textContent = `${video.model} is not served now, so nothing can be drawn again.`;
+    if (known && state.water) hint.textContent = "There is water in it: another colour keeps the motion, and shapes stay.";
+    else if (!known) hint.textContent = `${video.model} is not served now, so nothing can be drawn again.`;
     else hint.textContent = moves ? "Another shape moves in its own way: physics is computed anew from the first frame." : "Another colour keeps the motion; another shape moves in its own way.";
   };
   const choice = (k, name) => {
     const all = known?.[`${name}s`] ?? [], own = looks[k][name];
-    const pick = h("select", { "aria-label": `${name[0].toUpperCase()}${name.slice(1)} of object ${k + 1}`, disabled: !known, onchange: () => {
+    const pick = h("select", { "aria-label": `${name[0].toUpperCase()}${name.slice(1)} of object ${k + 1}`, disabled: !known || (name === "shape" && Boolean(state.water)), onchange: () => {
       looks[k][name] = pick.value;
       if (name === "colour") swatches[k].setAttribute("class", `swatch ${pick.value}`);
       explain();
