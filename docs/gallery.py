@@ -139,9 +139,17 @@ def main(weights: str | None = None) -> None:
         clips = engine.generate(
             model, [TASKS["generate"](prompt, seed=seed) for seed in range(32)], batch=8
         )
-        save_image(sheet(clips, frames=5, columns=4, captions=False), FOLDER / f"{name}.webp")
-    clips = engine.generate(model, [TASKS["generate"](prompt) for prompt in STRIP])
-    save_image(sheet(clips, frames=7, columns=2, scale=2), FOLDER / "strip.png")
+        small = [replace(clip, frames=resize(clip.frames, Size(64, 64))) for clip in clips]
+        save_image(sheet(small, frames=5, columns=4, captions=False), FOLDER / f"{name}.webp")
+    of_strip(session)
+
+
+def of_strip(session: Session) -> None:
+    """The README's first pictures: the clips of STRIP, moving and as frames side by side."""
+    clips = engine.generate(session.model, [TASKS["generate"](prompt) for prompt in STRIP])
+    save_image(sheet(clips, frames=7, columns=1), FOLDER / "strip.png")
+    rows = [np.concatenate([clip.frames for clip in clips[k : k + 3]], axis=2) for k in (0, 3)]
+    write(Clip(frames=np.concatenate(rows, axis=1), fps=clips[0].fps), FOLDER / "strip.webp")
 
 
 if __name__ == "__main__":

@@ -150,6 +150,11 @@ def test_a_state_is_read_and_weights_without_states_refuse_it(weights, tmp_path,
     assert not (tmp_path / "out.mp4").exists()
 
 
+def test_measures_say_which_options_they_take(capsys):
+    code, _, err = run("evaluate", "seam", "--physics", "engine", capsys=capsys)
+    assert code == 2 and "the measure seam takes no physics; adherence and motion do" in err
+
+
 def test_footage_keeps_its_size_rate_and_sound(weights, tmp_path, capsys):
     frames = np.random.default_rng(0).integers(0, 255, (30, 90, 160, 3)).astype(np.uint8)
     wave = np.sin(np.arange(8000) / 5).astype(np.float32)[:, None] / 2

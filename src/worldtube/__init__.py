@@ -1,7 +1,7 @@
 """worldtube: an open Sora in Python. One transformer over spacetime patches turns words into video.
 
     import worldtube as wt
-    wt.load().generate("a red ball rolls into a stack of blue boxes").save("clip.mp4")
+    wt.load().generate("a large red ball rolls into a small blue box").save("clip.mp4")
 
 Every public name is in `__all__` and is loaded when it is first used (docs/python.md).
 """

@@ -16,7 +16,7 @@ from torch import Tensor
 
 TRACKS: tuple[str, ...] = (
     *("rgb", "sound", "depth", "motion", "temperature", "action"),
-    *("objects", "scene"),
+    *("objects", "scene", "water"),
 )
 """Names of the tracks on a clip's one clock. Saved models name theirs, so one may be added without losing old files."""
 

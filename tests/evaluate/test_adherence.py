@@ -193,3 +193,20 @@ def test_reader_takes_any_size_and_rate(true_clips) -> None:
 def test_nothing_is_read_where_nothing_is() -> None:
     reading = reader.load().read(Clip(frames=np.full((25, 64, 64, 3), 127, np.uint8), fps=12.0))
     assert reading.things == () and reading.event is None
+
+
+def test_halves_of_a_clip_made_by_way_of_its_state_are_measured(tmp_path):
+    """The same states drawn by the engine and by the network, and what the states say."""
+    pytest.importorskip("mujoco", reason="the worlds extra is not installed")
+    from worldtube.generate.session import load
+
+    path = tmp_path / "prompts.jsonl"
+    fact = {"count": 1, "colour": "red", "shape": "ball", "motion": "rest"}
+    path.write_text(json.dumps({"prompt": "a red ball lies still", "facts": [fact]}) + "\n")
+    model = load().model
+    learned = adherence.measure(model, prompts=path)
+    drawn = adherence.measure(model, prompts=path, renderer="engine")
+    assert learned["clips_with_state"] == drawn["clips_with_state"] == 1
+    assert learned["state"] == drawn["state"] and drawn["renderer"] == "engine"
+    assert learned["state"]["colour_shape"] == 1.0
+    assert "state" not in adherence.measure(model, prompts=path, no_state=True)

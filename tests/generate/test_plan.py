@@ -1,11 +1,13 @@
 """Plans by diffusion: their own seed decides, whatever the batch; training resumes to the bit and learns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from worldtube.errors import RequestError
-from worldtube.generate.plan import PLAN_LAYOUT, planner_config, sample_plans
+from worldtube.generate.plan import plan_layout, planner_config, sample_plans
 from worldtube.models.parts import load_part, save_part
 from worldtube.text.encoder import TextEncoder
 from worldtube.transformer import Transformer
@@ -23,9 +25,14 @@ def planner():
     return model.eval()
 
 
-def test_a_plan_is_one_row_of_objects_and_a_scene():
-    assert PLAN_LAYOUT.lengths == (5,)
-    assert len(PLAN_LAYOUT.spans) == 2
+def test_a_plan_is_one_row_of_objects_a_scene_and_water():
+    layout = plan_layout(SMALL)
+    assert layout.lengths == (6,)
+    assert len(layout.spans) == 2
+    older = replace(SMALL, tracks=SMALL.tracks[:2])  # a network that knows of no water
+    torch.manual_seed(0)
+    plan = sample_plans(Transformer(older).eval(), TextEncoder(), ["a cup"], seeds=(1,), steps=2)[0]
+    assert plan.water is None and plan.objects.shape[0] == 4
 
 
 def test_a_plan_depends_on_its_own_seed_alone(planner):

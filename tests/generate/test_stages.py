@@ -1,54 +1,27 @@
-"""State first, with parts of random weights, through the engine: sizes, seeds, batches, shots, either half replaced."""
+"""State first, random networks after the plan, through the engine: sizes, seeds, batches, shots, engines as halves."""
 
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from random_model import random_model
 
 from worldtube import models
-from worldtube.dynamics import Dynamics, DynamicsConfig
 from worldtube.errors import DataError, RequestError
 from worldtube.generate import TASKS, Request, engine
 from worldtube.generate.compose import result_shape
-from worldtube.generate.plan import planner_config
 from worldtube.generate.session import Session
-from worldtube.models.local import LocalModel, embedded_path
-from worldtube.models.parts import StateParts
-from worldtube.renderer import Renderer, RendererConfig
+from worldtube.models.local import embedded_path
 from worldtube.state import read_state
-from worldtube.transformer import Transformer
 from worldtube.video import Size
 
 SIZE = Size(48, 32)
 
 
-def random_parts() -> StateParts:
-    torch.manual_seed(0)
-    planner = Transformer(planner_config(width=32, depth=1, head_width=16, hidden=32, text_depth=1))
-    with torch.no_grad():
-        for p in planner.parameters():
-            p.add_(0.05 * torch.randn_like(p))
-        planner.track_out["objects"].bias[0] = 3.0  # objects exist
-    return StateParts(
-        planner=planner.eval(),
-        dynamics=Dynamics(DynamicsConfig(width=32, point_width=16)).eval(),
-        renderer=Renderer(RendererConfig(width=32, pair_hidden=32, depth=1)).eval(),
-    )
-
-
 @pytest.fixture(scope="module")
 def model():
-    shipped = models.load(dtype="float32")
-    parts = random_parts()
-    return LocalModel(
-        shipped.card,
-        shipped.codec,
-        shipped.transformer,
-        bank=shipped.bank,
-        load_parts=lambda: parts,
-    )
+    return random_model()
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +49,14 @@ def test_the_native_size_is_that_of_states_and_without_them_that_of_the_network(
     assert result_shape(model, request).size == model.state_size == Size(128, 128)
     old = Request(prompt="a red ball", no_state=True)
     assert result_shape(model, old).size == model.size == Size(64, 64)
+
+
+def test_without_engines_prompts_about_water_are_made_from_words_alone(model, monkeypatch):
+    monkeypatch.setattr("worldtube.worlds.have_engines", lambda: False)
+    for prompt in ("pour water into a glass", "a ball knocks over a cup and the water spills"):
+        assert not model.covers(prompt)
+        assert result_shape(model, Request(prompt=prompt)).size == model.size
+    assert model.covers("a red ball rolls to the right") and model.covers("two cups on a table")
 
 
 def test_a_clip_depends_on_its_own_seed_alone(model):
@@ -195,6 +176,28 @@ def test_either_half_may_be_an_engine(session):
     from worldtube.worlds.tabletop.drawing import draw
 
     np.testing.assert_array_equal(drawn.frames, draw(drawn.state, SIZE).rgb)
+
+
+def test_water_is_moved_and_drawn_by_its_engine(session, monkeypatch):
+    pytest.importorskip("mujoco", reason="the worlds extra is not installed")
+    from worldtube.codec.water import encode_water_plan
+    from worldtube.generate import stages
+    from worldtube.worlds.pour.engine import simulate
+    from worldtube.worlds.pour.plan import plan
+
+    truth, _ = simulate(plan(8_000_003), num_frames=5)
+    tokens, water = encode_water_plan(truth, 4)
+    told = replace(tokens, water=water)
+    monkeypatch.setattr(stages, "sample_plans", lambda *args, **options: [told])
+    clip = session.generate("a cup is knocked over", num_frames=5, size=SIZE)
+    assert clip.frames.shape == (5, 32, 48, 3) and clip.tokens is None
+    held = clip.state.water.held_volumes[:, 0]
+    np.testing.assert_allclose(held, truth.water.held_volumes[:, 0], rtol=0.03)
+    fast = session.generate("a cup is knocked over", num_frames=9, fps=24, size=SIZE)
+    assert fast.state.fps == 24 and fast.state.num_frames == 9
+    monkeypatch.setattr(stages.worlds, "have_engines", lambda: False)
+    dry = session.generate("a red ball", num_frames=5, size=SIZE)
+    assert dry.state.water is None
 
 
 def test_wrong_requests_end_in_a_sentence(session, model):

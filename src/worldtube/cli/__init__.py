@@ -132,6 +132,6 @@ def _help() -> str:
             *lines,
             "",
             "worldtube COMMAND --help tells about one. Try:",
-            '  worldtube generate "a red ball rolls into a stack of blue boxes" --seed 7 --out clip.mp4',
+            '  worldtube generate "a large red ball rolls into a small blue box" --seed 7 --out clip.mp4',
         ]
     )

@@ -18,6 +18,9 @@ def evaluate(rest: list[str]) -> int:
         seeds: str | None = None,
         prompts: Path | None = None,
         count: int | None = None,
+        no_state: bool = False,
+        physics: str = "model",
+        renderer: str = "model",
         json: bool = False,
     ) -> Any:
         """Measure a model on held-out seeds and prompts.
@@ -30,20 +33,29 @@ def evaluate(rest: list[str]) -> int:
             seeds: A:B, seeds A to B - 1; our own scores use 8,000,000 and up
             prompts: JSON lines of {"prompt": ..., "facts": [...], "event": ...}, or heldout, heldout_de (_es, _fr, _zh)
             count: clips at most
+            no_state: adherence and motion of clips that are made from words alone
+            physics: adherence and motion with what moves a state: model or engine
+            renderer: adherence and motion with what draws a state: model or engine
             json: one JSON object on stdout and nothing else
         """
-        return measure, model, device, dtype, seeds, prompts, count, json
+        options = {"no_state": no_state, "physics": physics, "renderer": renderer}
+        return measure, model, device, dtype, seeds, prompts, count, options, json
 
-    measure, model, device, dtype, seeds, prompts, count, as_json = parse(
+    measure, model, device, dtype, seeds, prompts, count, options, as_json = parse(
         positional(command, "measure"), "evaluate", rest
     )
-    from worldtube.errors import unknown
-    from worldtube.evaluate import MEASURES
+    options = {name: value for name, value in options.items() if value not in (False, "model")}
+    from worldtube.errors import RequestError, unknown
+    from worldtube.evaluate import MEASURES, WITH_OPTIONS
     from worldtube.evaluate.report import table
     from worldtube.generate.session import load
 
     if measure not in MEASURES:
         raise unknown("measure", measure, MEASURES)
+    if options and measure not in WITH_OPTIONS:
+        raise RequestError(
+            f"the measure {measure} takes no {next(iter(options))}; {' and '.join(WITH_OPTIONS)} do"
+        )
     chosen = None if seeds is None else seeds_of(seeds)
     with Bar(f"measuring {measure}") as bar:
         result = MEASURES[measure](
@@ -52,6 +64,7 @@ def evaluate(rest: list[str]) -> int:
             prompts=prompts,
             count=count,
             progress=bar,
+            **options,
         )
     print(json.dumps(result) if as_json else table(result))
     return 0

@@ -579,6 +579,7 @@ def planner(rest: list[str]) -> int:
         *,
         out: Path,
         simulations: int = 10_000,
+        water_simulations: int = 2_000,
         start: Path | None = None,
         threads: int | None = None,
         config: Annotated[PlannerTrainConfig, tyro.conf.arg(name="")] = defaults,
@@ -589,13 +590,16 @@ def planner(rest: list[str]) -> int:
 
         Args:
             out: folder of the run: plans, checkpoints, record, planner.safetensors
-            simulations: how many clips are simulated, each in six looks
+            simulations: how many clips of rigid bodies are simulated, each in six looks
+            water_simulations: how many clips with water
             start: begin with the weights in this file
             threads: torch threads; torch's own choice by default
         """
-        return out, simulations, start, threads, config
+        return out, simulations, water_simulations, start, threads, config
 
-    out, simulations, start, threads, config = parse(command, "train planner", rest)
+    out, simulations, water_simulations, start, threads, config = parse(
+        command, "train planner", rest
+    )
     folder_exists(out)
     if threads:
         import torch
@@ -604,21 +608,54 @@ def planner(rest: list[str]) -> int:
     from worldtube.models.parts import load_part
     from worldtube.train.planner import WEIGHTS, train_planner
     from worldtube.train.plans import Plans, make_plans
+    from worldtube.train.water_plans import make_water_plans
     from worldtube.worlds.world import VALIDATION_SEEDS
 
     first = VALIDATION_SEEDS.start
     for name, seeds in (("train", range(simulations)), ("validation", range(first, first + 200))):
         with Bar(f"simulating ({name})") as bar:
             make_plans(out / "plans" / name, seeds, progress=bar)
+    if water_simulations:
+        with Bar("simulating water") as bar:
+            make_water_plans(out / "plans" / "water", range(water_simulations), progress=bar)
+    names = ("train", "water") if water_simulations else ("train",)
     with Bar("training planner") as bar:
         train_planner(
             config,
-            Plans.read(out / "plans" / "train"),
+            Plans.read(*(out / "plans" / name for name in names)),
             out,
             validation=Plans.read(out / "plans" / "validation"),
             start=None if start is None else load_part("planner", start),
             progress=bar,
         )
+    print(out / WEIGHTS)
+    return 0
+
+
+def topics(rest: list[str]) -> int:
+    """`train topics`: the arguments after it."""
+    import tyro
+
+    from worldtube.train.topics import TopicsTrainConfig
+
+    defaults = TopicsTrainConfig()
+
+    def command(
+        *, out: Path, config: Annotated[TopicsTrainConfig, tyro.conf.arg(name="")] = defaults
+    ) -> Any:
+        """Train the layer that tells which world a prompt speaks of, on captions of invented facts.
+
+        Args:
+            out: folder that gets topics.safetensors
+        """
+        return out, config
+
+    out, config = parse(command, "train topics", rest)
+    folder_exists(out)
+    from worldtube.train.topics import WEIGHTS, train_topics
+
+    with Bar("training topics") as bar:
+        train_topics(config, out, progress=bar)
     print(out / WEIGHTS)
     return 0
 
@@ -633,6 +670,7 @@ OWN: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "codec": ("the video compression network (its own loop)", codec),
     "planner": ("text to a plan: objects, their first state, camera", planner),
     "renderer": ("the picture of a state, from simulated and drawn clips", renderer),
+    "topics": ("which world a prompt speaks of, from captions", topics),
     "dynamics": ("the learned step of rigid bodies, from simulated motion", dynamics),
     "reader": (
         "the network that `evaluate` reads clips with (its own loop, in one sitting)",

@@ -72,6 +72,8 @@ class PlanTokens:
     """float32 (K, OBJECT_WIDTH); empty slots have `exists` below 0."""
     scene: np.ndarray
     """float32 (SCENE_WIDTH,)."""
+    water: np.ndarray | None = None
+    """float32 (codec.water.WATER_WIDTH,); None where nothing is said of water."""
 
 
 def mark_lasting(tokens: PlanTokens) -> PlanTokens:

@@ -14,6 +14,8 @@ from worldtube.errors import DataError
 from worldtube.state import Body, Pouring, State
 
 WATER_WIDTH = 12
+NO_WATER = np.array([-1.0, *[0.0] * (WATER_WIDTH - 1)], np.float32)
+"""The token of a plan without water."""
 
 _EXISTS, _POURED, _FILL = 0, 1, 2
 _GLASS, _HEADING = slice(3, 5), slice(5, 7)
@@ -95,15 +97,17 @@ def encode_water_plan(state: State, slots: int) -> tuple[PlanTokens, np.ndarray]
 
 
 def decode_water_plan(
-    tokens: PlanTokens, water: np.ndarray, *, num_frames: int, fps: float = 12.0
+    tokens: PlanTokens, water: np.ndarray | None = None, *, num_frames: int, fps: float = 12.0
 ) -> tuple[State, WaterPlan | None]:
     """The state that tokens tell, without particles, and the plan of its water, which an engine fills in.
 
-    What the water token says of glass and of the table's edges is in the state. Where it says that there is no water,
-    the state is that of `decode_plan`, and where there is no cup there is no water.
+    The water token is that of `tokens` when `water` is not said. What it says of glass and of the table's edges is in
+    the state. Where it says that there is no water, the state is that of `decode_plan`, and where there is no cup there
+    is no water.
     """
     state = decode_plan(tokens, num_frames=num_frames, fps=fps)
-    token = np.asarray(water, float)
+    water = tokens.water if water is None else water
+    token = np.asarray(NO_WATER if water is None else water, float)
     cups = [k for k, body in enumerate(state.bodies) if body.shape == "cup"]
     if token[_EXISTS] <= 0 or not cups:
         return state, None

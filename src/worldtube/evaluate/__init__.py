@@ -90,3 +90,5 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "storyboard": storyboard.measure,
 }
 """Name -> measure."""
+WITH_OPTIONS = ("adherence", "motion")
+"""Measures that take options of the requests they make."""

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 from worldtube import reader
 from worldtube.errors import DataError, NotFound, RequestError, unknown
 from worldtube.generate import engine
+from worldtube.generate.engine import Generated
 from worldtube.generate.request import Request
 from worldtube.models.model import VideoModel
 from worldtube.reader import Group, Reading
 from worldtube.reader.network import EVENTS
-from worldtube.video import Clip
 from worldtube.worlds.world import COLOURS, MOTIONS, SHAPES, SIZES
 
 Progress = Callable[[int, int], None]
@@ -187,8 +187,17 @@ def measure(
     prompts: Path | None = None,
     count: int | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Make one clip per prompt (seed: the line's number, or from `seeds`), read it, score every stated fact."""
+    """Make one clip per prompt (seed: the line's number, or from `seeds`), read it, score every stated fact.
+
+    Args:
+        options: of every request, such as `physics`, `renderer` and `no_state`
+
+    Returns:
+        Scores from pixels; where clips were made by way of their state, `state` are the scores of the same prompts with
+        these clips read from their states, so that a miss is told to be of the plan and dynamics or of the picture.
+    """
     lines = read_prompts(prompts or embedded_prompts())
     if count is not None and count < 1:
         raise RequestError(f"count {count} is not accepted; 1 or more is")
@@ -203,11 +212,28 @@ def measure(
         [line.prompt for line in lines],
         seeds=range(len(lines)) if seeds is None else seeds,
         progress=progress,
+        **options,
     )
     readings = [eyes.read(clip) for clip in clips]
-    return {"measure": "adherence", "model": model.name, "prompts": len(lines)} | compare(
-        lines, readings, eyes
-    )
+    told = {"measure": "adherence", "model": model.name, "prompts": len(lines)} | options
+    told |= compare(lines, readings, eyes)
+    with_state = sum(clip.state is not None for clip in clips)  # with water too
+    if with_state:
+        told |= {"clips_with_state": with_state, "state": _read_states(lines, clips, readings)}
+    return told
+
+
+def _read_states(
+    lines: Sequence[Line], clips: Sequence[Generated], readings: Sequence[Reading]
+) -> dict[str, Any]:
+    """Scores read from the states of clips; from the pixels of those that have none, or water."""
+    from worldtube.evaluate.state import read_motion
+
+    seen = [
+        read_motion(clip.state) if clip.state is not None and clip.state.water is None else reading
+        for clip, reading in zip(clips, readings, strict=True)
+    ]
+    return summary([score(line, reading) for line, reading in zip(lines, seen, strict=True)])
 
 
 def compare(
@@ -232,13 +258,14 @@ def make(
     *,
     seeds: Sequence[int],
     progress: Progress | None = None,
-) -> list[Clip]:
-    """A clip of two seconds for each prompt, some at a time."""
+    **options: Any,
+) -> list[Generated]:
+    """A clip of two seconds for each prompt, some at a time. options: of every request."""
     requests = [
-        Request(prompt=prompt, seconds=SECONDS, seed=seed)
+        Request(prompt=prompt, seconds=SECONDS, seed=seed, **options)
         for prompt, seed in zip(prompts, seeds, strict=False)
     ]
-    clips: list[Clip] = []
+    clips: list[Generated] = []
     for start in range(0, len(requests), BATCH):
         clips += engine.generate(model, requests[start : start + BATCH], batch=BATCH)
         if progress is not None:

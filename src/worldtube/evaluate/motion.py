@@ -165,11 +165,13 @@ def measure(
     prompts: Path | None = None,
     count: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Falls, rests and permanence of made clips, and of as many true ones.
 
     Without `prompts`, ours are used in turn; `count` clips in all (48 when not said). With a prompts file, a line
     whose first fact's motion is `fall` is measured as a fall, one of `rest` alone as a rest, and all for permanence.
+    `options` are those of every request, such as `physics`, `renderer` and `no_state`.
     """
     if count is not None and count < 1:
         raise RequestError(f"count {count} is not accepted; 1 or more is")
@@ -189,6 +191,7 @@ def measure(
         [prompt for prompt, _ in asked],
         seeds=range(len(asked)) if seeds is None else seeds,
         progress=lambda done, _: told(done, total),
+        **options,
     )
     made = [eyes.read(clip) for clip in clips]
     true, kinds = true_readings(eyes, len(asked), lambda done: told(len(asked) + done, total))

@@ -373,7 +373,7 @@ def _show(
     model: VideoModel, request: Request, one: Plan
 ) -> Callable[[Tensor, Tensor], Iterator[np.ndarray]]:
     """What turns a plan's tokens into frames; where an engine draws its states, they take no tokens."""
-    if one.states and request.renderer == "engine":
+    if one.states and stages.drawn_by_engine(request, one.states):
         size = model.pixels(one.pieces[0].grid)
         return lambda values, done: stages.draw_by_engine(one, size)
     return Show(model, one)
@@ -468,7 +468,8 @@ def generate(
             frames = np.concatenate(list(assemble(made, blocks)))
             seconds = round(time.perf_counter() - began, 3)
             # Tokens go on with the clip only where they stand for its own frames.
-            composed = request.renderer == "engine" or (made is not None and made.parts)
+            drawn = bool(one.states) and stages.drawn_by_engine(request, one.states)
+            composed = drawn or (made is not None and made.parts)
             whole = len(one.pieces) == 1 and len(frames) == one.pieces[0].grid.num_frames
             clips.append(
                 Generated(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldtube import worlds
 from worldtube.errors import RequestError
 from worldtube.generate.request import Given, Request
 from worldtube.generate.tasks import possible
@@ -169,6 +170,8 @@ def uses_state(model: VideoModel, request: Request) -> bool:
         " ".join(text for text in (request.prompt, shot.prompt) if text.strip())
         for shot in request.shots
     ] or [request.prompt]
+    if worlds.have_engines():  # which move and draw what the networks do not know: water
+        return True
     return all(cast(StateModel, model).covers(prompt) for prompt in prompts)
 
 

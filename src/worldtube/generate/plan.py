@@ -6,18 +6,19 @@ import torch
 from torch import Tensor
 
 from worldtube.codec.plan import OBJECT_WIDTH, SCENE_WIDTH, PlanTokens, mark_lasting
+from worldtube.codec.water import WATER_WIDTH
 from worldtube.diffusion import schedule
 from worldtube.diffusion.guidance import classifier_free
 from worldtube.diffusion.samplers import SAMPLERS
 from worldtube.errors import RequestError
 from worldtube.text.encoder import TextEncoder
-from worldtube.tokens import Words, overlay, pack, set_layout
+from worldtube.tokens import Layout, Words, overlay, pack, set_layout
 from worldtube.transformer import TrackConfig, Transformer, TransformerConfig
 
 SLOTS = 4
 """Objects of a plan."""
-PLAN_LAYOUT = overlay([set_layout("objects", SLOTS), set_layout("scene", 1)])
-"""Tokens of one plan: its objects, then its scene."""
+SCENE, WATER = SLOTS, SLOTS + 1
+"""Places of the single tokens after the objects."""
 
 
 def planner_config(
@@ -34,6 +35,7 @@ def planner_config(
         tracks=(
             TrackConfig(name="objects", width=OBJECT_WIDTH, slots=SLOTS, prediction="data"),
             TrackConfig(name="scene", width=SCENE_WIDTH, prediction="data"),
+            TrackConfig(name="water", width=WATER_WIDTH, prediction="data"),
         ),
         width=width,
         depth=depth,
@@ -41,6 +43,11 @@ def planner_config(
         hidden=hidden,
         text_depth=text_depth,
     )
+
+
+def plan_layout(config: TransformerConfig) -> Layout:
+    """Tokens of one plan: its objects, then its scene, then its water where the network knows of any."""
+    return overlay([set_layout(track.name, track.slots or 1) for track in config.tracks])
 
 
 @torch.inference_mode()
@@ -75,8 +82,9 @@ def sample_plans(
         return []
     if sampler not in SAMPLERS:
         raise RequestError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
-    layout = pack([PLAN_LAYOUT] * len(prompts))
-    count, width = len(PLAN_LAYOUT.frames), model.config.widest
+    one = plan_layout(model.config)
+    layout = pack([one] * len(prompts))
+    count, width = len(one.frames), model.config.widest
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def draw(like: Tensor) -> Tensor:
@@ -113,21 +121,25 @@ def sample_plans(
     levels = schedule.uniform(steps, shift=shift)[:, None].expand(-1, len(noise))
     tokens = SAMPLERS[sampler](kept_velocity, noise, levels, draw).view(len(prompts), count, width)
     return [
-        PlanTokens(objects=clip[:SLOTS].numpy(), scene=clip[SLOTS, :SCENE_WIDTH].numpy())
+        PlanTokens(
+            objects=clip[:SLOTS].numpy(),
+            scene=clip[SCENE, :SCENE_WIDTH].numpy(),
+            water=clip[WATER, :WATER_WIDTH].numpy() if count > WATER else None,
+        )
         for clip in tokens.cpu().float()
     ]
 
 
 def _cast_rows(casts: Sequence[PlanTokens | None], noise: Tensor) -> tuple[Tensor, Tensor]:
     """Numbers (N, P) that plans must keep, and bool (N, P) which they are."""
-    kept = torch.zeros_like(noise).view(len(casts), SLOTS + 1, -1)
+    kept = torch.zeros_like(noise).view(len(casts), -1, noise.shape[1])
     fixed = torch.zeros_like(kept, dtype=torch.bool)
     for row, which, cast in zip(kept, fixed, casts, strict=True):
         if cast is not None:
             lasting = mark_lasting(cast)
             for place, values, marks in (
                 (slice(0, SLOTS), cast.objects, lasting.objects),
-                (slice(SLOTS, None), cast.scene[None], lasting.scene[None]),
+                (slice(SCENE, SCENE + 1), cast.scene[None], lasting.scene[None]),
             ):
                 row[place, : values.shape[1]] = torch.from_numpy(values)
                 which[place, : values.shape[1]] = torch.from_numpy(marks) > 0

@@ -70,8 +70,11 @@ class Session:
         model = self.model
         device = getattr(model, "device", None)
         place = f" on {device}" if device is not None else ""
+        size = (
+            getattr(model, "state_size", model.size) if "state" in model.abilities else model.size
+        )
         defaults = "".join(f", {name}={value!r}" for name, value in self.defaults.items())
-        return f"Session({model.name}: {model.size} at {model.fps:g} fps{place}{defaults})"
+        return f"Session({model.name}: {size} at {model.fps:g} fps{place}{defaults})"
 
     def __dir__(self) -> Iterable[str]:
         return sorted({*super().__dir__(), *TASKS})

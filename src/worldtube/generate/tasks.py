@@ -381,14 +381,14 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "causal": (bool, False, "frames do not see later ones"),
     "no_state": (bool, False, "make the picture from words alone, without a physical state first"),
     "physics": (
-        Literal["model", "engine"],
+        str,
         Request.physics,
-        "what moves a state: the learned dynamics, or the engine that they learned from",
+        "what moves a state: model (learned dynamics) or engine (which they learned from)",
     ),
     "renderer": (
-        Literal["model", "engine"],
+        str,
         Request.renderer,
-        "what draws a state: the learned renderer, or the ray caster that it learned from",
+        "what draws a state: model (learned renderer) or engine (the ray caster, any state exactly)",
     ),
 }
 """name of each of Options -> (type, default, meaning), for the commands."""

@@ -27,7 +27,7 @@ from worldtube.models.adapters import put
 from worldtube.models.header import EMBEDDED, check_size, embedded_path
 from worldtube.models.model import ABILITIES, Footprint
 from worldtube.models.parts import StateParts, has_state_parts, load_state_parts
-from worldtube.models.weights import save_weights
+from worldtube.models.weights import match_track_rows, save_weights
 from worldtube.text.encoder import FAMILIAR, TextEncoder
 from worldtube.tokens import TRACKS, Grid, Layout, Words, patchify, unpatchify
 from worldtube.tokens import layout as layout_of
@@ -39,6 +39,8 @@ FORMAT = 1
 EMBEDDED_KNOWS = "it knows balls, boxes, cylinders and cups on a table, and water"
 FIRST_TRACKS = ("rgb", "sound", "depth", "motion", "temperature", "action")
 """Tracks of weight files that do not name theirs."""
+RIGID_WORLD = "tabletop"
+"""The world whose states need no engine; without engines, pictures of others are made from words alone."""
 SCRATCH = 1.5
 """Memory of convolutions to that of their tensors: the library behind them takes some of its own."""
 
@@ -118,7 +120,8 @@ class LocalModel:
         return self._load_parts()
 
     def covers(self, prompt: str) -> bool:
-        return self._load_parts is not None
+        sentence = self.text.sentence([prompt])[0]
+        return self.parts.topics.name(sentence) == RIGID_WORLD
 
     @property
     def device(self) -> torch.device:
@@ -360,11 +363,7 @@ def _match_tracks(
     for key in ("transformer.kind.weight", "student.kind.weight"):
         if key not in tensors or len(tensors[key]) != 2 * len(names):
             continue  # `_fill` reports tensors that are missing or have other sizes
-        by_track = tensors[key].unflatten(0, (len(names), 2))  # (tracks, 2, D)
-        rows = by_track.new_zeros(len(TRACKS), *by_track.shape[1:])
-        for row, name in zip(by_track, names, strict=True):
-            rows[TRACKS.index(name)] = row
-        matched[key] = rows.flatten(0, 1)
+        matched[key] = match_track_rows(tensors[key], names)
     return matched
 
 

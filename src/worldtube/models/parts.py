@@ -14,11 +14,18 @@ from torch import Tensor, nn
 from worldtube.codec import plan
 from worldtube.dynamics import SHAPES, Dynamics, DynamicsConfig
 from worldtube.errors import DataError, NotFound
-from worldtube.models.weights import save_weights
+from worldtube.models.weights import match_track_rows, save_weights
 from worldtube.renderer import Renderer, RendererConfig, scenes
+from worldtube.text.topics import TOPICS, Topics, TopicsConfig
+from worldtube.tokens import TRACKS
 from worldtube.transformer import Transformer, TransformerConfig
 
 FORMAT = 1
+FIRST_TRACKS = (
+    *("rgb", "sound", "depth", "motion", "temperature", "action"),
+    *("objects", "scene"),
+)
+"""Tracks of weight files that do not name theirs."""
 
 PLAN_NAMES = {
     "shapes": plan.SHAPES,
@@ -42,6 +49,7 @@ PARTS: dict[str, tuple[type[Any], type[nn.Module], dict[str, tuple[str, ...]]]] 
             "skies": scenes.SKIES,
         },
     ),
+    "topics": (TopicsConfig, Topics, {"topics": TOPICS}),
 }
 """name -> class of its configuration, class of the network, the names that it knows, in the order of its inputs."""
 
@@ -56,6 +64,8 @@ class StateParts:
     """A state to the next one."""
     renderer: Renderer
     """States to latents of the codec."""
+    topics: Topics
+    """Which world a prompt speaks of."""
 
 
 def load_state_parts(folder: Path | None = None, *, dtype: torch.dtype | None = None) -> StateParts:
@@ -85,6 +95,7 @@ def _shipped_path(part: str) -> Path:
 def save_part(part: str, config: Any, weights: Mapping[str, Tensor], path: Path) -> None:
     """Write an entry of PARTS: its configuration and its weights by name, whole or not at all."""
     facts = {"format": FORMAT, "model": part, "config": asdict(config), "names": PARTS[part][2]}
+    facts["tracks"] = list(TRACKS)
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     save_weights(tensors, path, config=facts)
 
@@ -117,6 +128,9 @@ def load_part(part: str, path: Path | str | None = None) -> Any:
         if tuple(facts["names"][kind]) != known:
             found = ", ".join(facts["names"][kind])
             raise DataError(f"{path} knows the {kind} {found}; {', '.join(known)} are expected")
+    if "kind.weight" in weights:
+        names = facts.get("tracks", FIRST_TRACKS)
+        weights["kind.weight"] = match_track_rows(weights["kind.weight"], names)
     module = network(config(**facts["config"]))
     try:
         module.load_state_dict(weights)

@@ -6,7 +6,7 @@ Knows nothing of which networks the tensors belong to.
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from worldtube.files import atomic_path
+from worldtube.tokens import TRACKS
+
+
+def match_track_rows(weight: Tensor, names: Sequence[str]) -> Tensor:
+    """Put the rows of track embeddings, two of each name, into the order of TRACKS; missing tracks get zeros."""
+    by_track = weight.unflatten(0, (len(names), 2))  # (tracks, 2, D)
+    rows = by_track.new_zeros(len(TRACKS), *by_track.shape[1:])
+    for row, name in zip(by_track, names, strict=True):
+        rows[TRACKS.index(name)] = row
+    return rows.flatten(0, 1)
 
 
 def save_weights(

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from worldtube.codec.plan import OBJECT_WIDTH, SCENE_WIDTH, PlanTokens, decode_plan
+from worldtube.codec.water import WATER_WIDTH
 from worldtube.device import find_dtype
 from worldtube.errors import RequestError
-from worldtube.generate.plan import PLAN_LAYOUT, SLOTS, planner_config, sample_plans
+from worldtube.generate.plan import SCENE, WATER, plan_layout, planner_config, sample_plans
 from worldtube.models.parts import save_part
 from worldtube.state import State
 from worldtube.text.encoder import TextEncoder
@@ -44,6 +46,8 @@ class PlannerTrainConfig:
     """Spread of the logit of the noise level."""
     dtype: str = "auto"
     """Compute dtype: auto, float32 or bfloat16; the weights that are trained are float32."""
+    water: float = 0.2
+    """Share of plans with water in a batch, where there are any."""
     drop_text: float = 0.1
     """Share of captions replaced by an empty one, for classifier-free guidance."""
 
@@ -55,10 +59,23 @@ class PlannerTrainConfig:
             raise RequestError(f"drop_text must be at least 0 and below 1, got {self.drop_text}")
 
 
+def draw_items(plans: Plans, count: int, water: float, generator: torch.Generator) -> Tensor:
+    """int64 (count,) random rows, a share `water` of them with water where there are such plans."""
+    items = torch.randint(len(plans), (count,), generator=generator)
+    wet = (plans.waters[:, 0] > 0).nonzero()[:, 0]
+    if len(wet):
+        chosen = torch.rand(count, generator=generator) < water
+        items = torch.where(
+            chosen, wet[torch.randint(len(wet), (count,), generator=generator)], items
+        )
+    return items
+
+
 def plan_rows(plans: Plans, items: Tensor) -> Tensor:
-    """Clean tokens (B * (SLOTS + 1), OBJECT_WIDTH) in the order of PLAN_LAYOUT."""
-    scene = torch.nn.functional.pad(plans.scenes[items], (0, OBJECT_WIDTH - SCENE_WIDTH))
-    return torch.cat([plans.objects[items], scene[:, None]], dim=1).flatten(0, 1)
+    """Clean tokens (B * tokens of a plan, OBJECT_WIDTH) in the order of `plan_layout`."""
+    scene = F.pad(plans.scenes[items], (0, OBJECT_WIDTH - SCENE_WIDTH))
+    water = F.pad(plans.waters[items], (0, OBJECT_WIDTH - WATER_WIDTH))
+    return torch.cat([plans.objects[items], scene[:, None], water[:, None]], dim=1).flatten(0, 1)
 
 
 def train_planner(
@@ -79,18 +96,21 @@ def train_planner(
     torch.manual_seed(config.run.seed)  # the only use of the global generator: initial weights
     model = Transformer(config.model)
     if start is not None:
-        model.load_state_dict(start.state_dict())
+        model.load_state_dict(start.state_dict(), strict=False)  # tracks may have been added
     model.to(find_dtype(config.dtype)).train()
     encoder = TextEncoder()
     rows = config.batch * config.noises
-    layout = pack([PLAN_LAYOUT] * rows)
+    one = plan_layout(config.model)
+    layout = pack([one] * rows)
     layout = replace(layout, spans=layout.spans[:: config.noises])  # copies share their words
-    real = torch.ones(SLOTS + 1, OBJECT_WIDTH)
-    real[-1, SCENE_WIDTH:] = 0  # a scene token is narrower
+    tokens = len(one.frames)
+    real = torch.ones(tokens, OBJECT_WIDTH)
+    real[SCENE, SCENE_WIDTH:] = 0  # scene and water tokens are narrower
+    real[WATER, WATER_WIDTH:] = 0
     real = real.repeat(rows, 1)
 
     def loss(step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
-        items = torch.randint(len(plans), (config.batch,), generator=generator)
+        items = draw_items(plans, config.batch, config.water, generator)
         rng = np.random.default_rng((config.run.seed, step))
         captions = [
             "" if rng.random() < config.drop_text else plans.caption(i, rng) for i in items.tolist()
@@ -98,7 +118,7 @@ def train_planner(
         data = plan_rows(plans, items.repeat_interleave(config.noises))
         level = torch.randn(rows, generator=generator) * config.level_spread
         sigma = torch.sigmoid(level + config.level_mean).clamp(1e-3, 1)
-        sigma = sigma.repeat_interleave(SLOTS + 1)[:, None]
+        sigma = sigma.repeat_interleave(tokens)[:, None]
         noise = torch.randn(data.shape, generator=generator)
         noisy = (1 - sigma) * data + sigma * noise
         reading = model.read(Words.of(encoder.encode_packed(captions)))
@@ -166,4 +186,6 @@ def members(state: State, group: Mapping[str, Any]) -> list[str]:
 
 def true_tokens(plans: Plans, index: int) -> PlanTokens:
     """The tokens of a plan as the codec takes them."""
-    return PlanTokens(objects=plans.objects[index].numpy(), scene=plans.scenes[index].numpy())
+    rows = (plans.objects[index], plans.scenes[index], plans.waters[index])
+    objects, scene, water = (row.numpy() for row in rows)
+    return PlanTokens(objects=objects, scene=scene, water=water)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from worldtube.codec.plan import OBJECT_WIDTH, SCENE_WIDTH, encode_plan
+from worldtube.codec.water import NO_WATER
 from worldtube.errors import DataError
 from worldtube.generate.plan import SLOTS
 from worldtube.train.chunks import write_chunks
@@ -25,7 +26,7 @@ CHUNK = 200
 LOOKS = 6
 """Looks of each simulation."""
 LENGTHS = ("short", "medium", "long")
-FREE = 0.6
+FREE = 0.75
 """Share of captions in the free style."""
 
 
@@ -99,21 +100,33 @@ class Plans:
     """(R, SLOTS, OBJECT_WIDTH)."""
     scenes: Tensor
     """(R, SCENE_WIDTH)."""
+    waters: Tensor
+    """(R, WATER_WIDTH); plans without water say so."""
     facts: list[str]
     """JSON of each."""
 
     @classmethod
-    def read(cls, folder: Path) -> "Plans":
+    def read(cls, *folders: Path) -> "Plans":
         """Raises DataError where there are none."""
-        objects, scenes, facts = [], [], []
-        for path in sorted(folder.glob("*.npz")):
+        objects, scenes, waters, facts = [], [], [], []
+        for path in sorted(path for folder in folders for path in folder.glob("*.npz")):
             with np.load(path) as file:
                 objects.append(torch.from_numpy(file["objects"]))
                 scenes.append(torch.from_numpy(file["scenes"]))
                 facts += file["facts"].tolist()
+                if "waters" in file:
+                    waters.append(torch.from_numpy(file["waters"]))
+                else:
+                    waters.append(torch.from_numpy(NO_WATER).expand(len(scenes[-1]), -1))
         if not facts:
-            raise DataError(f"{folder} holds no plans (make_plans writes them)")
-        return cls(objects=torch.cat(objects), scenes=torch.cat(scenes), facts=facts)
+            names = " or ".join(map(str, folders))
+            raise DataError(f"{names} holds no plans (make_plans writes them)")
+        return cls(
+            objects=torch.cat(objects),
+            scenes=torch.cat(scenes),
+            waters=torch.cat(waters),
+            facts=facts,
+        )
 
     def __len__(self) -> int:
         return len(self.facts)

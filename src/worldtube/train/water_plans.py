@@ -6,18 +6,15 @@ those of `plans` do, and the water's tokens besides, so that `Plans.read` reads 
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from worldtube.codec.plan import OBJECT_WIDTH, SCENE_WIDTH
 from worldtube.codec.water import WATER_WIDTH, encode_water_plan
 from worldtube.generate.plan import SLOTS
 from worldtube.train.chunks import write_chunks
-from worldtube.train.plans import CHUNK, LOOKS, Plans
+from worldtube.train.plans import CHUNK, LOOKS
 
 
 def make_chunk(first: int, count: int = CHUNK) -> dict[str, np.ndarray]:
@@ -72,30 +69,3 @@ def make_water_plans(
 ) -> None:
     """Make the plans of the seeds, in files of CHUNK simulations; those that are there are left alone."""
     write_chunks(folder, seeds, CHUNK, make_chunk, progress=progress, until=until)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WaterPlans(Plans):
-    """All plans of a folder, with or without water, in memory."""
-
-    waters: Tensor
-    """(R, WATER_WIDTH)."""
-
-    @classmethod
-    def read(cls, folder: Path) -> "WaterPlans":
-        """Plans of files without `waters` have none. Raises DataError where there are no plans."""
-        plans = Plans.read(folder)
-        waters = []
-        for path in sorted(folder.glob("*.npz")):
-            with np.load(path) as file:
-                if "waters" in file:
-                    waters.append(file["waters"])
-                else:
-                    waters.append(np.zeros((len(file["facts"]), WATER_WIDTH), np.float32))
-                    waters[-1][:, 0] = -1
-        return cls(
-            objects=plans.objects,
-            scenes=plans.scenes,
-            facts=plans.facts,
-            waters=torch.from_numpy(np.concatenate(waters)),
-        )
