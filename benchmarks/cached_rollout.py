@@ -92,6 +92,7 @@ def main(arguments: list[str] | None = None) -> Path:
                     causal=True,
                     guidance=guidance,
                     shift=SHIFT,
+                    no_state=True,
                 )
                 results.append({"dtype": name, "side": side} | measured(model, request, args))
                 print(results[-1], flush=True)

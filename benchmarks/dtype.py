@@ -45,12 +45,15 @@ PROMPTS = (
 )
 
 
-def generation(fast: bool, steps: int | None) -> dict[str, Callable[[], Any]]:
-    """Dtype -> making one clip with the embedded model, without writing it."""
+def generation(
+    fast: bool, steps: int | None, *, no_state: bool = True
+) -> dict[str, Callable[[], Any]]:
+    """Dtype -> making one clip with the embedded model, without writing it; from words alone, or by its state."""
     from worldtube.generate.session import load
 
     arms: dict[str, Callable[[], Any]] = {}
-    options = {} if steps is None or fast else {"steps": steps}
+    options: dict[str, Any] = {} if steps is None or fast else {"steps": steps}
+    options["no_state"] = no_state
     for dtype in DTYPES:
         session = load(device="cpu", dtype=dtype, fast=fast)
         request = session.request("generate", PROMPTS[0], seconds=2, seed=7, **options)
@@ -91,7 +94,8 @@ def distances(fast: bool, count: int) -> dict[str, Any]:
             model.velocity = lambda *args, evaluate=evaluate, seen=seen: (
                 seen.append(evaluate(*args)) or seen[-1]
             )
-            clip = session.run(session.request("generate", prompt, seconds=2, seed=seed))
+            request = session.request("generate", prompt, seconds=2, seed=seed, no_state=True)
+            clip = session.run(request)
             del model.velocity
             first[dtype], frames[dtype] = seen[0], clip.frames.astype(np.float64)
         one, other = (first[dtype] for dtype in DTYPES)
@@ -111,8 +115,9 @@ def inside(args: argparse.Namespace) -> list[dict[str, Any]]:
     """The results of one machine, in this process."""
     torch.set_num_threads(1)
     works: dict[str, tuple[Callable[[], dict[str, Callable[[], Any]]], int | None]] = {
-        "generate": (lambda: generation(False, args.steps), None),
-        "generate --fast": (lambda: generation(True, args.steps), None),
+        "generate --no-state": (lambda: generation(False, args.steps), None),
+        "generate --no-state --fast": (lambda: generation(True, args.steps), None),
+        "generate": (lambda: generation(False, args.steps, no_state=False), None),
     }
     for name in args.networks:
         width = training.NETWORKS[name].width
@@ -134,7 +139,7 @@ def inside(args: argparse.Namespace) -> list[dict[str, Any]]:
                 "auto_is_faster": medians[chosen] == min(medians.values()),
             }
         )
-        if args.machine == "here" and work.startswith("generate") and args.clips:
+        if args.machine == "here" and "--no-state" in work and args.clips:
             results[-1]["apart"] = distances(work.endswith("--fast"), args.clips)
     return results
 

@@ -34,7 +34,9 @@ def main(arguments: list[str] | None = None) -> Path:
     for prompts in words.values():
         for seed, prompt in enumerate(prompts):
             if (prompt, seed) not in read:
-                clip = session.generate(prompt, seconds=adherence.SECONDS, seed=seed, rewrite=False)
+                clip = session.generate(
+                    prompt, seconds=adherence.SECONDS, seed=seed, rewrite=False, no_state=True
+                )
                 read[prompt, seed] = eyes.read(clip)
     changed = [i for i, (a, b) in enumerate(zip(*words.values(), strict=True)) if a != b]
     results = []
