@@ -57,9 +57,9 @@ def test_a_minute_of_rest(model, data):
     assert float((motion.position[-1] - motion.position[0]).norm(dim=-1).max()) < 0.01
 
 
-def test_parts_that_do_not_ship_are_named():
+def test_parts_that_are_not_there_are_named(tmp_path):
     with pytest.raises(NotFound, match="worldtube train renderer"):
-        load_part("renderer")
+        load_part("renderer", tmp_path / "none.safetensors")
 
 
 def _rests(data, scene: int) -> bool:

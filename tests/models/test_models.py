@@ -114,7 +114,7 @@ def rolled(model):
 def test_another_track_leaves_old_files_loadable(monkeypatch, tracks, fast):
     """The file that ships names no tracks; its outputs stay equal when one is added to TRACKS."""
     before = rolled(models.load(fast=fast))
-    for module in ("tokens", "transformer.network", "models.local"):
+    for module in ("tokens", "transformer.network", "models.local", "models.weights"):
         monkeypatch.setattr(f"worldtube.{module}.TRACKS", tracks)
     model = models.load(fast=fast)
     assert len(model.transformer.kind.weight) == 2 * len(tracks)
@@ -125,7 +125,7 @@ def test_another_track_leaves_old_files_loadable(monkeypatch, tracks, fast):
 
 def test_tracks_go_with_the_file(tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
-    for module in ("tokens", "transformer.network", "models.local"):
+    for module in ("tokens", "transformer.network", "models.local", "models.weights"):
         monkeypatch.setattr(f"worldtube.{module}.TRACKS", ("camera", "rgb"))
     model = local()
     before = rolled(model)

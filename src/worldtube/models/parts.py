@@ -107,7 +107,7 @@ def load_part(part: str, path: Path | str | None = None) -> Any:
         path: weight file; the one that ships inside the package by default
 
     Raises:
-        NotFound: where there is no such file; of the parts only `dynamics` ships so far
+        NotFound: where there is no such file
         DataError: where it is not whole, or holds something else
     """
     path = _shipped_path(part) if path is None else Path(path)
