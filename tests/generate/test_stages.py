@@ -195,6 +195,11 @@ def test_water_is_moved_and_drawn_by_its_engine(session, monkeypatch):
     np.testing.assert_allclose(held, truth.water.held_volumes[:, 0], rtol=0.03)
     fast = session.generate("a cup is knocked over", num_frames=9, fps=24, size=SIZE)
     assert fast.state.fps == 24 and fast.state.num_frames == 9
+    assert TASKS["extend"](clip, seconds=0.5).state is None  # words and pictures go on with it
+    with pytest.raises(
+        RequestError, match="a state with water must hold all frames of its clip, 13"
+    ):
+        session.reproduce(clip.state, seconds=1, size=SIZE)
     monkeypatch.setattr(stages.worlds, "have_engines", lambda: False)
     dry = session.generate("a red ball", num_frames=5, size=SIZE)
     assert dry.state.water is None

@@ -191,6 +191,11 @@ def _continue(
         i: math.ceil(((frames[i] - 1) / fps[i] - (len(state.poses) - 1) / state.fps) * rate - 1e-6)
         for i, state in begun.items()
     }
+    for i, count in missing.items():
+        if count > 0 and begun[i].water is not None:
+            raise RequestError(
+                f"a state with water must hold all frames of its clip, {frames[i]}, got {begun[i].num_frames}"
+            )
     longer = {i: _at_rate(begun[i], rate) for i, count in missing.items() if count > 0}
     learned = [i for i in longer if requests[i].physics == "model"]
     if learned:

@@ -111,7 +111,7 @@ def extend(
         return Request(prompt=prompt, num_frames=total, given=(given,), **_gentle(options))
     alone = as_flag("no_state", options.get("no_state", False))
     state = None if alone else getattr(clip, "state", None)
-    if state is not None:  # nothing of it is lost; its frames are drawn again
+    if state is not None and state.water is None:  # nothing is lost; its frames are drawn again
         own: Options = {"size": clip.size, "fps": clip.fps, **options}
         return Request(prompt=prompt, num_frames=total, state=state, **own)
     given = Given(clip=clip, tokens=getattr(clip, "tokens", None))
