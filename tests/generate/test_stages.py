@@ -188,7 +188,9 @@ def test_water_is_moved_and_drawn_by_its_engine(session, monkeypatch):
     truth, _ = simulate(plan(8_000_003), num_frames=5)
     tokens, water = encode_water_plan(truth, 4)
     told = replace(tokens, water=water)
-    monkeypatch.setattr(stages, "sample_plans", lambda *args, **options: [told])
+    monkeypatch.setattr(
+        stages, "sample_plans", lambda _, __, prompts, **options: [told] * len(prompts)
+    )
     clip = session.generate("a cup is knocked over", num_frames=5, size=SIZE)
     assert clip.frames.shape == (5, 32, 48, 3) and clip.tokens is None
     held = clip.state.water.held_volumes[:, 0]

@@ -32,7 +32,7 @@ SWEEP = 25
 """Frames, at the rate of the dynamics, over which a planned camera makes its whole move; it then stays."""
 LATENTS_AT_ONCE = 8
 """Latent frames that are rendered together: memory does not grow with a clip."""
-PLAN_STEPS, PLAN_GUIDANCE = 16, 2.0
+PLAN_STEPS, PLAN_GUIDANCE = 12, 2.0
 """Of a plan's diffusion: 12 steps score as 24 do, guidance of 3 as of 2, none loses 3 points of each fact. What a
 request says of steps and guidance is of pictures that are made from words alone."""
 

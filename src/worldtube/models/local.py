@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from worldtube.codec import CODECS, CodecConfig, VideoCodec
 from worldtube.codec.autoencoder import FINE, FRAMES
@@ -27,7 +26,7 @@ from worldtube.models.adapters import put
 from worldtube.models.header import EMBEDDED, check_size, embedded_path
 from worldtube.models.model import ABILITIES, Footprint
 from worldtube.models.parts import StateParts, has_state_parts, load_state_parts
-from worldtube.models.weights import match_track_rows, save_weights
+from worldtube.models.weights import Uninitialized, match_track_rows, save_weights
 from worldtube.text.encoder import FAMILIAR, TextEncoder
 from worldtube.tokens import TRACKS, Grid, Layout, Words, patchify, unpatchify
 from worldtube.tokens import layout as layout_of
@@ -316,21 +315,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return config, tensors
 
 
-class _Uninitialized(TorchFunctionMode):
-    """Make modules without drawing their first weights, which those of a file replace."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.randn:
-            return torch.empty(*args, **kwargs)
-        if (
-            func in (Tensor.normal_, Tensor.uniform_)
-            or getattr(func, "__module__", "") == "torch.nn.init"
-        ):
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        return func(*args, **kwargs)
-
-
 def _fill(module: torch.nn.Module, part: str, tensors: dict[str, Tensor], path: Path) -> None:
     state = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
     try:
@@ -423,7 +407,7 @@ def load(
     card = Card(**fields)
     if card.codec not in CODECS:
         raise unknown("codec", card.codec, CODECS)
-    with _Uninitialized():
+    with Uninitialized():
         codec = CODECS[card.codec](CodecConfig.from_dict(config["codec"]))
         transformer = Transformer(TransformerConfig(**config["transformer"]))
     _fill(codec, "codec", tensors, path)

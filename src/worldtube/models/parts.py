@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from worldtube.codec import plan
 from worldtube.dynamics import SHAPES, Dynamics, DynamicsConfig
 from worldtube.errors import DataError, NotFound
-from worldtube.models.weights import match_track_rows, save_weights
+from worldtube.models.weights import Uninitialized, match_track_rows, save_weights
 from worldtube.renderer import Renderer, RendererConfig, scenes
 from worldtube.text.topics import TOPICS, Topics, TopicsConfig
 from worldtube.tokens import TRACKS
@@ -131,7 +131,8 @@ def load_part(part: str, path: Path | str | None = None) -> Any:
     if "kind.weight" in weights:
         names = facts.get("tracks", FIRST_TRACKS)
         weights["kind.weight"] = match_track_rows(weights["kind.weight"], names)
-    module = network(config(**facts["config"]))
+    with Uninitialized():
+        module = network(config(**facts["config"]))
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:

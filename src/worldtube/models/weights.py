@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from worldtube.files import atomic_path
 from worldtube.tokens import TRACKS
@@ -25,6 +27,21 @@ def match_track_rows(weight: Tensor, names: Sequence[str]) -> Tensor:
     for row, name in zip(by_track, names, strict=True):
         rows[TRACKS.index(name)] = row
     return rows.flatten(0, 1)
+
+
+class Uninitialized(TorchFunctionMode):
+    """Make modules without drawing their first weights, which those of a file replace."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs)
+        if (
+            func in (Tensor.normal_, Tensor.uniform_)
+            or getattr(func, "__module__", "") == "torch.nn.init"
+        ):
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def save_weights(
