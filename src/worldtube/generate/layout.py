@@ -166,12 +166,12 @@ def uses_state(model: VideoModel, request: Request) -> bool:
         return True
     if request.no_state or request.given:
         return False
+    if worlds.have_engines():  # which move and draw what the networks do not know: water
+        return True
     prompts = [
         " ".join(text for text in (request.prompt, shot.prompt) if text.strip())
         for shot in request.shots
     ] or [request.prompt]
-    if worlds.have_engines():  # which move and draw what the networks do not know: water
-        return True
     return all(cast(StateModel, model).covers(prompt) for prompt in prompts)
 
 

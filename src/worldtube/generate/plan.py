@@ -82,27 +82,27 @@ def sample_plans(
         return []
     if sampler not in SAMPLERS:
         raise RequestError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
-    one = plan_layout(model.config)
-    layout = pack([one] * len(prompts))
-    count, width = len(one.frames), model.config.widest
+    single = plan_layout(model.config)
+    layout = pack([single] * len(prompts))
+    count, width = len(single.frames), model.config.widest
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def draw(like: Tensor) -> Tensor:
         return torch.cat([torch.randn(count, width, generator=g) for g in generators]).to(like)
 
     states = encoder.encode(prompts)
-    away = encoder.encode(negative_prompts or [""] * len(prompts))
-    told = model.read(Words.of(states))
-    both = model.read(Words.of([*states, *away]))
+    negative_states = encoder.encode(negative_prompts or [""] * len(prompts))
+    reading = model.read(Words.of(states))
+    both_readings = model.read(Words.of([*states, *negative_states]))
     doubled = pack([layout] * 2)
     noise = draw(torch.empty(0))
     kept, fixed = _cast_rows(casts or [None] * len(prompts), noise)
 
     def conditional(x: Tensor, sigma: Tensor) -> Tensor:
-        return model(x, sigma, layout, told)[0]
+        return model(x, sigma, layout, reading)[0]
 
     def with_and_without(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = model(x.repeat(2, 1), sigma.repeat(2), doubled, both)[0].chunk(2)
+        first, second = model(x.repeat(2, 1), sigma.repeat(2), doubled, both_readings)[0].chunk(2)
         return first, second
 
     velocity = classifier_free(

@@ -36,27 +36,27 @@ PLAN_STEPS, PLAN_GUIDANCE = 12, 2.0
 """Of a plan's diffusion: 12 steps score as 24 do, guidance of 3 as of 2, none loses 3 points of each fact. What a
 request says of steps and guidance is of pictures that are made from words alone."""
 
-Tell = Callable[[], None]
-"""Called after each unit of work."""
+Advance = Callable[[], None]
+"""Called once for each unit of work that is done."""
 
 
 def count_units(plan: Plan) -> int:
-    """Units of work that `draft` tells of: one for each shot, and one for each latent frame."""
+    """Units of work that `draft` counts: one for each shot, and one for each latent frame."""
     return len(split_shots(plan)) + sum(piece.grid.frames for piece in plan.pieces)
 
 
 def draft(
-    model: StateModel, requests: Sequence[Request], plans: Sequence[Plan], tell: Tell
+    model: StateModel, requests: Sequence[Request], plans: Sequence[Plan], advance: Advance
 ) -> list[Plan]:
     """Fill in the tokens of clips that are made by way of their state.
 
     Args:
         plans: of each request, laid out
-        tell: called as often as `count_units` says of them in all
+        advance: called as often as `count_units` says of them in all
     """
     drafted = []
     for request, plan, states in zip(
-        requests, plans, make_states(model, requests, plans, tell), strict=True
+        requests, plans, make_states(model, requests, plans, advance), strict=True
     ):
         pieces, shown = [], []
         for shot, state in zip(split_shots(plan), states, strict=True):
@@ -64,9 +64,9 @@ def draft(
             for piece in shot:
                 part = state[first : first + _coded_frames(piece)]
                 if not drawn_by_engine(request, states):
-                    piece = _fill(model, piece, part, tell)
+                    piece = _fill(model, piece, part, advance)
                 else:  # an engine draws pixels, not tokens
-                    _tell_of(piece.grid.frames, tell)
+                    _advance_by(piece.grid.frames, advance)
                 pieces.append(piece)
                 first += piece.num_frames
             shown.append(state[:first])
@@ -89,22 +89,22 @@ def split_shots(plan: Plan) -> list[list[Piece]]:
     return shots
 
 
-def _fill(model: StateModel, piece: Piece, state: State, tell: Tell) -> Piece:
+def _fill(model: StateModel, piece: Piece, state: State, advance: Advance) -> Piece:
     """The piece with the tokens of its state."""
     grid, parts = piece.grid, []
     for latents in render(model.parts.renderer, state, grid.stride, grid.height, grid.width):
         parts.append(latents)
-        _tell_of(latents.shape[1], tell)
+        _advance_by(latents.shape[1], advance)
     return replace(piece, known=model.tokens(torch.cat(parts, dim=1)))
 
 
-def _tell_of(count: int, tell: Tell) -> None:
+def _advance_by(count: int, advance: Advance) -> None:
     for _ in range(count):
-        tell()
+        advance()
 
 
 def make_states(
-    model: StateModel, requests: Sequence[Request], plans: Sequence[Plan], tell: Tell
+    model: StateModel, requests: Sequence[Request], plans: Sequence[Plan], advance: Advance
 ) -> list[list[State]]:
     """The state of each shot of each request, over all frames that its latent grids hold.
 
@@ -115,15 +115,15 @@ def make_states(
     """
     rate = model.parts.dynamics.config.steps_per_second
     shots = [split_shots(plan) for plan in plans]
-    made: list[list[State]] = [[] for _ in requests]
+    states_of: list[list[State]] = [[] for _ in requests]
     cast: list[PlanTokens | None] = [None] * len(requests)
     for number in range(max(map(len, shots), default=0)):
-        begun: dict[int, State] = {}
+        starts: dict[int, State] = {}
         unplanned = []
         for i, request in enumerate(requests):
             if number == 0 and request.state is not None:
-                begun[i] = request.state
-                tell()
+                starts[i] = request.state
+                advance()
             elif number < len(shots[i]):
                 unplanned.append(i)
         prompts = [shots[i][number][0].prompt for i in unplanned]
@@ -138,15 +138,15 @@ def make_states(
             casts=[cast[i] for i in unplanned],
         )
         for i, prompt, token in zip(unplanned, prompts, tokens, strict=True):
-            tell()
+            advance()
             cast[i] = cast[i] or token
             frames = _count_frames(shots[i][number])
-            begun[i] = _begin(token, prompt, rate, math.ceil((frames - 1) / plans[i].fps * rate))
-        frames = {i: _count_frames(shots[i][number]) for i in begun}
-        states = _continue(model, requests, begun, {i: plans[i].fps for i in begun}, frames)
+            starts[i] = _begin(token, prompt, rate, math.ceil((frames - 1) / plans[i].fps * rate))
+        frames = {i: _count_frames(shots[i][number]) for i in starts}
+        states = _continue(model, requests, starts, {i: plans[i].fps for i in starts}, frames)
         for i, state in states.items():
-            made[i].append(state)
-    return made
+            states_of[i].append(state)
+    return states_of
 
 
 def _count_frames(shot: Sequence[Piece]) -> int:
@@ -177,26 +177,26 @@ def _begin(tokens: PlanTokens, prompt: str, rate: float, more: int) -> State:
 def _continue(
     model: StateModel,
     requests: Sequence[Request],
-    begun: dict[int, State],
+    starts: dict[int, State],
     fps: dict[int, float],
     frames: dict[int, int],
 ) -> dict[int, State]:
     """States over so many frames at their clips' rates; those that the learned dynamics continue step together.
 
     Args:
-        begun: by number of the request, with cameras that may go on longer than the poses
+        starts: by number of the request, with cameras that may go on longer than the poses
     """
     rate = model.parts.dynamics.config.steps_per_second
     missing = {
         i: math.ceil(((frames[i] - 1) / fps[i] - (len(state.poses) - 1) / state.fps) * rate - 1e-6)
-        for i, state in begun.items()
+        for i, state in starts.items()
     }
     for i, count in missing.items():
-        if count > 0 and begun[i].water is not None:
+        if count > 0 and starts[i].water is not None:
             raise RequestError(
-                f"a state with water must hold all frames of its clip, {frames[i]}, got {begun[i].num_frames}"
+                f"a state with water must hold all frames of its clip, {frames[i]}, got {starts[i].num_frames}"
             )
-    longer = {i: _at_rate(begun[i], rate) for i, count in missing.items() if count > 0}
+    longer = {i: _at_rate(starts[i], rate) for i, count in missing.items() if count > 0}
     learned = [i for i in longer if requests[i].physics == "model"]
     if learned:
         most = max(missing[i] for i in learned)
@@ -208,7 +208,7 @@ def _continue(
         if requests[i].physics == "engine":
             longer[i] = worlds.continue_state(longer[i], missing[i])
     result = {}
-    for i, first in begun.items():
+    for i, first in starts.items():
         state = longer.get(i, first)
         state = replace(state, camera=_camera_at(first, state.fps, len(state.poses)))
         result[i] = resample(state, fps[i], frames[i])
