@@ -11,6 +11,7 @@ from worldtube import models
 from worldtube.errors import DataError, RequestError
 from worldtube.generate import TASKS, Request, engine
 from worldtube.generate.compose import result_shape
+from worldtube.generate.prompts import prepare_prompts
 from worldtube.generate.session import Session
 from worldtube.models.local import embedded_path
 from worldtube.state import read_state
@@ -56,6 +57,8 @@ def test_without_engines_prompts_about_water_are_made_from_words_alone(model, mo
     for prompt in ("pour water into a glass", "a ball knocks over a cup and the water spills"):
         assert not model.covers(prompt)
         assert result_shape(model, Request(prompt=prompt)).size == model.size
+        _, warnings = prepare_prompts(model, Request(prompt=prompt))
+        assert any("pip install 'worldtube[worlds]'" in warning for warning in warnings)
     assert model.covers("a red ball rolls to the right") and model.covers("two cups on a table")
 
 

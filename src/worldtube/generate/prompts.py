@@ -14,6 +14,10 @@ from worldtube.text.rewrite import load_rewriter
 
 logger = logging.getLogger(__name__)
 
+WITHOUT_ENGINES = (
+    "the prompt seems to be about water, which needs engines that are not installed (pip install 'worldtube[worlds]'); "
+    "the clip is made from words alone"
+)
 MAX_ECHO = 80
 """Characters of a prompt that a warning repeats."""
 MAX_REWRITTEN = 240
@@ -37,7 +41,10 @@ def prepare_prompts(
         RequestError: an unknown rewriter, or a request that the model cannot carry out.
     """
     warnings = list(request.composition.warnings) if request.composition is not None else []
-    grammar = isinstance(model, LocalModel) and not uses_state(model, request)
+    by_state = uses_state(model, request)
+    if "state" in model.abilities and not (by_state or request.no_state or request.given):
+        warnings.append(WITHOUT_ENGINES)
+    grammar = isinstance(model, LocalModel) and not by_state
     if rewriter is not None and (rewriter != "grammar" or grammar):
         request, failure = _rewrite(request, rewriter)
         warnings += failure
